@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: check check-without-tests format lint types fences test bench matrix versions messages snapshots
+.PHONY: check check-without-tests format lint types fences test bench matrix versions messages snapshots docs
 
 check: check-without-tests test
 
@@ -34,6 +34,9 @@ versions:
 
 messages:
 	$(PYTHON) -m tui_tuner.locales
+
+docs:
+	$(PYTHON) docs/methods.py
 
 snapshots:
 	$(PYTHON) -m pytest tests/ui/snapshots --update-snapshots

@@ -18,8 +18,8 @@ import pytest
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.runs.events import EventBody, kind_of
-from tui_tuner.runs.wire import fields_of
+from tui_tuner.runs.events import EventBody, name_event_kind
+from tui_tuner.runs.wire import list_event_fields
 
 CHATML = (
     "{% for message in messages %}"
@@ -165,9 +165,9 @@ class Recorder:
         self.bodies.append(body)
         fields = {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in fields_of(body).items()
+            for name, value in list_event_fields(body).items()
         }
-        self.events.append((kind_of(body), fields))
+        self.events.append((name_event_kind(body), fields))
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [fields for name, fields in self.events if name == kind]

@@ -54,7 +54,7 @@ def _rebuild_error(kind: type[TunerError], what: str, where: str, hint: str, fie
 
 
 @contextmanager
-def name_field(field: str, instead_of: str = "") -> Iterator[None]:
+def name_error_field(field: str, instead_of: str = "") -> Iterator[None]:
     """Set the config field of errors raised inside that have none, or that have `instead_of`."""
     try:
         yield

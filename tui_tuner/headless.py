@@ -13,17 +13,17 @@ from typing import Any, ClassVar, TextIO
 
 import orjson
 
-from tui_tuner.evaluation.before_after import compare_answers, list_table_lines
+from tui_tuner.evaluation.before_after import compare_answers, list_evaluation_tables
 from tui_tuner.evaluation.evaluation_follower import EvaluationFollower
 from tui_tuner.inference.leads import format_verdict_leads
 from tui_tuner.launch.output_capture import Writer
 from tui_tuner.locales import _
 from tui_tuner.runs.event_lines import (
-    describe_gpu_use,
-    duration_line,
-    kernels_line,
-    ledger_lines,
-    memory_line,
+    format_duration_event,
+    format_gpu_use,
+    format_kernels_event,
+    format_ledger_event,
+    format_memory_event,
 )
 from tui_tuner.runs.events import (
     Bottleneck,
@@ -55,13 +55,13 @@ from tui_tuner.runs.pace import PaceMeter, PauseMeter, StepFormatter, format_fig
 from tui_tuner.runs.phases.lines import LINE_SECONDS as PHASE_LINE_SECONDS
 from tui_tuner.runs.phases.lines import PhasePrinter
 from tui_tuner.runs.phases.step_lines import STEP_LINE_SECONDS
-from tui_tuner.runs.scan import Figures, scan_lines, whole_lines
+from tui_tuner.runs.scan import Figures, list_whole_lines, scan_journal_lines
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.runs.view import RunView, fold_events
-from tui_tuner.runs.wire import decode_line, encode_event, fields_of, to_float
-from tui_tuner.text import human_bytes, human_seconds, one_line
-from tui_tuner.verdicts.gain import describe_gain, gains_between
-from tui_tuner.verdicts.verdict_lines import status_words, verdict_line
+from tui_tuner.runs.view import RunView, fold_view_events
+from tui_tuner.runs.wire import decode_event_line, encode_event, list_event_fields, read_float
+from tui_tuner.text import format_bytes, format_seconds, one_line
+from tui_tuner.verdicts.gain import describe_gain, list_gains_between
+from tui_tuner.verdicts.verdict_lines import format_run_status, format_verdict_line
 
 READ_AT_ONCE = 4 << 20  # bytes of a journal that are in memory at a time
 # Only these events are folded into a printer's view: others would only grow its lists
@@ -93,13 +93,13 @@ class _Printer:
     def _take_line(self, line: bytes) -> None:
         """Print the event in a journal's line; ignore lines that are not events."""
         for part in line.splitlines():
-            event = decode_line(part) if part.strip() else None
+            event = decode_event_line(part) if part.strip() else None
             if event is not None:
                 self._take_event(event)
 
     def _update_view(self, event: Event) -> None:
         if isinstance(event.body, _OF_STATUS):
-            self.view = replace(fold_events(self.view, [event]), steps=())
+            self.view = replace(fold_view_events(self.view, [event]), steps=())
 
     def _write_lines(self) -> None:
         lines, self._lines = self._lines, []
@@ -133,7 +133,7 @@ class LinePrinter(_Printer):
 
     def feed_block(self, block: bytes) -> None:
         """Print complete lines of a journal; make no events of steps, which are most of a long one."""
-        found = scan_lines(block)
+        found = scan_journal_lines(block)
         added = 0  # lines whose steps were added to the pace
         due, last = self._last_step_line + self.step_seconds, self.view.total_steps or math.inf
         for index, figures in enumerate(found):
@@ -220,9 +220,9 @@ class LinePrinter(_Printer):
     def _print_ledger(self, event: Event, body: RowLedger) -> None:
         # the contents of a ledger's tables are not validated and may be damaged
         with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError):
-            for line in ledger_lines(fields_of(body)):
+            for line in format_ledger_event(list_event_fields(body)):
                 self._print_line(event, line)
-            for line in ledger_lines(body.validation) if body.validation is not None else ():
+            for line in format_ledger_event(body.validation) if body.validation is not None else ():
                 self._print_line(event, _("validation {line}", line=line))
 
     def _print_figures(self, when: float, step: int, figures: Figures) -> None:
@@ -236,7 +236,7 @@ class LinePrinter(_Printer):
             float(rate),
             None if norm == b"null" else float(norm),
             int(memory),
-            {name: to_float(value) for name, value in orjson.loads(metrics).items()} if metrics else {},
+            {name: read_float(value) for name, value in orjson.loads(metrics).items()} if metrics else {},
             float(mfu) if mfu else None,
             float(busy) if busy else None,
         )
@@ -276,13 +276,13 @@ class LinePrinter(_Printer):
         said = format_figure(loss), rate, format_figure(norm, 2), speed
         text = self._step_text.format_step(step, total or "?", epoch, *said, metrics)
         if memory:
-            text += f"  {human_bytes(memory)}"
-        for words in describe_gpu_use(mfu, busy):
+            text += f"  {format_bytes(memory)}"
+        for words in format_gpu_use(mfu, busy):
             text += f"  {words}"
         if not (total and step >= total):
             left = None if self.view.has_ended else self._pace.seconds_left(step, total, self._between)
             if left is not None:
-                text += "  " + _("{time} left", time=human_seconds(left))
+                text += "  " + _("{time} left", time=format_seconds(left))
         self._add_line(moment, text)
 
     def _print_duration(self, event: Event, body: RunDuration) -> None:
@@ -291,15 +291,15 @@ class LinePrinter(_Printer):
         if before and abs(body.seconds / before - 1) < DURATION_MOVED:
             return
         self._last_duration = body.seconds
-        self._print_line(event, duration_line(body))
+        self._print_line(event, format_duration_event(body))
 
     def _print_memory(self, event: Event, body: Memory) -> None:
-        line = memory_line(body)
+        line = format_memory_event(body)
         if line:
             self._print_line(event, line)
 
     def _print_kernels(self, event: Event, body: Kernels) -> None:
-        line = kernels_line(body.chosen)
+        line = format_kernels_event(body.chosen)
         if line:
             self._print_line(event, line)
 
@@ -346,20 +346,20 @@ class LinePrinter(_Printer):
             self._print_verdict(event, body)
 
     def _print_verdict(self, event: Event, body: Verdict) -> None:
-        self._print_line(event, _("verdict: {line}", line=verdict_line(body)))
+        self._print_line(event, _("verdict: {line}", line=format_verdict_line(body)))
         for line in format_verdict_leads(self._folder, body):
             self._print_line(event, line)
 
     def _print_end(self, event: Event, body: Finished) -> None:
         self._phases.end_phases()
-        self._lines += compare_answers(fold_events(RunView(), self._shown))
-        self._lines += list_table_lines(self._judging.tables, self._judging.best_step)
-        for gain in gains_between(self._rows, self._judging.best_step):
+        self._lines += compare_answers(fold_view_events(RunView(), self._shown))
+        self._lines += list_evaluation_tables(self._judging.tables, self._judging.best_step)
+        for gain in list_gains_between(self._rows, self._judging.best_step):
             self._print_line(event, describe_gain(gain))
         if self._verdict is not None and self._verdict.final:
             self._print_verdict(event, self._verdict)
         message = one_line(body.message)
-        ended = status_words(body.status, self._verdict.verdict if self._verdict is not None else "")
+        ended = format_run_status(body.status, self._verdict.verdict if self._verdict is not None else "")
         self._print_line(event, f"{ended}{': ' + message if message else ''}")
         if body.hint:
             self._print_line(event, one_line(body.hint))
@@ -399,7 +399,7 @@ class RawPrinter(_Printer):
 
     def feed_block(self, block: bytes) -> None:
         """Print complete lines of a journal, with consecutive steps as one block."""
-        for lines, steps in whole_lines(block):
+        for lines, steps in list_whole_lines(block):
             if steps:
                 self._lines.append(lines[:-1].decode())
             else:
@@ -411,12 +411,12 @@ class RawPrinter(_Printer):
         self._lines.append((event.line or encode_event(event)).decode().rstrip("\n"))
 
 
-def make_writer(stream: TextIO) -> Writer:
+def make_printer_writer(stream: TextIO) -> Writer:
     """Return a `write` function for the printers."""
     return Writer(stream)
 
 
-def print_new(reader: JournalReader, printer: LinePrinter | RawPrinter) -> None:
+def print_journal_lines(reader: JournalReader, printer: LinePrinter | RawPrinter) -> None:
     """Print the new lines of a journal, one block at a time."""
     while block := reader.read_block(READ_AT_ONCE):
         printer.feed_block(block)
@@ -443,7 +443,7 @@ class Follower:
 
     def _follow_journal(self) -> None:
         while not self._done.wait(0.1):
-            print_new(self._reader, self.printer)
+            print_journal_lines(self._reader, self.printer)
             if isinstance(self.printer, LinePrinter):
                 self.printer.print_still_going(time.time())
-        print_new(self._reader, self.printer)
+        print_journal_lines(self._reader, self.printer)

@@ -105,7 +105,7 @@ def count_decimals(value: float, digits: int = 4) -> int:
     return max(0, digits - max(0, len(str(int(abs(value)))) - 1))
 
 
-def human_bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Format bytes in binary units, such as `1.5 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(count) < 1024:
@@ -114,7 +114,7 @@ def human_bytes(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
-def human_count(count: float) -> str:
+def format_count(count: float) -> str:
     """Format a large number, such as 950, 12.3K, 596M or 7.6B."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
         if count >= size:
@@ -123,7 +123,7 @@ def human_count(count: float) -> str:
     return f"{count:.0f}"
 
 
-def human_seconds(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Format a duration, such as `45 s`, `3 min 20 s` or `2 h 05 min`."""
     if not math.isfinite(seconds):
         return f"{seconds} s"
@@ -137,27 +137,27 @@ def human_seconds(seconds: float) -> str:
     return _("{hours} h {minutes:02d} min", hours=hours, minutes=minutes)
 
 
-def rough_seconds(seconds: float) -> str:
+def format_rough_seconds(seconds: float) -> str:
     """Format an estimated duration: to 10 s above a minute, to a minute above ten."""
     if not math.isfinite(seconds):
-        return human_seconds(seconds)
+        return format_seconds(seconds)
     step = 1 if seconds < 60 else 10 if seconds < 600 else 60
     shown = round(seconds / step) * step
-    return _("{n} min", n=shown // 60) if 600 <= shown < 3600 else human_seconds(max(shown, 0))
+    return _("{n} min", n=shown // 60) if 600 <= shown < 3600 else format_seconds(max(shown, 0))
 
 
-def list_items(items: Iterable[str]) -> str:
+def join_sentence_items(items: Iterable[str]) -> str:
     """Join items for a sentence: `a`, `a and b`, `a, b and c`."""
     *others, last = items
     return _("{first} and {last}", first=", ".join(others), last=last) if others else last
 
 
-def first_names(names: Sequence[str], most: int) -> list[str]:
+def join_first_names(names: Sequence[str], most: int) -> list[str]:
     """Return the first `most` names as shown in a sentence, with an ellipsis if there are more."""
     return [one_line(name, 40) for name in names[:most]] + ["…"] * (len(names) > most)
 
 
-def human_money(amount: float) -> str:
+def format_money(amount: float) -> str:
     """Format an amount with two decimals, or two significant digits if it is small: `12.50`, `0.0015`."""
     if abs(amount) >= 1e9:
         return f"{amount:.3g}"

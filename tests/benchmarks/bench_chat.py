@@ -22,10 +22,10 @@ import psutil  # noqa: E402
 import torch  # noqa: E402
 from transformers import TextIteratorStreamer  # noqa: E402
 
-from tui_tuner.inference.answering import Sampling, answer_all  # noqa: E402
+from tui_tuner.inference.answering import Sampling, answer_with_all_models  # noqa: E402
 from tui_tuner.inference.loading import LoadedModel, ModelKeeper  # noqa: E402
 from tui_tuner.inference.origin import Origin  # noqa: E402
-from tui_tuner.inference.prompts import encode_chat  # noqa: E402
+from tui_tuner.inference.prompts import encode_chat_prompt  # noqa: E402
 
 TOKENS = 48
 FIRST_GOAL, RATE_GOAL = 1.2, 0.95
@@ -40,7 +40,7 @@ def ours(loaded: LoadedModel, prompt: list[int]) -> tuple[float, float]:
         if piece and not seen:
             seen.append(time.perf_counter() - begun)
 
-    (answer,) = answer_all([loaded], [prompt], Sampling(max_new_tokens=TOKENS), hear)
+    (answer,) = answer_with_all_models([loaded], [prompt], Sampling(max_new_tokens=TOKENS), hear)
     return seen[0], (answer.tokens - 1) / (time.perf_counter() - begun - seen[0])
 
 
@@ -84,7 +84,7 @@ def main(name: str, rounds: int) -> int:
     apart.load_all([origin])
     print(f"two whole ones: {held() - before:,.0f} MiB")
     del apart
-    prompt = encode_chat(loaded, ASKED)
+    prompt = encode_chat_prompt(loaded, ASKED)
     firsts, rates = [], []
     for turn in range(rounds + 1):
         sides = (ours, plain) if turn % 2 else (plain, ours)

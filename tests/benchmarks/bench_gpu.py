@@ -36,7 +36,7 @@ from gpu.cases import OURS, PEERS, UNSLOTH, Stage, stages  # noqa: E402
 from gpu.table import HEADER, Budget, lines, ratios, wrong_declarations  # noqa: E402
 from side_by_side import machine, table  # noqa: E402
 
-from tui_tuner.planning.gpus import Card, make_card  # noqa: E402
+from tui_tuner.planning.gpus import Card, make_gpu_card  # noqa: E402
 from tui_tuner.planning.hardware import detect_hardware  # noqa: E402
 
 MAKING = {"l8b": 75.0, "l1b": 40.0, "tiny": 120.0}  # seconds to make a model in
@@ -273,7 +273,7 @@ def main() -> int:
     except KeyboardInterrupt:
         code = 130
         print("Interrupted: the table is of what was measured until then.")
-    report(bench, make_card(gpus[0]) if gpus else None)
+    report(bench, make_gpu_card(gpus[0]) if gpus else None)
     return code
 
 

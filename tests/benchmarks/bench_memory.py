@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.models.catalog import find_config
-from tui_tuner.models.facts import ModelFacts, facts_from_config
+from tui_tuner.models.catalog import find_catalog_config
+from tui_tuner.models.facts import ModelFacts, read_config_facts
 from tui_tuner.planning.estimate import make_estimate
-from tui_tuner.planning.gpus import find_card
+from tui_tuner.planning.gpus import find_gpu_card
 from tui_tuner.planning.memory.ledger import make_ledger
 from tui_tuner.planning.memory.lit_gpt import DROPOUT, START
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import PROGRAMS, stack_of
+from tui_tuner.planning.memory.stack import PROGRAMS, make_library_stack
 
 # Adapters by their names in PEFT
 FORMS = {
@@ -91,8 +91,8 @@ def facts_of(name: str) -> ModelFacts | None:
     """Shapes of a row's model; None where they are not known here."""
     last = name.split("/")[-1]
     known = MODELS.get(name) or next((MODELS[key] for key in MODELS if key.split("/")[-1] == last), None)
-    known = known or find_config(name)
-    return facts_from_config(known, name) if known else None
+    known = known or find_catalog_config(name)
+    return read_config_facts(known, name) if known else None
 
 
 def targets_of(row: dict[str, str], facts: ModelFacts) -> frozenset[str]:
@@ -124,7 +124,7 @@ def setup_of(row: dict[str, str]) -> Setup | None:
         tokens += fields.get("virtual_tokens", 0)
     return Setup(
         facts=facts,
-        stack=stack_of({name: version for name, version in versions.items() if version}),
+        stack=make_library_stack({name: version for name, version in versions.items() if version}),
         batch=int(row["micro_batch"]),
         length=tokens,
         padded="dynamic" in row["seq_len"],
@@ -222,7 +222,7 @@ def main() -> None:
                 print(f"{row['tier']:4} {row['model'][:26]:26} {row['method'][:34]:34} not scored")
                 continue
             start = time.perf_counter()
-            found = make_estimate(make_ledger(setup), setup, find_card("A100-80"))
+            found = make_estimate(make_ledger(setup), setup, find_gpu_card("A100-80"))
             slowest = max(slowest, time.perf_counter() - start)
             predicted = found.reserved if "reserved" in row["metric"] else found.allocated
             measured = float(row["measured_peak_gib"])

@@ -189,7 +189,7 @@ def wait(pid: int, seconds: float = 300.0) -> int:
 
 def soak_kills(base: Base, kills: int, chance: random.Random) -> None:
     """Kill at random moments, of loading, training, evaluating and saving alike; resume; compare all."""
-    from tui_tuner.launch.proof import compare_runs
+    from tui_tuner.launch.proof import compare_proof_runs
 
     preload()
     whole = base.folder()
@@ -216,7 +216,7 @@ def soak_kills(base: Base, kills: int, chance: random.Random) -> None:
             code = wait(fork_worker(folder, True))
             if code:
                 differences.append(f"exit code {code}: {folder.log_path.read_text()[-500:]}")
-        found = compare_runs(whole, folder)
+        found = compare_proof_runs(whole, folder)
         runs, steps = runs + 1, steps + found.steps_compared
         differences += found.differences
         print(f"  {done} kills, {runs} runs, {len(differences)} differences", flush=True)
@@ -280,7 +280,7 @@ def soak_memory(base: Base) -> None:
 
 def soak_disk(base: Base, times: int, chance: random.Random) -> None:
     """A small disk is filled and emptied again and again under a run."""
-    from tui_tuner.launch.proof import compare_runs
+    from tui_tuner.launch.proof import compare_proof_runs
     from tui_tuner.training.keeping.checkpoints import list_checkpoints
 
     small = base.root / "small"
@@ -312,7 +312,7 @@ def soak_disk(base: Base, times: int, chance: random.Random) -> None:
             filler.unlink()
         code = wait(pid) if folder.find_state() not in ("completed", "failed") else 0
         corrupt += sum(bool(found.problem()) for found in sound(list_checkpoints, folder))
-        found = compare_runs(whole, folder)
+        found = compare_proof_runs(whole, folder)
         events = JournalReader(folder.events_path).read_events()
         whole_journal = [event.seq for event in events] == list(range(len(events)))
         good = code == 0 and folder.find_state() == "completed" and found.is_exact

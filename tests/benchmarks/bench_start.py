@@ -59,14 +59,14 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
         return wrapped
 
     from tui_tuner.config.load import build_config
-    from tui_tuner.models.loading import quiet_libraries
+    from tui_tuner.models.loading import silence_libraries
 
     def import_training() -> Any:
         from tui_tuner.training import train
 
         return train
 
-    quiet_libraries()
+    silence_libraries()
     train = timed("import", import_training)()
     from workload import run_values
 

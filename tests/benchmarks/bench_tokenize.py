@@ -29,9 +29,9 @@ from tui_tuner.config.load import build_config  # noqa: E402
 from tui_tuner.data.chat.template_choice import choose_template  # noqa: E402
 from tui_tuner.data.examples.prepare import is_batch_full, prepare_examples  # noqa: E402
 from tui_tuner.data.examples.record_encoder import RecordEncoder  # noqa: E402
-from tui_tuner.data.examples.workers import encode_in_order  # noqa: E402
+from tui_tuner.data.examples.workers import encode_batches_in_order  # noqa: E402
 from tui_tuner.data.read_data import DataReading  # noqa: E402
-from tui_tuner.data.records import list_texts  # noqa: E402
+from tui_tuner.data.records import list_record_texts  # noqa: E402
 from tui_tuner.models.tokenizer_training import train_tokenizer  # noqa: E402
 from tui_tuner.tasks import find_task  # noqa: E402
 
@@ -101,7 +101,7 @@ def batched(records: list[Any]) -> Iterator[list[Any]]:
     size = 0
     for record in records:
         batch.append(record)
-        size += sum(map(len, list_texts(record)))
+        size += sum(map(len, list_record_texts(record)))
         if is_batch_full(len(batch), size):
             yield batch
             batch, size = [], 0
@@ -135,7 +135,7 @@ def one_kind(kind: str, folder: Path) -> Times:
         del call
         times.measure("batch", lambda: [e.ids for e in backend.encode_batch(texts, add_special_tokens=False)])
         ours = times.measure(
-            "tokenise", lambda: list(encode_in_order(encoder, enumerate(batches), task.make_encoder))
+            "tokenise", lambda: list(encode_batches_in_order(encoder, enumerate(batches), task.make_encoder))
         )
         found = sum(len(piece) for _, rows in ours for row in rows for piece in row.examples)
         assert 0 <= found - times.tokens <= 2 * len(records), "other tokens than the batch call's"

@@ -15,9 +15,9 @@ from tui_tuner.config.load import dump_config, load_config
 from tui_tuner.config.options import list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
-from tui_tuner.headless import LinePrinter, make_writer
+from tui_tuner.headless import LinePrinter, make_printer_writer
 from tui_tuner.runs.events import Log
-from tui_tuner.runs.history import describe_lost, read_view, summarise_run
+from tui_tuner.runs.history import describe_lost_run, read_run_view, summarise_run
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
 
@@ -117,14 +117,16 @@ def damage_file(path: Path, chance: random.Random) -> None:
 def look(folder: RunFolder) -> None:
     """All that commands and screens do with a run that is not on."""
     summarise_run(folder)
-    describe_lost(folder)
-    read_view(folder)
-    LinePrinter(make_writer(io.StringIO())).feed_events(JournalReader(folder.events_path).read_events())
+    describe_lost_run(folder)
+    read_run_view(folder)
+    LinePrinter(make_printer_writer(io.StringIO())).feed_events(
+        JournalReader(folder.events_path).read_events()
+    )
     list(RunStore(folder.path.parent).list_runs())
     if not folder.events_path.is_dir():
         journal = JournalWriter(folder.events_path, "r")
         journal.emit(Log(level="info", message="still writable"))
         journal.close()
-    from tui_tuner.training.keeping.checkpoints import find_newest_valid
+    from tui_tuner.training.keeping.checkpoints import find_newest_checkpoint
 
-    find_newest_valid(folder.checkpoints_path, lambda checkpoint, problem: None)
+    find_newest_checkpoint(folder.checkpoints_path, lambda checkpoint, problem: None)

@@ -214,10 +214,10 @@ def test_models_are_whole_and_made_once(tmp_path: Path) -> None:
     from safetensors import safe_open
     from transformers import AutoConfig, AutoTokenizer
 
-    from tui_tuner.models.loading import check_weights
+    from tui_tuner.models.loading import check_weight_files
 
     make(tmp_path, "tiny", 5)
-    check_weights(tmp_path / "tiny")
+    check_weight_files(tmp_path / "tiny")
     with safe_open(tmp_path / "tiny" / "model-00001-of-00001.safetensors", framework="pt") as file:
         assert "model.layers.1.mlp.up_proj.weight" in file.keys() and "lm_head.weight" not in file.keys()  # noqa: SIM118
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tiny")

@@ -115,7 +115,7 @@ def test_a_pause_costs_and_does_not_slow_the_pace(make_config: MakeConfig) -> No
 
 def test_the_live_pane_and_the_printer_show_the_time_of_the_run() -> None:
     from tui_tuner.headless import LinePrinter
-    from tui_tuner.runs.view import RunView, fold_events
+    from tui_tuner.runs.view import RunView, fold_view_events
     from tui_tuner.ui.widgets.live.numbers import _time_rows
 
     def event(seconds: float, by: int) -> Event:
@@ -123,7 +123,7 @@ def test_the_live_pane_and_the_printer_show_the_time_of_the_run() -> None:
         money = {"cost": 2.0, "cost_high": 2.5, "cost_spent": 0.25}
         return Event(RunDuration(**fields, **money, basis="steps"))
 
-    view = fold_events(RunView(), [event(600, 0), event(1200, 3)])
+    view = fold_view_events(RunView(), [event(600, 0), event(1200, 3)])
     rows = {label.strip(): value for label, value, _ in _time_rows(view)}
     assert rows == {"whole run": "18–22 min", "planned": "10 min", "cost": "0.25 of ~2.00"}
     lines: list[str] = []
@@ -218,10 +218,10 @@ def test_a_measurement_that_fails_ends_no_run(make_config: MakeConfig, kept: Pat
 
 def test_the_live_pane_and_the_printer_show_both_figures() -> None:
     from tui_tuner.headless import LinePrinter
-    from tui_tuner.runs.view import RunView, fold_events
+    from tui_tuner.runs.view import RunView, fold_view_events
 
     event = Event(Memory(allocated=11 * GIB, predicted_allocated=10 * GIB))
-    memory = fold_events(RunView(), [event]).memory
+    memory = fold_view_events(RunView(), [event]).memory
     assert memory is not None and memory.allocated == 11 * GIB
     lines: list[str] = []
     LinePrinter(lines.append).feed_events([event])

@@ -14,9 +14,9 @@ import torch
 from tests.core.test_loss import FAST, SomeRows
 from tests.core.ways import check_ways, checker, objective, prepared, shares_exactly, summed_loss, with_chunks
 from tui_tuner.compute import attention, low_rank, prefix_cache
-from tui_tuner.compute.forward import ForwardWay, lay_flat, lay_padded
-from tui_tuner.compute.precision import computes_in_float32, find_float32_problem, in_float32
-from tui_tuner.compute.self_check import Checker, CheckResult, self_check
+from tui_tuner.compute.forward import ForwardWay, lay_flat_row, lay_padded_rows
+from tui_tuner.compute.precision import compute_in_float32, computes_in_float32, find_float32_problem
+from tui_tuner.compute.self_check import Checker, CheckResult, find_fastest_way
 
 SINGLE = ForwardWay(packing=False, compact=False, segments=False)
 ROWS = SomeRows([17, 5, 40, 9], 300)
@@ -60,9 +60,9 @@ def halved(model: Any, held: str) -> tuple[Any, ForwardWay]:
 def in_16_bits(model: Any, rows: list[int], way: ForwardWay) -> float:
     """The error of a way in the run's own numbers, a token, against single rows in float32."""
     with torch.no_grad():
-        with in_float32(model):
-            truth = sum(float(summed_loss(model, lay_padded(ROWS, [row], 0), SINGLE)) for row in rows)
-        micro = lay_flat(ROWS, rows) if way.packing else lay_padded(ROWS, rows, 0)
+        with compute_in_float32(model):
+            truth = sum(float(summed_loss(model, lay_padded_rows(ROWS, [row], 0), SINGLE)) for row in rows)
+        micro = lay_flat_row(ROWS, rows) if way.packing else lay_padded_rows(ROWS, rows, 0)
         found = float(summed_loss(model, micro, way))
     return abs(found - truth) / micro.trained_tokens
 
@@ -74,10 +74,10 @@ def test_a_bias_by_distance_is_never_lost(kind: str, held: str) -> None:
     found = check_ways(model, ROWS, ORDER, wanted)
     assert found.exact
     assert not found.unsure
-    with torch.no_grad(), in_float32(model):
+    with torch.no_grad(), compute_in_float32(model):
         way = replace(found.way, autocast=None)
-        truth = sum(float(summed_loss(model, lay_padded(ROWS, [row], 0), SINGLE)) for row in ORDER)
-        micro = lay_flat(ROWS, ORDER) if way.packing else lay_padded(ROWS, ORDER, 0)
+        truth = sum(float(summed_loss(model, lay_padded_rows(ROWS, [row], 0), SINGLE)) for row in ORDER)
+        micro = lay_flat_row(ROWS, ORDER) if way.packing else lay_padded_rows(ROWS, ORDER, 0)
         assert float(summed_loss(model, micro, way)) == pytest.approx(truth, abs=1e-3)
     assert in_16_bits(model, ORDER, found.way) < 1e-2
 
@@ -88,7 +88,7 @@ def test_a_bias_by_distance_shares_no_beginning_and_stores_no_wrong_states(kind:
     model, wanted = halved(alibi(kind), held)
     model.set_attn_implementation(attention.NAME) if kind != "mpt" else None
     if shares_exactly(model, ROWS, ORDER, wanted):  # then it must be so in float32
-        with in_float32(model):
+        with compute_in_float32(model):
             assert shares_exactly(model, ROWS, ORDER, FAST)
 
 
@@ -163,8 +163,8 @@ def test_chunks_that_are_wrong_by_a_thousandth_are_refused(
     from tui_tuner.compute import chunked_loss
 
     model, wanted = halved(llama(), held)
-    inner = chunked_loss.sum_losses
-    monkeypatch.setattr(chunked_loss, "sum_losses", lambda *args: inner(*args) * 1.001)
+    inner = chunked_loss.sum_chunked_losses
+    monkeypatch.setattr(chunked_loss, "sum_chunked_losses", lambda *args: inner(*args) * 1.001)
     assert not with_chunks(model, ROWS, ORDER, wanted, 10_000_000).chunked
 
 
@@ -219,10 +219,10 @@ def test_low_rank_products_that_are_wrong_by_a_hundredth_are_left_to_peft(
         model = get_peft_model(llama().to(weights), LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
         return model
 
-    assert low_rank.count_quick(low_rank.quicken_lora(adapted())) == 6
+    assert low_rank.count_quick_lora(low_rank.quicken_lora(adapted())) == 6
     inner = low_rank.LowRankLinear.apply
     monkeypatch.setattr(low_rank.LowRankLinear, "apply", lambda *args: inner(*args) * 1.01)
-    assert low_rank.count_quick(low_rank.quicken_lora(adapted())) == 0
+    assert low_rank.count_quick_lora(low_rank.quicken_lora(adapted())) == 0
 
 
 def test_float32_leaves_no_trace() -> None:
@@ -232,7 +232,7 @@ def test_float32_leaves_no_trace() -> None:
     places = {name: tensor.data_ptr() for name, tensor in model.named_parameters()}
     precision = torch.get_float32_matmul_precision()
     assert not computes_in_float32(model, None)
-    with in_float32(model):
+    with compute_in_float32(model):
         assert computes_in_float32(model, None)
         assert not computes_in_float32(model, torch.bfloat16)
     assert torch.get_float32_matmul_precision() == precision
@@ -244,7 +244,7 @@ def test_float32_leaves_no_trace() -> None:
 def test_without_room_for_float32_the_bound_is_what_16_bits_round(monkeypatch: pytest.MonkeyPatch) -> None:
     from tui_tuner.compute import precision
 
-    monkeypatch.setattr(precision, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(precision, "measure_free_memory", lambda device: 1000)
     model, wanted = halved(llama(), "weights")
     assert "not enough memory" in find_float32_problem(model, torch.device("cpu"))
     found = check_ways(model, ROWS, ORDER, wanted)
@@ -303,6 +303,6 @@ def test_rows_alone_are_compared_by_every_objective_that_takes_padding() -> None
         return causal.compute_plain_losses(model, micro, way)
 
     one = Checker(model, ROWS, ORDER, torch.device("cpu"), 0, causal.compute_losses, one_only, float32=False)
-    found = self_check(one, wanted)
+    found = find_fastest_way(one, wanted)
     assert found.way == wanted
     assert partial(np.isclose, 0.1)(one.list_references(wanted)[0].bounds.loss)

@@ -14,7 +14,7 @@ from tests.conftest import MakeConfig, Trained
 from tests.core.test_older_runs import folder_of, runs  # noqa: F401  # a fixture
 from tui_tuner.errors import ModelError, RunError, UsageError
 from tui_tuner.runs.store import RunStore
-from tui_tuner.training.load_run import list_models, load_run
+from tui_tuner.training.load_run import list_run_models, load_run
 
 Train = Callable[..., Trained]
 
@@ -53,6 +53,10 @@ def train_and_keep(config: Any, train: Train) -> tuple[Trained, dict[int, torch.
     [
         {"kind": "lora", "rank": 4},
         {"kind": "vera", "rank": 8},
+        {"kind": "lokr", "rank": 4},
+        {"kind": "ln_tuning"},
+        {"kind": "boft"},
+        {"kind": "randlora", "rank": 8},
         {"kind": "full"},
         {"kind": "freeze", "layers": 1},
         {"kind": "prompt_tuning", "virtual_tokens": 4},
@@ -64,7 +68,7 @@ def test_each_model_of_a_run_computes_what_it_computed_then(
     make_config: MakeConfig, train: Train, method: dict[str, Any]
 ) -> None:
     run, seen = train_and_keep(make_config(method=method, output__keep=3), train)
-    assert set(list_models(run.folder)) == {"best", "last", "step-3", "step-6"}
+    assert set(list_run_models(run.folder)) == {"best", "last", "step-3", "step-6"}
     for which, step in (("last", 6), ("step-3", 3), ("step-6", 6)):
         model, tokenizer, config = load_run(run.folder, which, device="cpu")
         assert not model.training and config.method.kind == method["kind"]

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from tests.core.ways import ExampleRows, batches, check_ways, summed_loss, token_losses
 from tui_tuner.compute import attention
-from tui_tuner.compute.forward import ForwardWay, MicroSize, lay_flat, lay_padded
+from tui_tuner.compute.forward import ForwardWay, MicroSize, lay_flat_row, lay_padded_rows
 
 FAST = ForwardWay(packing=True, compact=True, segments=True)
 
@@ -116,9 +116,9 @@ def test_loss_and_gradients_equal_the_plain_padded_forward(
 def test_sequences_of_a_row_do_not_see_each_other(tiny_model: Path, rows: SomeRows) -> None:
     model = load(tiny_model).eval()
     with torch.no_grad():
-        before = token_losses(model, lay_flat(rows, [0, 2, 5]), FAST)
+        before = token_losses(model, lay_flat_row(rows, [0, 2, 5]), FAST)
         rows.ids[2] = (rows.ids[2] + 7) % 300 + 3
-        after = token_losses(model, lay_flat(rows, [0, 2, 5]), FAST)
+        after = token_losses(model, lay_flat_row(rows, [0, 2, 5]), FAST)
     counts = [int(rows.trained[row][1:].sum()) for row in (0, 2, 5)]
     first, middle, last = before.split(counts)
     new_first, new_middle, new_last = after.split(counts)
@@ -129,7 +129,7 @@ def test_sequences_of_a_row_do_not_see_each_other(tiny_model: Path, rows: SomeRo
 
 def test_targets_are_the_trained_tokens_and_never_a_first_one(rows: SomeRows) -> None:
     rows.trained[1][:] = True
-    for micro in (lay_flat(rows, [1, 3]), lay_padded(rows, [1, 3], 0)):
+    for micro in (lay_flat_row(rows, [1, 3]), lay_padded_rows(rows, [1, 3], 0)):
         expected = np.concatenate([rows.ids[1][1:], rows.ids[3][rows.trained[3]]])
         assert micro.targets.tolist() == expected.tolist()
         assert micro.trained_tokens == int(micro.keep.sum())
@@ -154,7 +154,7 @@ def test_a_sliding_window_holds_inside_each_sequence(tiny_tokenizer: Any) -> Non
     rows = SomeRows([30, 6, 21], len(tiny_tokenizer))
     expected = plain_loss(model, rows, [0, 1, 2])
     model.set_attn_implementation(attention.NAME)
-    micro = lay_flat(rows, [0, 1, 2])
+    micro = lay_flat_row(rows, [0, 1, 2])
     found = summed_loss(model, micro, FAST) / micro.trained_tokens
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
@@ -190,7 +190,7 @@ def test_self_check_falls_back_for_a_model_that_ignores_positions(tiny_tokenizer
     assert not found.way.packing
     assert "differs" in found.problem
     expected = plain_loss(model, rows, [0, 2])
-    micro = lay_padded(rows, [0, 2], 0)
+    micro = lay_padded_rows(rows, [0, 2], 0)
     torch.testing.assert_close(summed_loss(model, micro, found.way) / micro.trained_tokens, expected)
 
 
@@ -214,7 +214,7 @@ def test_checkpointed_layers_give_the_same_gradients(tiny_model: Path, rows: Som
     plain, model = load(tiny_model), load(tiny_model)
     checkpoint_layers(model)
     model.train()
-    micro = lay_flat(rows, [0, 2, 3])
+    micro = lay_flat_row(rows, [0, 2, 3])
     summed_loss(plain, micro, FAST).backward()
     summed_loss(model, micro, FAST).backward()
     wanted, found = gradients(plain), gradients(model)
@@ -235,7 +235,7 @@ def test_checkpointing_keeps_nothing_of_frozen_layers(tiny_model: Path, rows: So
     asking = []
     for layer in layers:
         layer.register_forward_hook(lambda _module, _inputs, output: asking.append(output.requires_grad))
-    summed_loss(model, lay_flat(rows, [0, 2]), FAST).backward()
+    summed_loss(model, lay_flat_row(rows, [0, 2]), FAST).backward()
     assert asking == [False] * (len(layers) - 1) + [True]
     assert all(parameter.grad is not None for parameter in layers[-1].parameters())
 
@@ -245,7 +245,7 @@ def test_embedding_noise_is_scaled_by_each_sequence(tiny_model: Path, rows: Some
 
     model = load(tiny_model).train()
     embeddings = model.get_input_embeddings()
-    micro = lay_flat(rows, [2, 1])
+    micro = lay_flat_row(rows, [2, 1])
     quiet = embeddings(micro.input_ids)
     noise = EmbeddingNoise(model, alpha=5.0)
     noise.micro = micro

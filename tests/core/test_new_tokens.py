@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.conftest import MakeConfig, Trained, write_jsonl
 from tui_tuner.errors import EXIT_CONFIG
-from tui_tuner.models.vocabulary import count_tokens, find_untrained
+from tui_tuner.models.vocabulary import count_token_ids, find_untrained_tokens
 
 Train = Callable[..., Trained]
 
@@ -128,17 +128,17 @@ def test_trained_tokens_are_not_warned_of(make_config: MakeConfig, train: Train,
         AutoTokenizer.from_pretrained(tiny_model),
         AutoModelForCausalLM.from_pretrained(tiny_model),
     )
-    assert find_untrained(model, tokenizer) == []
+    assert find_untrained_tokens(model, tokenizer) == []
     end = tokenizer.eos_token_id
     with torch.no_grad():
         model.get_input_embeddings().weight[end] = 0
-    assert find_untrained(model, tokenizer) == [end]
+    assert find_untrained_tokens(model, tokenizer) == [end]
 
 
 def test_ids_are_counted() -> None:
     parts = [np.array([5, 9, 2, 9], dtype=np.int32), np.array([], dtype=np.int32), np.array([100, 9])]
-    assert count_tokens(parts, [9, 7, 100]) == {9: 3, 100: 1}
-    assert count_tokens(parts, []) == {}
+    assert count_token_ids(parts, [9, 7, 100]) == {9: 3, 100: 1}
+    assert count_token_ids(parts, []) == {}
 
 
 def test_the_plan_knows_of_tokens_without_an_embedding(
@@ -146,11 +146,11 @@ def test_the_plan_knows_of_tokens_without_an_embedding(
 ) -> None:
     from tui_tuner.models.facts import load_facts
     from tui_tuner.planning.data_facts import DataFacts
-    from tui_tuner.planning.traps.advice import find_advice
+    from tui_tuner.planning.traps.advice import list_trap_findings
 
     def said(folder: Path) -> list[str]:
         config = make_config(model__name=str(folder))
-        found = find_advice(config, load_facts(config.model), DataFacts(0))
+        found = list_trap_findings(config, load_facts(config.model), DataFacts(0))
         return [advice.text for advice in found if advice.code == "tokens_beyond"]
 
     (text,) = said(added)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Trained
-from tui_tuner.runs.history import read_view, summarise_run
+from tui_tuner.runs.history import read_run_view, summarise_run
 from tui_tuner.runs.store import RunFolder, RunStore
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "runs-0.1"
@@ -51,11 +51,11 @@ def test_they_are_listed_with_their_states(runs: RunStore) -> None:
 
 
 def test_their_journals_show_what_happened(runs: RunStore) -> None:
-    view = read_view(folder_of(runs, "completed-sft"))
+    view = read_run_view(folder_of(runs, "completed-sft"))
     assert [point.step for point in view.steps] == list(range(1, 9))
     assert [point.step for point in view.evaluations if "loss" in point.metrics] == [4, 8]
     assert {sample.stage for sample in view.samples} == {"before", "during", "after"}
-    diverged = read_view(folder_of(runs, "failed-diverged"))
+    diverged = read_run_view(folder_of(runs, "failed-diverged"))
     assert diverged.steps[-1].grad_norm is None, "a null of an old journal is no number"
     assert diverged.status == "failed" and "gradient norm is nan" in diverged.message
 

@@ -16,14 +16,15 @@ from tests.core.test_loss import FAST, SomeRows
 from tests.core.test_session import Train, reacting
 from tests.core.ways import batches, check_ways, summed_loss
 from tui_tuner.compute import attention
-from tui_tuner.compute.forward import ForwardWay, MicroSize, lay_padded
+from tui_tuner.compute.forward import ForwardWay, MicroSize, lay_padded_rows
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.evaluation.generation import generate_answers
 from tui_tuner.methods import attach, count_model_parameters, merge
 from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens
 from tui_tuner.models.loading import load_model
 
-PROMPTS = ["prompt_tuning", "p_tuning", "prefix_tuning"]
+PROMPTS = ["prompt_tuning", "p_tuning", "prefix_tuning", "p_tuning_v2"]
+PREFIXES = ("prefix_tuning", "p_tuning_v2")
 KINDS = ["ia3", *PROMPTS]
 PADDED = ForwardWay(packing=False, compact=True, segments=False)
 LENGTHS = [17, 5, 40, 9, 23, 31, 2]
@@ -44,7 +45,7 @@ def made(make_config: MakeConfig, kind: str, **changes: Any) -> Any:
 
 def labelled_loss(model: Any, data: SomeRows) -> torch.Tensor:
     """The usual way: padded rows, labels of -100 where nothing is trained, the loss of the model itself."""
-    part = lay_padded(data, range(len(data)), 0)
+    part = lay_padded_rows(data, range(len(data)), 0)
     labels = torch.full_like(part.input_ids, -100)
     labels[:, 1:] = torch.where(part.keep[:, :-1], part.input_ids[:, 1:], -100)
     return model(input_ids=part.input_ids, attention_mask=part.attention_mask, labels=labels).loss
@@ -73,7 +74,7 @@ def test_loss_and_gradients_equal_those_of_labels(
 def test_the_self_check_refuses_flat_rows(make_config: MakeConfig, tiny_tokenizer: Any, kind: str) -> None:
     model, data = made(make_config, kind), SomeRows(LENGTHS, len(tiny_tokenizer))
     virtual = count_virtual_positions(model)
-    assert virtual == (0 if kind == "prefix_tuning" else 6) and count_virtual_tokens(model) == 6
+    assert virtual == (0 if kind in PREFIXES else 6) and count_virtual_tokens(model) == 6
     for wanted in (FAST, replace(FAST, segments=False)):
         found = check_ways(model, data, [1, 0, 3, 2], replace(wanted, virtual=virtual))
         assert found.exact and found.problem and not found.way.packing
@@ -357,7 +358,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         ("gemma3_text", KINDS),
         ("gpt2", KINDS),
         ("mamba", ["ia3", "prompt_tuning", "p_tuning"]),
-        ("gemma4_text", ["ia3"]),
+        ("gemma4_text", ["ia3", "p_tuning_v2"]),
         ("rwkv", ["ia3"]),
     ],
 )

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.conftest import MakeConfig, Recorder, Trained, write_jsonl
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.options import list_options
-from tui_tuner.runs.control import CommandReceiver, send_command
+from tui_tuner.runs.control import CommandReceiver, send_control_command
 from tui_tuner.runs.events import EventBody, Step
 
 Train = Callable[..., Trained]
@@ -66,6 +67,15 @@ def test_registries_hold_what_the_config_offers() -> None:
         {"method__kind": "loha"},
         {"method__kind": "vera", "method__rank": 32},
         {"method__kind": "vera", "method__rank": 32, "model__quantization": "nf4"},
+        {"method__kind": "lokr"},
+        {"method__kind": "ln_tuning", "training__learning_rate": 0.1},
+        {"method__kind": "ln_tuning", "training__learning_rate": 0.1, "model__quantization": "nf4"},
+        {"method__kind": "oft"},
+        {"method__kind": "boft"},
+        {"method__kind": "boft", "model__quantization": "nf4"},
+        {"method__kind": "fourierft", "training__learning_rate": 0.1},
+        {"method__kind": "randlora", "method__rank": 8},
+        {"method__kind": "randlora", "method__rank": 8, "model__quantization": "nf4"},
         {"method__kind": "ia3"},
         {"method__kind": "ia3", "model__quantization": "nf4"},
         {"method__kind": "prompt_tuning", "method__initial_text": "Describe the red hat."},
@@ -73,6 +83,11 @@ def test_registries_hold_what_the_config_offers() -> None:
         {"method__kind": "p_tuning", "method__encoder_size": 32},
         {"method__kind": "prefix_tuning"},
         {"method__kind": "prefix_tuning", "method__encoder_size": 32},
+        {"method__kind": "bottleneck"},
+        {"method__kind": "bottleneck", "method__style": "houlsby", "model__quantization": "nf4"},
+        {"method__kind": "bottleneck", "method__style": "parallel", "method__layers": 1},
+        {"method__kind": "p_tuning_v2"},
+        {"method__kind": "p_tuning_v2", "method__encoder_size": 32, "model__quantization": "nf4"},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
 )
@@ -244,6 +259,9 @@ def test_two_runs_in_one_process_with_other_precision(make_config: MakeConfig, t
 @pytest.mark.parametrize("kind", ["adamw_8bit", "sgd", "adafactor", "paged_adamw_8bit"])
 def test_optimizers_run(make_config: MakeConfig, train: Train, kind: str) -> None:
     run = train(make_config(training__optimizer=kind, training__max_steps=2))
+    if "8bit" in kind and metadata.version("bitsandbytes").startswith("0.49."):  # it has them for GPUs only
+        assert run.outcome.exit_code == 2 and "bitsandbytes has no" in run.outcome.message
+        return
     assert run.outcome.status == "completed", run.outcome
 
 
@@ -303,7 +321,7 @@ class Reacting(Recorder):
         super().emit(body)
         if isinstance(body, Step):
             for command in self.at.pop(body.step, []):
-                send_command(self.control.path, command)
+                send_control_command(self.control.path, command)
 
 
 def reacting(at: dict[int, list[str]]) -> Callable[[Trained], None]:
@@ -358,7 +376,7 @@ def test_pause_waits_and_continue_goes_on(make_config: MakeConfig, train: Train)
             while time.monotonic() < deadline:
                 if any(fields["name"] == "paused" for fields in run.sink.of("phase")):
                     time.sleep(0.5)
-                    send_command(run.control.path, "continue")
+                    send_control_command(run.control.path, "continue")
                     return
                 time.sleep(0.02)
 

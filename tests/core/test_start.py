@@ -21,11 +21,11 @@ from tests.core.test_hidden_by_rounding import ORDER, ROWS, halved, llama
 from tests.core.ways import checker
 from tui_tuner.compute import precision
 from tui_tuner.compute import self_check as checking
-from tui_tuner.compute.self_check import self_check
+from tui_tuner.compute.self_check import find_fastest_way
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.models import libraries, weight_reading
 from tui_tuner.models.libraries import hide_packages, show_packages
-from tui_tuner.models.weight_reading import ReadAhead, weight_files
+from tui_tuner.models.weight_reading import ReadAhead, list_weight_files
 
 HEAVY = ("bitsandbytes", "datasets", "pandas", "pyarrow", "scipy", "sklearn", "torch._inductor.lowering")
 ONE_RUN = """
@@ -189,7 +189,7 @@ def test_the_files_of_a_model_are_read_ahead(tmp_path: Path, monkeypatch: pytest
     index = {"weight_map": {"a": names[0], "b": names[1], "c": f"../{names[1]}"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     model = ModelSection(name=str(tmp_path))
-    assert [path.name for path in weight_files(model)] == names
+    assert [path.name for path in list_weight_files(model)] == names
     monkeypatch.setattr(weight_reading, "_in_memory", lambda descriptor, offset: False)
     monkeypatch.setattr(weight_reading, "PIECE", 1024)
     with ReadAhead(model) as ahead:
@@ -203,7 +203,7 @@ def test_reading_ahead_leaves_alone_what_is_in_memory_or_does_not_fit(
     (tmp_path / "model.safetensors").write_bytes(b"0" * 3000)
     for patch in (
         {"_in_memory": lambda descriptor, offset: True},
-        {"_in_memory": lambda descriptor, offset: False, "host_memory": lambda: (5000, 5000)},
+        {"_in_memory": lambda descriptor, offset: False, "measure_host_memory": lambda: (5000, 5000)},
     ):
         for name, value in patch.items():
             monkeypatch.setattr(weight_reading, name, value)
@@ -241,7 +241,7 @@ def test_a_way_is_computed_once_though_its_bounds_are_widened(monkeypatch: pytes
     monkeypatch.setattr(checking, "LEAST_HALF", replace(checking.LEAST_HALF, loss=0.0, gradient=0.0))
     model, wanted = halved(llama(), "autocast")
     seen = counted(model)
-    found = self_check(checker(model, ROWS, ORDER), wanted)
+    found = find_fastest_way(checker(model, ROWS, ORDER), wanted)
     assert found.way == wanted
     whole, graded = int(ROWS.lengths.sum()), int(ROWS.lengths[ORDER[:3]].sum())
     assert [shape for shape in seen if shape[1] in (whole, graded)] == [(1, whole), (1, graded)]
@@ -252,7 +252,7 @@ def test_the_passes_of_a_check_are_counted() -> None:
     model, wanted = halved(llama(), "autocast")
     one, said = checker(model, ROWS, ORDER), []
     one.count = checking.PassCount(lambda done, needed: said.append((done, needed)))
-    assert self_check(one, wanted).way == wanted
+    assert find_fastest_way(one, wanted).way == wanted
     assert [done for done, _needed in said] == list(range(len(said)))
     assert all(done < needed for done, needed in said) and said[-1][0] + 1 == said[-1][1]
 
@@ -281,7 +281,7 @@ def test_a_large_model_is_in_float32_layer_by_layer(trained: str, monkeypatch: p
     hooks = [layer.self_attn.register_forward_hook(watch) for layer in layers]
 
     def compute() -> list[Any]:
-        with precision.in_float32(model):
+        with precision.compute_in_float32(model):
             losses = model(input_ids=torch.arange(5, 45)[None]).logits.square().mean(-1)
             graded = [one for one in model.parameters() if one.requires_grad]
             return [losses.detach(), *torch.autograd.grad(losses.sum(), graded)]
@@ -306,7 +306,7 @@ def test_a_layer_that_fails_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(precision, "LARGE", 0)
     model = llama().to(torch.bfloat16).requires_grad_(False)
     model.model.layers[1].mlp.forward = lambda x: x.no_such_thing
-    with pytest.raises(AttributeError), torch.no_grad(), precision.in_float32(model):
+    with pytest.raises(AttributeError), torch.no_grad(), precision.compute_in_float32(model):
         model(input_ids=torch.arange(5, 45)[None])
     assert {one.dtype for one in model.parameters()} == {torch.bfloat16}
 
@@ -314,7 +314,7 @@ def test_a_layer_that_fails_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -
 def test_the_check_of_a_large_model_needs_room_for_a_layer_only(monkeypatch: pytest.MonkeyPatch) -> None:
     model = llama(tie_word_embeddings=True).to(torch.bfloat16).requires_grad_(False)
     held = sum(one.numel() for one in model.parameters()) * 4
-    monkeypatch.setattr(precision, "free_memory", lambda device: 1.9 * held)
+    monkeypatch.setattr(precision, "measure_free_memory", lambda device: 1.9 * held)
     assert precision.find_float32_problem(model, torch.device("cpu"))
     monkeypatch.setattr(precision, "LARGE", 0)
     assert not precision.find_float32_problem(model, torch.device("cpu"))

@@ -10,7 +10,7 @@ import torch
 
 from tui_tuner.compute import shared_check
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows
-from tui_tuner.compute.self_check import Checker, CheckResult, self_check
+from tui_tuner.compute.self_check import Checker, CheckResult, find_fastest_way
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.records import Example, make_next_token_labels
@@ -96,7 +96,7 @@ def checker(model: Any, data: Rows, rows: Sequence[int], pad: int = 0) -> Checke
 
 
 def check_ways(model: Any, data: Rows, rows: Sequence[int], wanted: ForwardWay, pad: int = 0) -> CheckResult:
-    return self_check(checker(model, data, rows, pad), wanted)
+    return find_fastest_way(checker(model, data, rows, pad), wanted)
 
 
 def shares_exactly(model: Any, data: Rows, rows: Sequence[int], way: ForwardWay) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fusable import make_adapters
+
 STEPS = 16
 NAMES = ("Anna", "Boris", "Clara", "David", "Emma", "Felix")
 PLACES = ("Berlin", "Paris", "London", "Oslo", "Rome", "Madrid")
@@ -22,14 +24,24 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "lora": ({"rank": 4}, 0.005),
     "dora": ({"rank": 4}, 0.005),
     "rslora": ({"rank": 4}, 0.003),
+    "adalora": ({"rank": 6, "final_rank": 4}, 0.01),
     "full": ({}, 0.003),
     "freeze": ({"layers": 1}, 0.005),
     "loha": ({"rank": 4}, 0.02),
+    "lokr": ({"rank": 4}, 0.03),
+    "ln_tuning": ({}, 0.05),
+    "oft": ({"rotation_block": 8}, 0.02),
+    "boft": ({}, 0.02),
+    "fourierft": ({"frequencies": 100}, 0.3),
+    "randlora": ({"rank": 8}, 0.005),
     "vera": ({"rank": 32}, 0.03),
     "ia3": ({}, 0.05),
     "prompt_tuning": ({"virtual_tokens": 4}, 0.05),
     "p_tuning": ({"virtual_tokens": 4}, 0.01),
     "prefix_tuning": ({"virtual_tokens": 4}, 0.05),
+    "p_tuning_v2": ({"virtual_tokens": 4}, 0.05),
+    "bottleneck": ({"reduction": 2}, 0.02),
+    "fusion": ({"adapters": ["adapter-0", "adapter-1"]}, 0.01),
 }
 
 
@@ -163,6 +175,8 @@ def make_models(folder: Path) -> None:
             )
         model.save_pretrained(folder / kind)
         wrapped.save_pretrained(folder / kind)
+        auto_class = "AutoModelForTokenClassification" if kind == "encoder" else "AutoModelForCausalLM"
+        make_adapters(str(folder / kind), folder / "adapters" / kind, auto_class=auto_class)
 
 
 def write_rows(folder: Path) -> None:
@@ -174,6 +188,8 @@ def write_rows(folder: Path) -> None:
 def values_of(work: Work, method: str, folder: Path) -> dict[str, Any]:
     """The values of a config for this pair."""
     fields, rate = METHODS[method]
+    if "adapters" in fields:  # of the same model, written by `make_models`
+        fields = {"adapters": [str(folder / "adapters" / work.model / name) for name in fields["adapters"]]}
     values: dict[str, Any] = {
         "task": work.task,
         "model": {"name": str(folder / work.model), "dtype": "float32"},

@@ -196,9 +196,9 @@ def main() -> None:
     import transformers  # noqa: F401
 
     import tui_tuner.training.train  # noqa: F401
-    from tui_tuner.models.loading import quiet_libraries
+    from tui_tuner.models.loading import silence_libraries
 
-    quiet_libraries()
+    silence_libraries()
     torch.set_num_threads(1)
     for pair in sys.argv[2:]:
         name, _unused, method = pair.partition(":")

@@ -13,7 +13,7 @@ from tui_tuner.ui import datalook
 from tui_tuner.ui.datalook import RowMask, Token
 from tui_tuner.ui.screens.data_screen import DataScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
-from tui_tuner.ui.widgets.data.mask_view import MaskView, mask_content
+from tui_tuner.ui.widgets.data.mask_view import MaskView, draw_mask_tokens
 
 HOSTILE = "[/red] [@click=app.quit]x[/] \x1b[2J"
 
@@ -81,7 +81,7 @@ async def test_lengths_and_neighbours_of_a_row(
         await until(pilot, lambda: "Tokens of a row" in text(pilot), 30)
         shown = text(pilot)
         assert "rows 1 to 3:" in shown and "3 kept" in shown and "max_length 1,024: no row is longer" in shown
-        found, laid = datalook.read_around(config, str(rows), 0)
+        found, laid = datalook.read_rows_around(config, str(rows), 0)
         assert found.lengths[0] == alone.count and sum(found.pieces[0][1]) == alone.trained
         assert [one.row for line in laid.lines for one in line] == [2, 1]
         assert laid.count_padding == found.lengths[1] - found.lengths[0] > 0
@@ -116,8 +116,8 @@ def test_trained_tokens_have_a_mark_beside_their_colour() -> None:
         Token("</s>", True, True),
         Token("again", False, False, piece=1),
     )
-    assert mask_content(tokens, False).plain == "<s>hi▸yo↵\n</s>◂\n── sequence 2 ──\nagain"
-    assert mask_content(tokens[:3], True).plain == "<s>│hi▸yo◂"
+    assert draw_mask_tokens(tokens, False).plain == "<s>hi▸yo↵\n</s>◂\n── sequence 2 ──\nagain"
+    assert draw_mask_tokens(tokens[:3], True).plain == "<s>│hi▸yo◂"
     assert RowMask(tokens).trained == 3
 
 

@@ -17,11 +17,11 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
 from tests.ui.conftest import Opened, text, until
-from tui_tuner.config.load import config_problems
+from tui_tuner.config.load import find_config_problems
 from tui_tuner.runs.store import RunStore
 from tui_tuner.ui import drafts, form_values
 from tui_tuner.ui.drafts import MOST, DraftKeeper
-from tui_tuner.ui.editing.draft_files import drafts_folder, read_drafts
+from tui_tuner.ui.editing.draft_files import find_drafts_folder, read_drafts
 from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
@@ -55,7 +55,7 @@ def typing() -> tuple[subprocess.Popen[str], str]:
     assert process.stdout is not None
     name = process.stdout.readline().strip()
     deadline = time.monotonic() + 20
-    while not (drafts_folder() / f"{name}.json").exists():
+    while not (find_drafts_folder() / f"{name}.json").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return process, name
@@ -68,7 +68,7 @@ def test_a_killed_process_leaves_its_draft_and_nobody_else_may_read_it() -> None
     (draft,) = read_drafts()
     assert draft.id == name and draft.values == {"method": {"rank": 99}}
     assert (draft.section, draft.at, draft.about) == ("method", "method.rank", ("demo", "sft", "lora"))
-    file = drafts_folder() / f"{name}.json"
+    file = find_drafts_folder() / f"{name}.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
@@ -79,7 +79,7 @@ def test_two_workbenches_do_not_spoil_each_others_drafts() -> None:
         (theirs,) = read_drafts()
         keeper = DraftKeeper()
         keeper.resume_draft(theirs)
-        form_values.set_value(keeper.draft.values, "method.rank", 7)
+        form_values.set_draft_value(keeper.draft.values, "method.rank", 7)
         keeper.note_change()
         keeper.flush_draft()
         ranks = {draft.id: draft.values["method"]["rank"] for draft in read_drafts()}
@@ -99,15 +99,15 @@ def test_only_what_was_changed_is_kept_and_only_a_few() -> None:
     keeper.note_change()
     keeper.flush_draft()
     assert not read_drafts() and not keeper.is_changed
-    form_values.set_value(
-        keeper.draft.values, "training.epochs", form_values.find_value({}, "training.epochs")
+    form_values.set_draft_value(
+        keeper.draft.values, "training.epochs", form_values.find_draft_value({}, "training.epochs")
     )  # its default
     assert not keeper.is_changed
-    form_values.set_value(keeper.draft.values, "method.rank", 9)
+    form_values.set_draft_value(keeper.draft.values, "method.rank", 9)
     keeper.note_change()
     keeper.flush_draft()
     assert len(read_drafts()) == 1
-    form_values.set_value(keeper.draft.values, "method.rank", 8)
+    form_values.set_draft_value(keeper.draft.values, "method.rank", 8)
     keeper.note_change()
     keeper.flush_draft()
     assert not read_drafts()
@@ -119,7 +119,7 @@ def test_only_what_was_changed_is_kept_and_only_a_few() -> None:
 
 def test_a_secret_does_not_get_into_a_draft() -> None:
     keep({"model": {"name": "https://me:secret-word@host/m"}, "data": {"system": "hf_" + "a1" * 20}})
-    written = "".join(path.read_text() for path in drafts_folder().iterdir())
+    written = "".join(path.read_text() for path in find_drafts_folder().iterdir())
     assert "secret-word" not in written and "a1a1" not in written and "[secret]" in written
 
 
@@ -129,7 +129,7 @@ def test_a_secret_does_not_get_into_a_draft() -> None:
 )
 def test_a_damaged_draft_is_passed_over(damage: bytes) -> None:
     keep({"method": {"rank": 9}})
-    (drafts_folder() / "1-other.json").write_bytes(damage)
+    (find_drafts_folder() / "1-other.json").write_bytes(damage)
     assert [draft.values for draft in read_drafts()] == [{"method": {"rank": 9}}]
 
 
@@ -191,14 +191,14 @@ async def test_leaving_and_beginning_anew_lose_nothing(store: RunStore, opened: 
         assert not read_drafts()  # it is used
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
-        assert "your draft" not in text(pilot)
+        await until(pilot, lambda: "your draft" not in text(pilot))
 
 
 async def test_a_draft_of_another_version_is_shown_and_can_be_mended(store: RunStore, opened: Opened) -> None:
     old = {"training": {"epochs": "many", "no_such_thing": 3}, "output": 7, "elsewhere": {"deep": {}}}
     texts = {"gone.field": "x", "method.rank": "5", "method.alpha": "9x"}  # as they were typed
     keep(old, texts=texts, section="nowhere", at="nothing.here")
-    assert config_problems(old)
+    assert find_config_problems(old)
     async with opened((120, 40)) as pilot:
         await until(pilot, lambda: "✎ your draft" in text(pilot))
         await pilot.press("c")
@@ -228,7 +228,7 @@ async def test_a_draft_can_be_forgotten(opened: Opened) -> None:
 
 def test_the_file_says_nothing_but_what_the_form_needs() -> None:
     keeper = keep({"method": {"rank": 9}})
-    held = json.loads((drafts_folder() / f"{keeper.draft.id}.json").read_text())
+    held = json.loads((find_drafts_folder() / f"{keeper.draft.id}.json").read_text())
     assert set(held) == {
         "version", "values", "texts", "name", "section", "at", "folder", "about", "saved"
     }  # fmt: skip

@@ -10,7 +10,7 @@ from textual.widgets import Input
 
 from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, text, until
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.errors import DataError, RunError, TunerError
 from tui_tuner.launch.run_host import host_run
 from tui_tuner.locales import N_
@@ -18,7 +18,7 @@ from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.events import Finished, Phase
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.ui.run_overview import can_resume, read_row
+from tui_tuner.ui.run_overview import can_resume_run, read_run_row
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 
@@ -39,7 +39,7 @@ def failed(folder: RunFolder, error: TunerError) -> RunFolder:
 async def test_a_failed_start_leads_back_to_its_field(
     store: RunStore, opened: Opened, size: tuple[int, int]
 ) -> None:
-    hint = advise(N_("Accept it with {command}.", command=write_setting({"data.max_dropped": 0.5})))
+    hint = build_hint(N_("Accept it with {command}.", command=write_setting({"data.max_dropped": 0.5})))
     error = DataError(LONG, where="a.jsonl:2", hint=hint, field="data.max_dropped")
     run = fakes.make_run(store, "half", method={"rank": 7}, data={"path": "demo", "max_length": 99})
     failed(run, error)
@@ -82,8 +82,8 @@ def test_a_real_failed_start_names_its_field_in_the_journal(store: RunStore, tmp
         {"data.format": "prompt_response", "data.columns": {"prompt": "a1", "response": "b2"}}
     ]
     assert "--set" in body.hint and "--set" not in body.advice
-    found = read_row(run)
-    assert found.state == "failed" and not can_resume(found.state, found.step, found.exit_code)
+    found = read_run_row(run)
+    assert found.state == "failed" and not can_resume_run(found.state, found.step, found.exit_code)
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ from tests.ui import fakes, judged_runs
 from tests.ui.conftest import SIZES, Opened, below_verdict, text, until
 from tests.ui.test_live_pane import HOSTILE
 from tui_tuner.errors import RunError
-from tui_tuner.evaluation.inside_text import inside_parts, join_parts, read_shown
+from tui_tuner.evaluation.inside_text import join_marked_parts, read_shown_sample, split_marked_parts
 from tui_tuner.launch.helper import Cancelled
 from tui_tuner.runs.events import Evaluation, EvaluationTable, Sample
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.ui.screens.ask import AskScreen, describe_answering
 from tui_tuner.ui.screens.dialogs import PathDialog
 from tui_tuner.ui.widgets.judged.fitted_text import Fitted
-from tui_tuner.ui.widgets.run_list import run_line
+from tui_tuner.ui.widgets.run_list import format_run_line
 
 
 async def results(pilot: Pilot[Any]) -> None:
@@ -158,14 +158,17 @@ async def test_hostile_names_tables_and_spans_break_nothing(
 
 
 def test_the_list_of_runs_shows_what_a_run_is_judged_by(store: RunStore) -> None:
-    from tui_tuner.ui.run_overview import read_row
+    from tui_tuner.ui.run_overview import read_run_row
 
-    found = read_row(judged_runs.tagged(store))
+    found = read_run_row(judged_runs.tagged(store))
     assert (found.metric, found.best) == ("f1", 0.91)
-    assert "F1 91.00" in run_line(found, 78, judged=True).plain
+    assert "F1 91.00" in format_run_line(found, 78, judged=True).plain
     plain = fakes.make_run(store, "plain")
     fakes.write_run(plain, 20, 20, "completed")
-    assert read_row(plain).metric == "" and "F1" not in run_line(read_row(plain), 78, judged=True).plain
+    assert (
+        read_run_row(plain).metric == ""
+        and "F1" not in format_run_line(read_run_row(plain), 78, judged=True).plain
+    )
 
 
 class Request:
@@ -284,8 +287,8 @@ async def test_a_run_that_writes_text_cannot_be_asked_by_key(store: RunStore, op
 
 
 def test_lines_and_screens_write_the_same_marks() -> None:
-    shown = read_shown(
+    shown = read_shown_sample(
         {"passage": judged_runs.SENTENCE, "found": [{"start": 0, "end": 9, "label": "PER"}], "wanted": []}
     )
-    assert join_parts(inside_parts(shown, judged=False)).startswith("[Ann Smith]PER met Bo")
-    assert join_parts(inside_parts(shown)).startswith("[Ann Smith]PER✗ met Bo")
+    assert join_marked_parts(split_marked_parts(shown, judged=False)).startswith("[Ann Smith]PER met Bo")
+    assert join_marked_parts(split_marked_parts(shown)).startswith("[Ann Smith]PER✗ met Bo")

@@ -27,14 +27,14 @@ from tui_tuner.runs.events import (
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.runs.view import RunView
-from tui_tuner.text import human_bytes, human_money, human_seconds
-from tui_tuner.ui.screen_words import format_duration, format_number, rough
+from tui_tuner.text import format_bytes, format_money, format_seconds
+from tui_tuner.ui.screen_words import format_screen_duration, format_screen_number, rough
 from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.widgets.changed_lines import Lines
-from tui_tuner.ui.widgets.judged.measures import list_changes
-from tui_tuner.ui.widgets.live.chart_data import Points, chart_of, drop_first_tenth
-from tui_tuner.ui.widgets.live.chart_plot import add_scores
+from tui_tuner.ui.widgets.judged.measures import list_metric_changes
+from tui_tuner.ui.widgets.live.chart_data import Points, drop_first_curve_tenth, make_run_chart
+from tui_tuner.ui.widgets.live.chart_plot import draw_chart_scores
 from tui_tuner.ui.widgets.live.log_pane import LogPane
 
 HOSTILE = "[/red] [@click=app.quit]x[/] \x1b[2J\x1b]0;owned\x07 \x9b31m \u202egnp.exe"
@@ -206,7 +206,7 @@ async def test_results_show_before_and_after_and_the_commands(
         await until(
             pilot, lambda: "of of the and … cut off, no" in text(pilot) and "A long red coat" in text(pilot)
         )
-        rows = {row.name: row for row in list_changes(pilot.app.follow_run(folder).view)}
+        rows = {row.name: row for row in list_metric_changes(pilot.app.follow_run(folder).view)}
         coverage = rows["attribute_coverage"]
         assert coverage.first.metrics[coverage.name] == 0.12 and coverage.last.metrics[coverage.name] == 0.91
         pilot.app.screen.query_one("#scroll").scroll_end(animate=False)
@@ -287,16 +287,16 @@ async def test_a_loss_that_never_changes_is_a_straight_line(
 
 
 def test_words_for_numbers_that_are_none() -> None:
-    assert [format_number(value) for value in (math.nan, math.inf, -math.inf, None, 1.5)] == [
+    assert [format_screen_number(value) for value in (math.nan, math.inf, -math.inf, None, 1.5)] == [
         "nan", "inf", "-inf", "–", "1.5000"
     ]  # fmt: skip
-    for words in (format_duration, rough, human_seconds):
+    for words in (format_screen_duration, rough, format_seconds):
         assert words(math.nan) == "nan s" and words(math.inf) == "inf s"
-    assert "nan" in human_bytes(math.nan) and "inf" in human_money(math.inf)
+    assert "nan" in format_bytes(math.nan) and "inf" in format_money(math.inf)
     steps = [Step(step, loss=loss) for step, loss in enumerate((1.0, math.nan, 3.0, 1e40, None, math.inf))]
 
     def curve(steps: list[Step], columns: int) -> Points:
-        return chart_of(RunView(steps=tuple(steps)), "loss", "step", columns).line
+        return make_run_chart(RunView(steps=tuple(steps)), "loss", "step", columns).line
 
     assert curve(steps, 100) == [(0.0, 1.0), (2.0, 3.0)] and curve(steps, 1) == [(0.0, 1.0), (2.0, 3.0)]
     assert curve(steps[1:2], 100) == []
@@ -304,8 +304,8 @@ def test_words_for_numbers_that_are_none() -> None:
 
 def test_the_steep_beginning_of_a_curve_does_not_flatten_the_rest() -> None:
     line = [(float(step), 10.0 if step < 8 else 1.0 - step / 1000) for step in range(100)]
-    assert max(loss for _, loss in drop_first_tenth(line)) < 1.0 < max(loss for _, loss in line)
-    assert drop_first_tenth(line[:20]) == line[:20]
+    assert max(loss for _, loss in drop_first_curve_tenth(line)) < 1.0 < max(loss for _, loss in line)
+    assert drop_first_curve_tenth(line[:20]) == line[:20]
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_the_scale_of_a_metric_is_readable_to_its_last_digit(metric: str, labels
     plot._set_size(40, 12)
     plot.xlim(0, 10)
     plot.yaxes(True, False)
-    add_scores(plot, (1, 2, 3), [(0.0, 0.51), (5.0, 0.8), (10.0, 0.98)], metric, 12)
+    draw_chart_scores(plot, (1, 2, 3), [(0.0, 0.51), (5.0, 0.8), (10.0, 0.98)], metric, 12)
     drawn = re.sub(r"\x1b\[[0-9;]*m", "", plot.build())
     assert [line.split()[-1] for line in drawn.splitlines() if line.split()[-1][-1].isdigit()][:-1] == labels[
         ::-1

@@ -70,7 +70,7 @@ async def test_rows_of_another_task_change_it_by_one_key(
         assert "k sets task question_answering" in text(pilot)
         await pilot.press("k")
         await until(pilot, lambda: screen.judged and screen.refusal is None)
-        assert form_values.find_value(pilot.app.draft, "task") == "question_answering"
+        assert form_values.find_draft_value(pilot.app.draft, "task") == "question_answering"
         assert "sets task" not in text(pilot)
         await until(pilot, lambda: "→ question: What is 0?; answer: “The”" in text(pilot))
         await pilot.press("u")
@@ -91,9 +91,11 @@ async def test_a_task_that_fits_better_is_told_unasked(opened: Opened, written: 
         await until(pilot, lambda: "F5 sets task question_answering" in text(pilot))
         assert "ready" in text(pilot)
         await pilot.press("f5")
-        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "task") == "question_answering")
+        await until(
+            pilot, lambda: form_values.find_draft_value(pilot.app.draft, "task") == "question_answering"
+        )
         wanted = {"question": "question", "context": "context", "answers": "answer"}
-        assert form_values.find_value(pilot.app.draft, "data.columns") == wanted
+        assert form_values.find_draft_value(pilot.app.draft, "data.columns") == wanted
         await until(pilot, lambda: "ready" in text(pilot) and pilot.app.screen.other_task_values is None)
 
 
@@ -109,7 +111,7 @@ async def test_chats_under_another_task_are_for_fine_tuning(opened: Opened, chat
         await pilot.press("f5")
         await until(pilot, lambda: "ready" in text(pilot))
         assert pilot.app.focused is not None and pilot.app.focused.id == "nav"
-        assert form_values.find_value(pilot.app.draft, "task") == "sft"
+        assert form_values.find_draft_value(pilot.app.draft, "task") == "sft"
         assert pilot.app.draft["data"]["problem"] == "single"  # kept for another change of mind
 
 

@@ -15,13 +15,13 @@ from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.launch.tracing import Tracer
 from tui_tuner.models.facts import load_facts
 from tui_tuner.planning.estimate import estimate_memory
-from tui_tuner.planning.gpus import find_card
+from tui_tuner.planning.gpus import find_gpu_card
 from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.ui import planlook
 from tui_tuner.ui.screens.plan_screen import PlanScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 from tui_tuner.ui.widgets.form.plan_line import PlanLine
-from tui_tuner.ui.widgets.memory_bar import bar_content, sort_parts
+from tui_tuner.ui.widgets.memory_bar import draw_memory_bar, sort_memory_parts
 
 LARGE = {"model": {"name": "mistralai/Mistral-7B-v0.1"}}
 
@@ -55,7 +55,7 @@ async def test_memory_against_a_card_with_its_parts_and_levers(opened: Opened, s
         listed = [float(found) for found in re.findall(r"[█▓▒░] [\w…\- ]+?(\d+\.\d\d) GiB", shown)]
         assert sum(listed) == pytest.approx(screen.look.estimate.device, abs=0.05)
         assert re.search(rf"on the device +{screen.look.estimate.device:.2f} GiB", shown)
-        assert f"{find_card('T4').usable - screen.look.estimate.safe_limit:.1f}".lstrip("-") in shown
+        assert f"{find_gpu_card('T4').usable - screen.look.estimate.safe_limit:.1f}".lstrip("-") in shown
 
 
 async def test_the_offered_change_makes_it_fit_and_can_be_taken_back(opened: Opened) -> None:
@@ -179,13 +179,13 @@ def test_the_bar_is_as_wide_as_the_card_and_as_long_as_the_run(card: str, width:
     from tui_tuner.config.load import build_config
 
     config = build_config(LARGE)
-    found, against = estimate_memory(config, facts=load_facts(config.model), card=card), find_card(card)
-    drawn = bar_content(found, against, width).plain
+    found, against = estimate_memory(config, facts=load_facts(config.model), card=card), find_gpu_card(card)
+    drawn = draw_memory_bar(found, against, width).plain
     assert len(drawn) == width
     free = drawn.count("·")
     assert free == pytest.approx(max(0.0, 1 - found.device / against.usable) * width, abs=1)
     assert ("▏" in drawn) == (found.device > against.usable)
-    assert sum(row.gib for row in sort_parts(found)) == pytest.approx(found.device)
+    assert sum(row.gib for row in sort_memory_parts(found)) == pytest.approx(found.device)
 
 
 def test_planning_for_the_screen_imports_no_torch() -> None:
@@ -314,7 +314,7 @@ async def test_leaving_gives_the_helpers_memory_back(opened: Opened) -> None:
 async def test_what_was_measured_here_is_said(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu(0, "NVIDIA L4", 22.5, 22.0, (8, 9))
     monkeypatch.setattr(planlook, "detect_hardware", lambda: Hardware(gpus=(gpu,), memory_gib=64.0))
-    learned = replace(find_card("L4"), name="NVIDIA L4", context=0.7, cache=0.11, error=0.02, runs=4)
+    learned = replace(find_gpu_card("L4"), name="NVIDIA L4", context=0.7, cache=0.11, error=0.02, runs=4)
     monkeypatch.setattr(planlook, "calibrate_card", lambda card: learned)
     async with opened(config=dict(LARGE)) as pilot:
         pilot.app.card = ""

@@ -17,13 +17,13 @@ from tui_tuner.launch.run_host import host_run
 from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.runs.view import RunView, fold_view_events
 from tui_tuner.ui import datalook, form_values
 from tui_tuner.ui.screens.columns import ColumnsDialog
 from tui_tuner.ui.screens.data_screen import DataScreen
 from tui_tuner.ui.screens.fixing import FixesDialog
 from tui_tuner.ui.screens.settings import SettingsScreen
-from tui_tuner.ui.start_checking import check_start, refusal_of_run
+from tui_tuner.ui.start_checking import check_start, convert_run_to_refusal
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -107,7 +107,7 @@ def test_what_cannot_be_trained_is_refused_with_its_field(
     for fix in refusal.fixes[:1]:
         values: dict[str, Any] = {"data": {"path": str(tmp_path / name)}}
         for path, value in fix.items():
-            form_values.set_value(values, path, value)
+            form_values.set_draft_value(values, path, value)
         assert check_start(values) is None, fix
 
 
@@ -133,7 +133,7 @@ async def test_what_rows_are_is_asked_only_where_some_can_be_looked_at(
         path.write_bytes(content)
     run = fakes.make_run(store, "refused", data={"path": str(path)})
     host_run(run, CommandReceiver(run.control_path))
-    refusals = [check_start({"data": {"path": str(path)}}), refusal_of_run(view_of(run))]
+    refusals = [check_start({"data": {"path": str(path)}}), convert_run_to_refusal(view_of(run))]
     async with opened() as pilot:
         for refusal in refusals:
             assert refusal is not None and refusal.is_fixable
@@ -143,26 +143,26 @@ async def test_what_rows_are_is_asked_only_where_some_can_be_looked_at(
             assert "Look at the data" in words
             pilot.app.pop_screen()
     if seen:
-        assert datalook.read_table({}, str(path)).columns
+        assert datalook.read_raw_table({}, str(path)).columns
     else:
         with pytest.raises(DataError):
-            datalook.read_table({}, str(path))
+            datalook.read_raw_table({}, str(path))
 
 
 def view_of(run: RunFolder) -> RunView:
-    return fold_events(RunView(), JournalReader(run.events_path).read_events(1 << 20))
+    return fold_view_events(RunView(), JournalReader(run.events_path).read_events(1 << 20))
 
 
 def test_kept_counts_rows_that_the_task_can_use(tmp_path: Path, compared: Path) -> None:
     write(tmp_path / "a.jsonl", [{"prompt": str(n), "response": "b"} for n in range(20)])
     found: list[datalook.RowCensus] = []
-    datalook.count_rows(
+    datalook.count_draft_rows(
         {}, str(tmp_path), found.append, lambda: False
     )  # both files: only the first row is usable
     last = found[-1]
     assert (last.read, last.outcomes["kept"], last.outcomes["dropped"]) == (50, 20, 30)
     assert last.refusal is not None and "compared.jsonl" in last.refusal.sentence
-    datalook.count_rows({}, str(tmp_path / "a.jsonl"), found.append, lambda: False)
+    datalook.count_draft_rows({}, str(tmp_path / "a.jsonl"), found.append, lambda: False)
     assert found[-1].outcomes["kept"] == 20 and found[-1].refusal is None
 
 
@@ -267,7 +267,7 @@ async def test_the_focus_stays_with_a_hand_that_types(tmp_path: Path, opened: Op
 
 def test_what_was_said_of_one_file_is_not_said_of_another() -> None:
     draft = {"task": "sft", "data": {"path": "a", "format": "alpaca", "columns": {"a": "b"}, "limit": 3}}
-    assert datalook.draft_for(draft, "a") == draft
-    assert datalook.draft_for(draft, "b") == {"task": "sft", "data": {"path": "b", "limit": 3}}
-    assert datalook.draft_for({"data": {"format": "alpaca"}}, "b")["data"]["format"] == "alpaca"
-    assert datalook.draft_for({"data": 3}, "b") == {"data": {"path": "b"}}
+    assert datalook.make_path_draft(draft, "a") == draft
+    assert datalook.make_path_draft(draft, "b") == {"task": "sft", "data": {"path": "b", "limit": 3}}
+    assert datalook.make_path_draft({"data": {"format": "alpaca"}}, "b")["data"]["format"] == "alpaca"
+    assert datalook.make_path_draft({"data": 3}, "b") == {"data": {"path": "b"}}

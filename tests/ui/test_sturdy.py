@@ -15,7 +15,7 @@ import pytest
 
 from tests.ui.terminal import ROOT, Terminal, python
 from tui_tuner.ui.guard import faultlog
-from tui_tuner.ui.guard.faultlog import FaultLog, traceback_text
+from tui_tuner.ui.guard.faultlog import FaultLog, format_tracebacks
 from tui_tuner.ui.guard.stalls import StallWatch
 
 STILL = "\x1b[18~"  # F7: "still here"
@@ -105,7 +105,7 @@ def test_a_deep_and_long_chain_of_errors_is_written_in_part(tmp_path: Path) -> N
 
     with pytest.raises((ValueError, RecursionError)) as raised:
         fall(0)
-    text = traceback_text(raised.value)
+    text = format_tracebacks(raised.value)
     assert text.count("\n") < faultlog._MOST_ERRORS * (2 * faultlog._MOST_FRAMES + 4) * 3
     log = FaultLog(tmp_path / "deep" / "x.log")
     assert log.record_fault("a fault", raised.value) == str(log.file_path)

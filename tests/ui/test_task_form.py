@@ -25,11 +25,11 @@ async def open_form(pilot) -> None:
 
 async def choose_task(pilot, name: str) -> None:
     """In the select of the task, which has the focus, by keys alone."""
-    here = list(TASKS).index(form_values.find_value(pilot.app.draft, "task"))
+    here = list(TASKS).index(form_values.find_draft_value(pilot.app.draft, "task"))
     there = list(TASKS).index(name)
     keys = ["down"] * (there - here) if there > here else ["up"] * (here - there)
     await pilot.press("enter", *keys, "enter")
-    await until(pilot, lambda: form_values.find_value(pilot.app.draft, "task") == name)
+    await until(pilot, lambda: form_values.find_draft_value(pilot.app.draft, "task") == name)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -53,8 +53,10 @@ async def test_choosing_a_task_shows_what_applies_at_once(opened: Opened, size: 
         await until(pilot, lambda: "Find the answer to a question" in text(pilot))
         for section in ("data", "evaluation") if size == SIZES[0] else ("training",):
             await pilot.app.screen._show_section(section)
-            paths = [option.path for option in form_values.section_options(section)]
-            assert shown(pilot) == [path for path in paths if form_values.is_effective(pilot.app.draft, path)]
+            paths = [option.path for option in form_values.list_section_options(section)]
+            assert shown(pilot) == [
+                path for path in paths if form_values.is_field_effective(pilot.app.draft, path)
+            ]
         await pilot.app.screen._go_to_field("task")
         await choose_task(pilot, "sft")
         assert "model.chat_template" in shown(pilot)
@@ -73,7 +75,7 @@ async def test_what_was_typed_is_kept_and_a_run_gets_what_applies(opened: Opened
         await screen._go_to_field("task")
         await choose_task(pilot, "classification")
         assert not screen._standing.problems  # what has no effect hinders nothing
-        held = form_values.config_of(pilot.app.draft)
+        held = form_values.build_draft_config(pilot.app.draft)
         assert held.data.train_on == "all_answers" and held.evaluation.samples == 2
         assert pilot.app.draft["data"]["train_on"] == "everything"
         assert await screen._form_pages.show_field("data.train_on", pilot.app.drafts.draft) is None
@@ -82,7 +84,10 @@ async def test_what_was_typed_is_kept_and_a_run_gets_what_applies(opened: Opened
         assert "evaluation.max_new_tokens" in screen._standing.problems
         field = await screen._form_pages.show_field("evaluation.max_new_tokens", pilot.app.drafts.draft)
         assert field is not None and field.query_one(Input).value == "many200"
-        assert form_values.config_of({**pilot.app.draft, "evaluation": {}}).data.train_on == "everything"
+        assert (
+            form_values.build_draft_config({**pilot.app.draft, "evaluation": {}}).data.train_on
+            == "everything"
+        )
 
 
 async def test_methods_that_cannot_train_the_task_are_not_offered(
@@ -100,7 +105,7 @@ async def test_methods_that_cannot_train_the_task_are_not_offered(
         select = field.query_one(FieldSelect)
         names = lambda: [value for _prompt, value in select._options]  # noqa: E731
         assert "loha" in names() and select.value == "ia3"
-        form_values.set_value(screen.draft_values, "task", "question_answering")
+        form_values.set_draft_value(screen.draft_values, "task", "question_answering")
         screen._check_draft()
         await pilot.pause()
         assert "loha" not in names() and select.value == "ia3"  # what is wrong is shown, and not changed
@@ -108,27 +113,31 @@ async def test_methods_that_cannot_train_the_task_are_not_offered(
             "ia3 cannot train task question_answering: it has no outputs"
             in screen._standing.problems["method.kind"]
         )
-        form_values.set_value(screen.draft_values, "method.kind", "lora")
+        form_values.set_draft_value(screen.draft_values, "method.kind", "lora")
         screen._check_draft()
         assert not screen._standing.problems
 
 
 def test_fields_that_are_named_apply_to_some_task_alone() -> None:
     values = {"task": "token_classification", "data": {"stride": 8, "problem": "multi", "path": "demo"}}
-    assert form_values.drop_ineffective(values)["data"] == {"stride": 8, "path": "demo"}
+    assert form_values.drop_ineffective_fields(values)["data"] == {"stride": 8, "path": "demo"}
     assert values["data"]["problem"] == "multi"
     assert (
-        form_values.drop_ineffective({"task": "nonsense", "data": {"problem": "multi"}})["data"]["problem"]
+        form_values.drop_ineffective_fields({"task": "nonsense", "data": {"problem": "multi"}})["data"][
+            "problem"
+        ]
         == "multi"
     )
     assert all(
-        form_values.is_effective({"task": "nonsense"}, path)
+        form_values.is_field_effective({"task": "nonsense"}, path)
         for path in list_particular_fields() - set(BESIDE)
     )
-    assert form_values.drop_ineffective({"data": "no mapping"}) == {"data": "no mapping"}
+    assert form_values.drop_ineffective_fields({"data": "no mapping"}) == {"data": "no mapping"}
     problem = {"evaluation.prompts": "no list", "data.stride": "no number"}
-    assert form_values.find_problems({"task": "sft"}, problem) == {"evaluation.prompts": "no list"}
-    assert form_values.find_problems({"task": "question_answering"}, problem) == {"data.stride": "no number"}
+    assert form_values.find_draft_problems({"task": "sft"}, problem) == {"evaluation.prompts": "no list"}
+    assert form_values.find_draft_problems({"task": "question_answering"}, problem) == {
+        "data.stride": "no number"
+    }
 
 
 def test_a_field_is_marked_before_it_is_composed() -> None:

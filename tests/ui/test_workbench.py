@@ -30,7 +30,7 @@ from tui_tuner.ui.widgets.form.field import Field
 async def test_a_beginner_is_told_what_to_press(opened: Opened, size: tuple[int, int]) -> None:
     async with opened(size) as pilot:
         await until(pilot, lambda: "No runs yet." in text(pilot))
-        for words in ("new run", "n New run", "d Data"):
+        for words in ("n sets up a run of your own", "n New run", "d Data"):
             await until(pilot, lambda words=words: words in text(pilot))
 
 
@@ -93,7 +93,7 @@ async def test_arrow_keys_walk_every_field_and_keep_it_in_view(opened: Opened) -
         expected = [
             o.path
             for s in ("training", "evaluation")
-            for o in form_values.section_options(s)
+            for o in form_values.list_section_options(s)
             if not o.advanced
         ]
         for path in expected:
@@ -117,7 +117,9 @@ async def test_contradictions_stand_at_their_field_and_every_section_opens(opene
             await pilot.pause(0.05)
             seen |= {field.option.path for field in pilot.app.screen.query(Field)}
             await pilot.press("down")
-        assert seen == {path for path in list_options() if form_values.is_effective(pilot.app.draft, path)}
+        assert seen == {
+            path for path in list_options() if form_values.is_field_effective(pilot.app.draft, path)
+        }
 
 
 async def test_settings_are_kept_as_yaml_that_runs(tmp_path: Path, opened: Opened) -> None:
@@ -152,16 +154,18 @@ async def test_settings_are_kept_as_yaml_that_runs(tmp_path: Path, opened: Opene
     ],
 )
 def test_typed_text_becomes_the_value_it_looks_like(path: str, typed: str, value: object) -> None:
-    assert form_values.parse_text(list_options()[path], typed) == value
+    assert form_values.parse_field_text(list_options()[path], typed) == value
     if value is not None and value != "auto":
-        assert form_values.parse_text(list_options()[path], form_values.format_value(value)) == value
+        assert (
+            form_values.parse_field_text(list_options()[path], form_values.format_field_value(value)) == value
+        )
 
 
 def test_text_that_is_no_value_is_explained() -> None:
     with pytest.raises(ValueError, match=r"training.epochs: expected a number"):
-        form_values.parse_text(list_options()["training.epochs"], "")
+        form_values.parse_field_text(list_options()["training.epochs"], "")
     with pytest.raises(ValueError, match=r"data.columns: expected a mapping"):
-        form_values.parse_text(list_options()["data.columns"], "{a: ")
+        form_values.parse_field_text(list_options()["data.columns"], "{a: ")
 
 
 @pytest.mark.parametrize(("downs", "alive"), [(0, True), (1, False)])

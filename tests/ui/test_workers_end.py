@@ -13,7 +13,7 @@ from tests.ui.terminal import ROOT, python
 _POOL = """
 import time
 from tui_tuner.config.load import build_config
-from tui_tuner.data.examples.workers import encode_in_order
+from tui_tuner.data.examples.workers import encode_batches_in_order
 from tui_tuner.data.records import Text
 from tests.ui.test_workers_end import Encoder
 
@@ -23,7 +23,7 @@ def batches():
 
 if __name__ == "__main__":
     config = build_config({"task": "sft", "data": {"path": "x", "workers": 2}})
-    found = encode_in_order(Encoder(config, None), batches(), Encoder)
+    found = encode_batches_in_order(Encoder(config, None), batches(), Encoder)
     print(next(found)[1], flush=True)
     time.sleep(60)
 """

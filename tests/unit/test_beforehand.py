@@ -11,6 +11,7 @@ import pytest
 
 from tui_tuner import demo
 from tui_tuner.cli import main
+from tui_tuner.config.kinds import optimizers
 from tui_tuner.config.load import build_config, load_config
 from tui_tuner.errors import (
     EXIT_CONFIG,
@@ -50,6 +51,42 @@ def test_a_sound_config_passes(rows: Path, model: Path) -> None:
     check({})
     check({"model": {"name": str(model)}, "data": {"path": str(rows), "validation": str(rows)}})
     check({"model": {"name": "some/hub-model"}, "hardware": {"devices": "cpu"}})
+
+
+def test_an_optimizer_that_suits_no_weight_is_refused() -> None:
+    """A matrix of LoRA with rank 16 has no more than 16 dimensions to choose from."""
+    for name, method in (("galore", "lora"), ("apollo", "prompt_tuning"), ("muon", "ia3")):
+        with pytest.raises(ConfigError, match=name) as refused:
+            check({"method": {"kind": method}, "training": {"optimizer": name}})
+        assert refused.value.field == "training.optimizer" and "Use adamw" in refused.value.hint
+    for changes in ({"method": {"kind": "full"}}, {"method": {"rank": 32}}):
+        check(changes | {"training": {"optimizer": "galore"}})
+
+
+def test_an_optimizer_without_its_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizers, "explain_absence", lambda name: f"{name} is not installed.")
+    with pytest.raises(ConfigError, match="schedule_free") as refused:
+        check({"training": {"optimizer": "schedule_free"}})
+    assert refused.value.field == "training.optimizer"
+    assert "pip install 'tui-tuner[optimizers]'" in refused.value.hint
+
+
+@pytest.mark.parametrize("name", ["THUDM/chatglm2-6b", "ZhipuAI/chatglm3-6b", "THUDM/glm-4-9b-chat"])
+def test_models_with_code_of_an_older_transformers_need_consent(name: str) -> None:
+    with pytest.raises(ModelError, match="code of its own, written for a transformers of 2023") as refused:
+        check({"model": {"name": name}})
+    assert refused.value.field == "model.name"
+    assert "zai-org/glm-4-9b-chat-hf" in refused.value.hint and "Qwen/Qwen3-4B" in refused.value.hint
+    for other in ("zai-org/glm-4-9b-chat-hf", "my/chatglm2-6b-hf"):
+        check({"model": {"name": other}, "hardware": {"devices": "cpu"}})
+    check({"model": {"name": name, "trust_remote_code": True}, "hardware": {"devices": "cpu"}})
+
+
+def test_so_do_folders_with_such_code(model: Path) -> None:
+    told = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**told, "model_type": "chatglm"}))
+    with pytest.raises(ModelError, match="ChatGLM"):
+        check({"model": {"name": str(model)}})
 
 
 @pytest.mark.parametrize("field", ["path", "validation"])
@@ -206,10 +243,10 @@ def test_one_of_several_processes_resumes_nothing(tmp_path: Path, monkeypatch: p
 
 
 def test_one_device_trains_and_one_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui_tuner.training.surroundings import device_name
+    from tui_tuner.training.surroundings import name_training_device
 
     monkeypatch.setattr("tui_tuner.planning.hardware.detect_hardware", two_gpus)
-    assert device_name(build_config({"hardware": {"devices": 2}})) == "NVIDIA A100"
+    assert name_training_device(build_config({"hardware": {"devices": 2}})) == "NVIDIA A100"
 
 
 def test_a_runs_folder_that_is_a_file_is_named(tmp_path: Path, rows: Path) -> None:

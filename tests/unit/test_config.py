@@ -7,13 +7,13 @@ import yaml
 
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.load import (
-    apply_sets,
+    apply_config_sets,
     build_config,
-    config_problems,
     dump_config,
+    find_config_problems,
     load_config,
 )
-from tui_tuner.config.options import get_value, list_options
+from tui_tuner.config.options import get_config_value, list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, UsageError
 
@@ -87,7 +87,7 @@ def test_a_missing_file_says_where_presets_are(tmp_path: Path) -> None:
 
 def test_set_takes_yaml_values() -> None:
     values: dict[str, object] = {"training": {"epochs": 1}}
-    apply_sets(
+    apply_config_sets(
         values,
         ["training.epochs=2", "data.validation=null", "data.columns={prompt: q}", "data.columns.response=a"],
     )
@@ -100,7 +100,7 @@ def test_set_takes_yaml_values() -> None:
 @pytest.mark.parametrize("item", ["training.epochs", "training.epoch=1", "=1", "data.columns={"])
 def test_bad_sets(item: str) -> None:
     with pytest.raises(UsageError):
-        apply_sets({}, [item])
+        apply_config_sets({}, [item])
 
 
 def test_a_field_without_a_value_and_one_of_true_false_and_words() -> None:
@@ -115,17 +115,43 @@ def test_a_field_without_a_value_and_one_of_true_false_and_words() -> None:
     assert list_options()["model.double_quant"].describe_expected() == "true or false"
 
 
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ("method.style=pfeifer", "pfeiffer, houlsby or parallel"),
+        ("method.non_linearity=rleu", "swish"),
+        ("method.layer_norm=befor", "none, before or after"),
+        ("method.targets=model.(layers[0", "no regular expression"),
+        ("method.targets=[]", "a name is missing"),
+        ("method.targets=''", "a name is missing"),
+    ],
+)
+def test_words_and_patterns_of_a_method_are_checked_before_a_run(item: str, words: str) -> None:
+    values: dict[str, object] = {}
+    apply_config_sets(values, [item])
+    with pytest.raises(ConfigError, match=words) as caught:
+        build_config(values)
+    assert caught.value.field == item.partition("=")[0]
+
+
+def test_targets_with_commas_between_them_are_a_list() -> None:
+    method = RunConfig.model_validate({"method": {"targets": "q_proj, v_proj"}}).method
+    assert method.targets == ["q_proj", "v_proj"]
+    counted = r"layers\.[0-9]{1,2}\.mlp\..*"
+    assert RunConfig.model_validate({"method": {"targets": counted}}).method.targets == counted
+
+
 def test_every_field_has_help_and_reaches_its_default() -> None:
     config = RunConfig()
     assert len(list_options()) > 60
     for path, option in list_options().items():
         assert option.help, path
         assert option.describe_expected(), path
-        assert get_value(config, path) == option.default
+        assert get_config_value(config, path) == option.default
 
 
 def test_a_form_gets_the_sentence_for_its_field() -> None:
-    problems = config_problems({"training": {"learning_rate": "fast"}, "evaluation": {"samples": 1}})
+    problems = find_config_problems({"training": {"learning_rate": "fast"}, "evaluation": {"samples": 1}})
     assert list(problems) == ["training.learning_rate"]
     assert "above 0" in problems["training.learning_rate"]
 
@@ -133,13 +159,13 @@ def test_a_form_gets_the_sentence_for_its_field() -> None:
 def test_relative_paths_become_absolute_only_where_they_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.config.load import absolute_paths
+    from tui_tuner.config.load import make_paths_absolute
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text("{}\n")
     config = build_config({"data": {"path": ["rows.jsonl", "some/hub-set"]}, "model": {"name": "org/model"}})
     before = config.model_copy(deep=True)
-    found = absolute_paths(config)
+    found = make_paths_absolute(config)
     assert config == before  # a new config; the given one stays
     config = found
     assert config.data.path == [str(tmp_path / "rows.jsonl"), "some/hub-set"]

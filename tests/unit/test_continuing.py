@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.config.continuing import RULES, Edit, list_edits
+from tui_tuner.config.continuing import RULES, Edit, list_config_edits
 from tui_tuner.config.load import build_config
-from tui_tuner.config.options import get_value, list_options
+from tui_tuner.config.options import get_config_value, list_options
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 
 # One edit of each field that is neither taken nor refused by its name alone.
 BEFORE: dict[str, Any] = {
@@ -30,12 +30,12 @@ BEFORE: dict[str, Any] = {
 
 
 def before(**more: Any) -> RunConfig:
-    return with_values(build_config(BEFORE), {name.replace("__", "."): value for name, value in more.items()})
+    return edit_values(build_config(BEFORE), {name.replace("__", "."): value for name, value in more.items()})
 
 
 def judged(config: RunConfig, asked: RunConfig | None = None, **now: Any) -> dict[str, str]:
-    changed = with_values(config, {name.replace("__", "."): value for name, value in now.items()})
-    return {edit.field: edit.verdict for edit in list_edits(config, asked, changed)}
+    changed = edit_values(config, {name.replace("__", "."): value for name, value in now.items()})
+    return {edit.field: edit.verdict for edit in list_config_edits(config, asked, changed)}
 
 
 def test_the_table_knows_each_field_of_the_schema_and_no_other() -> None:
@@ -45,7 +45,7 @@ def test_the_table_knows_each_field_of_the_schema_and_no_other() -> None:
 @pytest.mark.parametrize("path", [path for path, rule in RULES.items() if not callable(rule)])
 def test_fields_are_judged_by_the_table_alone(path: str) -> None:
     config = before()
-    old = get_value(config, path)
+    old = get_config_value(config, path)
     new = another(path, old)
     changed = config.model_copy(deep=True)
     parent: Any = changed
@@ -53,7 +53,7 @@ def test_fields_are_judged_by_the_table_alone(path: str) -> None:
     for part in parts:
         parent = getattr(parent, part)
     setattr(parent, last, new)
-    (edit,) = list_edits(config, None, changed)
+    (edit,) = list_config_edits(config, None, changed)
     rule = RULES[path]
     assert not callable(rule)
     assert (edit.field, edit.before, edit.now, edit.verdict) == (path, old, new, rule[0])
@@ -103,14 +103,14 @@ def test_a_run_gets_longer_where_its_rates_stay_what_they_were() -> None:
 
 def test_auto_stays_what_it_became() -> None:
     config = before()
-    auto = with_values(config, {"training.learning_rate": "auto", "training.optimizer": "auto"})
-    assert list_edits(config, auto, auto) == [] == list_edits(config, None, auto)
+    auto = edit_values(config, {"training.learning_rate": "auto", "training.optimizer": "auto"})
+    assert list_config_edits(config, auto, auto) == [] == list_config_edits(config, None, auto)
     # what was set and is left open now keeps its value, and that is said
     assert judged(config, config, training__learning_rate="auto") == {"training.learning_rate": "no effect"}
     # what was open and is now set to what it became changes nothing, and to another value all
-    assert [edit.verdict for edit in list_edits(config, auto, config)] == ["no effect", "no effect"]
-    other = with_values(config, {"training.learning_rate": 0.5, "training.optimizer": "auto"})
-    assert [(edit.field, edit.before, edit.verdict) for edit in list_edits(config, auto, other)] == [
+    assert [edit.verdict for edit in list_config_edits(config, auto, config)] == ["no effect", "no effect"]
+    other = edit_values(config, {"training.learning_rate": 0.5, "training.optimizer": "auto"})
+    assert [(edit.field, edit.before, edit.verdict) for edit in list_config_edits(config, auto, other)] == [
         ("training.learning_rate", 0.01, "refused")
     ]
 

@@ -12,7 +12,7 @@ from tui_tuner import demo
 from tui_tuner.demo import advertising, corpus
 from tui_tuner.demo.demo_words import ATTRIBUTES, VALUES, list_held_out_values, list_trained_values
 from tui_tuner.errors import ConfigError, DataError
-from tui_tuner.evaluation.metrics import ScoredAnswer, find_attributes, score_answers
+from tui_tuner.evaluation.metrics import ScoredAnswer, find_prompt_attributes, score_answers
 from tui_tuner.models.tokenizer_training import train_tokenizer
 
 MEGABYTE = 10**6
@@ -37,10 +37,10 @@ def test_rows_are_the_same_everywhere_and_held_out_values_are_held_out() -> None
     assert (len(rows), len(held_out)) == (advertising.ROWS, advertising.HELD_OUT_ROWS)
     assert rows == list(demo.rows()) and held_out == list(demo.held_out_rows())
     assert len({row["prompt"] for row in [*rows, *held_out]}) == len(rows) + len(held_out)
-    trained = {value for row in rows for _, value in find_attributes(row["prompt"])}
-    asked = {value for row in held_out for _, value in find_attributes(row["prompt"])}
+    trained = {value for row in rows for _, value in find_prompt_attributes(row["prompt"])}
+    asked = {value for row in held_out for _, value in find_prompt_attributes(row["prompt"])}
     assert trained.isdisjoint(asked)
-    assert all(4 <= len(find_attributes(row["prompt"])) <= 6 for row in [*rows, *held_out])
+    assert all(4 <= len(find_prompt_attributes(row["prompt"])) <= 6 for row in [*rows, *held_out])
     answers = [
         ScoredAnswer(row["prompt"], row["response"], row["response"], True) for row in [*rows, *held_out]
     ]

@@ -107,7 +107,7 @@ def test_what_is_set_is_kept_and_float16_autocast_on_a_gpu_is_always_scaled(devi
             )
             assert (config.model.dtype, config.training.autocast) == (dtype, autocast)
             found.append((numeric.find_compute_dtype(device, config), numeric.needs_scaler(device, config)))
-            numeric.check_numbers(device, config)
+            numeric.check_numeric_dtypes(device, config)
         assert found == TABLE[devices] + without, device.name
 
 
@@ -134,7 +134,7 @@ def test_flash_attention_that_is_asked_for_gets_16_bit_numbers_or_an_error() -> 
     asked = build_config({"model": {"attention": "flash_attention_2", "dtype": "float32"}})
     assert numeric.choose_autocast(H100, asked, True)[0] is True
     full = resolved(H100, model__attention="flash_attention_2", method__kind="full")
-    numeric.check_numbers(H100, full)
+    numeric.check_numeric_dtypes(H100, full)
     with pytest.raises(ConfigError, match="requires 16-bit numbers"):
         build_config(
             {
@@ -145,7 +145,7 @@ def test_flash_attention_that_is_asked_for_gets_16_bit_numbers_or_an_error() -> 
     for device in (*PROCESSORS, *BEFORE_AMPERE):
         config = resolved(device, model__attention="flash_attention_2")
         with pytest.raises(ConfigError, match=f"this is {device.name}"):
-            numeric.check_numbers(device, config)
+            numeric.check_numeric_dtypes(device, config)
 
 
 # Matrix products
@@ -165,9 +165,9 @@ def test_trained_float16_weights_are_refused_where_the_loss_is_scaled() -> None:
     for device in (T4, A100):
         for asked in (full, embeddings):
             with pytest.raises(ConfigError, match="cannot be trained in mixed precision"):
-                numeric.check_numbers(device, resolved(device, **asked))
-        numeric.check_numbers(device, resolved(device, model__dtype="float16"))  # float32 adapters
-    numeric.check_numbers(CPU, resolved(CPU, **full))
+                numeric.check_numeric_dtypes(device, resolved(device, **asked))
+        numeric.check_numeric_dtypes(device, resolved(device, model__dtype="float16"))  # float32 adapters
+    numeric.check_numeric_dtypes(CPU, resolved(CPU, **full))
 
 
 # The device itself
@@ -241,4 +241,4 @@ def test_files_that_were_read_leave_a_container_its_memory(
     }.items():
         (tmp_path / name).write_text(text, encoding="ascii")
     monkeypatch.setattr(devices, "CONTAINER", tmp_path)
-    assert devices.host_memory() == (1_000_000, 700_000)
+    assert devices.measure_host_memory() == (1_000_000, 700_000)

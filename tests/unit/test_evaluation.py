@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from tui_tuner.errors import ConfigError
-from tui_tuner.evaluation.generation import find_stop_tokens, generate_answers, template_stop_token
+from tui_tuner.evaluation.generation import find_stop_tokens, find_template_stop_token, generate_answers
 from tui_tuner.evaluation.metrics import (
     MEASURES,
     ScoredAnswer,
-    find_attributes,
-    is_mentioned,
+    find_prompt_attributes,
+    is_attribute_mentioned,
     score_answers,
-    split_tokens,
+    split_metric_tokens,
 )
 
 
@@ -36,7 +36,7 @@ def _row(prompt: str = "", reference: str = "", text: str = "", stopped: bool = 
     ],
 )
 def test_attributes_of_a_prompt(prompt: str, pairs: list[tuple[str, str]]) -> None:
-    assert find_attributes(prompt) == pairs
+    assert find_prompt_attributes(prompt) == pairs
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_attributes_of_a_prompt(prompt: str, pairs: list[tuple[str, str]]) -> No
     ],
 )
 def test_a_value_is_mentioned_as_words_or_in_unspaced_script(text: str, value: str, there: bool) -> None:
-    assert is_mentioned(text, value) is there
+    assert is_attribute_mentioned(text, value) is there
 
 
 def test_coverage_is_over_all_attributes_and_counts_a_value_once() -> None:
@@ -99,7 +99,7 @@ def test_overlap_metrics_by_hand() -> None:
 
 
 def test_chinese_is_compared_character_by_character() -> None:
-    assert split_tokens("牛仔 Coat 2x") == ["牛", "仔", "coat", "2x"]
+    assert split_metric_tokens("牛仔 Coat 2x") == ["牛", "仔", "coat", "2x"]
     assert score_answers(["rouge_l"], [_row(reference="白色外套", text="黑色外套")]) == {"rouge_l": 0.75}
 
 
@@ -177,7 +177,7 @@ def test_the_template_names_the_stop_token(tiny_tokenizer: Any, model: Any, stop
     tokenizer.add_special_tokens({"additional_special_tokens": [stop]})
     tokenizer.chat_template = _TEMPLATES[stop]
     number = tokenizer.convert_tokens_to_ids(stop)
-    assert template_stop_token(tokenizer) == number
+    assert find_template_stop_token(tokenizer) == number
     assert {number, tokenizer.eos_token_id} <= find_stop_tokens(model, tokenizer)
 
 
@@ -191,7 +191,7 @@ def test_a_template_without_an_end_or_that_refuses_names_none(tiny_tokenizer: An
         None,
     ):
         tokenizer.chat_template = template
-        assert template_stop_token(tokenizer) is None
+        assert find_template_stop_token(tokenizer) is None
 
 
 def test_prompts_and_tokens_are_counted_while_a_batch_is_answered(

@@ -20,7 +20,7 @@ import tui_tuner
 from tui_tuner.cli import history_commands as history_cli
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.headless import LinePrinter, RawPrinter
-from tui_tuner.launch.proof import compare_runs
+from tui_tuner.launch.proof import compare_proof_runs
 from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.runs import events
 from tui_tuner.runs.events import (
@@ -55,8 +55,8 @@ from tui_tuner.runs.history import summarise_run
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.journal_tally import update_tally
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.view import RunView, fold_events
-from tui_tuner.runs.wire import KINDS, decode_line, encode_event, fields_of
+from tui_tuner.runs.view import RunView, fold_view_events
+from tui_tuner.runs.wire import KINDS, decode_event_line, encode_event, list_event_fields
 from tui_tuner.ui.loglines import make_log_line
 
 EXAMPLES: tuple[EventBody, ...] = (
@@ -121,7 +121,7 @@ def test_what_was_said_comes_back(body: EventBody) -> None:
     line = encode_event(event)
     assert line.endswith(b"}\n") and line.count(b"\n") == 1
     assert list(json.loads(line))[:6] == ["v", "run", "seq", "time", "rank", "kind"]
-    found = decode_line(line)
+    found = decode_event_line(line)
     assert found == event and type(found.body) is type(body)  # type: ignore[union-attr]
     assert encode_event(found) == line  # type: ignore[arg-type]
     with pytest.raises(FrozenInstanceError):
@@ -132,18 +132,20 @@ def test_lines_are_those_of_version_0_1() -> None:
     fixture = Path(__file__).parents[1] / "fixtures" / "runs-0.1"
     for path in fixture.glob("*/events.jsonl"):
         for line in path.read_bytes().splitlines():
-            event = decode_line(line)
+            event = decode_event_line(line)
             assert event is not None and not isinstance(event.body, Unknown), line
             old, new = json.loads(line), json.loads(encode_event(event))
             assert {name: new[name] for name in old} == old, line
 
 
 def test_the_metrics_of_an_objective_take_no_room_where_there_are_none() -> None:
-    assert "metrics" not in fields_of(Step(1)) and fields_of(Step(1, metrics={"a": 1.0}))["metrics"] == {
-        "a": 1.0
-    }
-    assert "rows" not in fields_of(Evaluation(1)) and fields_of(Evaluation(1))["metrics"] == {}
-    short = decode_line(b'{"kind":"step","step":1,"metrics":{"a":1,"b":"nan","c":"x"}}')
+    assert "metrics" not in list_event_fields(Step(1)) and list_event_fields(Step(1, metrics={"a": 1.0}))[
+        "metrics"
+    ] == {"a": 1.0}
+    assert (
+        "rows" not in list_event_fields(Evaluation(1)) and list_event_fields(Evaluation(1))["metrics"] == {}
+    )
+    short = decode_event_line(b'{"kind":"step","step":1,"metrics":{"a":1,"b":"nan","c":"x"}}')
     assert short is not None and isinstance(short.body, Step)
     assert short.body.metrics["a"] == 1.0 and math.isnan(short.body.metrics["b"] or 0)
     assert short.body.metrics["c"] is None
@@ -160,7 +162,7 @@ def test_numbers_that_json_has_not_come_back_as_numbers(body: EventBody, value: 
     line = encode_event(Event(replace(body, **changes)))
     written = json.loads(line)
     assert all(written[name] in (f"{value:f}", {"loss": f"{value:f}"}) for name in changes)
-    found = decode_line(line)
+    found = decode_event_line(line)
     assert found is not None
     for name in names:
         assert repr(getattr(found.body, name)) == repr(value)
@@ -169,26 +171,26 @@ def test_numbers_that_json_has_not_come_back_as_numbers(body: EventBody, value: 
 
 
 def test_text_that_looks_like_a_number_stays_text() -> None:
-    said = decode_line(encode_event(Event(Sample(1, prompt="inf", text="nan", reference="-inf"))))
+    said = decode_event_line(encode_event(Event(Sample(1, prompt="inf", text="nan", reference="-inf"))))
     assert said is not None and said.body == Sample(1, prompt="inf", text="nan", reference="-inf")
-    where = decode_line(encode_event(Event(Resolved("field", math.inf, "nan"))))
+    where = decode_event_line(encode_event(Event(Resolved("field", math.inf, "nan"))))
     assert where is not None and where.body == Resolved("field", "inf", "nan")
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
     step = Step(np.int64(3), loss=np.float32(0.5), metrics={"a": np.float32("nan"), "b": np.float64(2)})  # type: ignore[arg-type]
-    event = decode_line(encode_event(Event(step)))
+    event = decode_event_line(encode_event(Event(step)))
     assert event is not None and repr(event.body) == repr(
         Step(3, loss=0.5, metrics={"a": math.nan, "b": 2.0})
     )
 
 
 def test_the_null_of_an_older_journal_is_no_number() -> None:
-    event = decode_line(
+    event = decode_event_line(
         b'{"kind":"step","step":3,"loss":null,"grad_norm":null,"learning_rate":null,"seconds":null}'
     )
     assert event is not None and event.body == Step(3)
-    event = decode_line(b'{"kind":"evaluation","step":3,"metrics":{"loss":null,"perplexity":2}}')
+    event = decode_event_line(b'{"kind":"evaluation","step":3,"metrics":{"loss":null,"perplexity":2}}')
     assert event is not None and event.body == Evaluation(3, metrics={"loss": None, "perplexity": 2.0})
 
 
@@ -215,7 +217,7 @@ def test_the_null_of_an_older_journal_is_no_number() -> None:
     ],
 )
 def test_damage_costs_the_field_or_the_event_and_raises_nothing(line: str, body: EventBody | None) -> None:
-    event = decode_line(f'{{"v":3,"seq":5,"time":2.5,{line}}}'.encode())
+    event = decode_event_line(f'{{"v":3,"seq":5,"time":2.5,{line}}}'.encode())
     assert event is not None and (event.seq, event.time, event.version) == (5, 2.5, 3)
     assert event.body == body if body is not None else isinstance(event.body, Unknown)
 
@@ -227,12 +229,12 @@ def test_damage_costs_the_field_or_the_event_and_raises_nothing(line: str, body:
      b'{"kind":"log","message":"m","run":' + b"[" * 1000 + b"]" * 1000 + b"}"],
 )  # fmt: skip
 def test_what_is_no_event_is_none(line: bytes) -> None:
-    assert decode_line(line) is None
+    assert decode_event_line(line) is None
 
 
 def test_a_time_that_no_clock_shows_is_no_time() -> None:
     for time in (b"1e300", b"-5", b'"nan"', b"null", b"[1]", b"true"):
-        event = decode_line(b'{"kind":"log","message":"m","time":' + time + b"}")
+        event = decode_event_line(b'{"kind":"log","message":"m","time":' + time + b"}")
         assert event is not None and event.time == 0.0
         LinePrinter(lambda line: None).feed_events([event])
 
@@ -260,14 +262,14 @@ def test_no_reader_minds_any_value_of_any_field(tmp_path: Path, kind: str, value
         b'{"kind":"run_started","time":5,"total_steps":3}',
         json.dumps({**usual, "kind": kind, **values}).encode(),
     ]
-    found = [event for line in lines if (event := decode_line(line))]
+    found = [event for line in lines if (event := decode_event_line(line))]
     for event in found:
         _holds_its_types(event.body)
-    again = [event for item in found if (event := decode_line(encode_event(item)))]
+    again = [event for item in found if (event := decode_event_line(encode_event(item)))]
     assert [encode_event(event) for event in again] == [encode_event(event) for event in found]
     for phase in ("", "training"):
         [make_log_line(event, phase) for event in found]
-    fold_events(fold_events(RunView(), found), found)
+    fold_view_events(fold_view_events(RunView(), found), found)
     for printer in (LinePrinter([].append), RawPrinter([].append)):
         printer.feed_events(found * 2)
     folder = RunFolder(tmp_path)
@@ -339,8 +341,8 @@ def test_a_nan_is_equal_to_itself_when_runs_are_compared(tmp_path: Path) -> None
         _journal(folder, [1.0, last], [last])
         folder.last_path.mkdir()
         (folder.last_path / "model.safetensors").write_bytes(b"w")
-    assert compare_runs(folders[0], folders[1]).is_exact
-    assert [text.split(":")[0] for text in compare_runs(folders[0], folders[2]).differences] == [
+    assert compare_proof_runs(folders[0], folders[1]).is_exact
+    assert [text.split(":")[0] for text in compare_proof_runs(folders[0], folders[2]).differences] == [
         "step 2", "step 2", "evaluation at step 1"
     ]  # fmt: skip
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.records import Origin
-from tui_tuner.headless import Follower, LinePrinter, RawPrinter, make_writer
+from tui_tuner.headless import Follower, LinePrinter, RawPrinter, make_printer_writer
 from tui_tuner.runs.events import (
     Bottleneck,
     Evaluation,
@@ -29,8 +29,8 @@ from tui_tuner.runs.events import (
 )
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.pace import StepFormatter
-from tui_tuner.runs.view import RunView, fold_events
-from tui_tuner.text import human_seconds
+from tui_tuner.runs.view import RunView, fold_view_events
+from tui_tuner.text import format_seconds
 
 
 def _write_run(path: Path) -> None:
@@ -87,7 +87,7 @@ def test_json_lines_are_the_journals_own(tmp_path: Path) -> None:
 def test_a_follower_prints_everything_written_until_it_is_finished(tmp_path: Path) -> None:
     path = tmp_path / "e"
     out = io.StringIO()
-    follower = Follower(path, RawPrinter(make_writer(out)))
+    follower = Follower(path, RawPrinter(make_printer_writer(out)))
     follower.start_following()
     journal = JournalWriter(path, "r")
     for step in range(50):
@@ -101,7 +101,7 @@ def test_a_reader_that_leaves_does_not_stop_the_run() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     with open(write_end, "w") as stream:
-        write = make_writer(stream)
+        write = make_printer_writer(stream)
         for _ in range(3):
             write("nobody reads this")
         with contextlib.suppress(BrokenPipeError):
@@ -149,13 +149,13 @@ def test_a_printer_says_what_the_whole_view_says_and_keeps_no_more_than_it_needs
     printer, view = LinePrinter(lines.append), RunView()
     for number, body in enumerate(bodies):
         event = Event(body, "r", number, 1.7e9 + 3 * number)
-        view = fold_events(view, [event])
+        view = fold_view_events(view, [event])
         lines.clear()
         printer.feed_events([event])
         if isinstance(body, Step):
             speed, left = view.tokens_per_second(), view.seconds_left()
             assert f"{speed:,.0f} trained tok/s" in lines[0]
-            assert left is None or f"{human_seconds(left)} left" in lines[0]
+            assert left is None or f"{format_seconds(left)} left" in lines[0]
     assert printer.view.steps == () and printer.view.evaluations == ()
     assert (printer.view.status, printer.view.total_steps) == (view.status, view.total_steps)
 
@@ -204,16 +204,16 @@ def test_the_time_left_counts_evaluations_that_were_seen() -> None:
     events = [at(0, RunStarted(config={}, device="cpu", total_steps=30)), at(0, Phase("sampling"))]
     events += [at(100, Phase("training", 0, 30))]  # what comes before the first step does not come again
     events += [at(100 + n, _timed_step(n, 1.0)) for n in range(1, 11)]
-    view = fold_events(RunView(), events)
+    view = fold_view_events(RunView(), events)
     assert view.seconds_left() == 20
     events += [at(110, Phase("evaluating", 0, 9)), at(120, Phase("evaluating", 4, 9))]
     events += [at(140, Phase("training", 10, 30)), at(141, _timed_step(11, 1.0))]
-    view = fold_events(RunView(), events)
+    view = fold_view_events(RunView(), events)
     assert view.seconds_left() == 19 * 4
     events += [at(141, Phase("paused")), at(900, Phase("training", 11, 30)), at(901, _timed_step(12, 1.0))]
-    assert fold_events(RunView(), events).seconds_left() == 18 * 4
+    assert fold_view_events(RunView(), events).seconds_left() == 18 * 4
     lines: list[str] = []
     LinePrinter(lines.append).feed_events(events)
-    assert f"{human_seconds(18 * 4)} left" in lines[-1]
+    assert f"{format_seconds(18 * 4)} left" in lines[-1]
     again = [*events, at(950, RunStarted(config={}, device="cpu", total_steps=30, resumed_from=12))]
-    assert fold_events(RunView(), again).seconds_left() == 18
+    assert fold_view_events(RunView(), again).seconds_left() == 18

@@ -21,7 +21,7 @@ from tui_tuner.launch import helper as helper_module
 from tui_tuner.launch.helper import Cancelled, Helper
 from tui_tuner.launch.helper_process import ProcessEnded
 from tui_tuner.launch.operations import OPERATIONS
-from tui_tuner.runs.death import describe_exit
+from tui_tuner.runs.death import describe_process_exit
 
 ROOT = Path(__file__).parents[2]
 ALSO = "tests.unit.helper_operations"
@@ -134,13 +134,13 @@ def test_a_death_is_said_in_words_and_the_next_request_starts_another(
 
 def test_memory_that_ran_out_is_guessed() -> None:
     then = {"oom_kills_group": -1}
-    death = describe_exit(-signal.SIGKILL, 2**22 + 1, then, time.time())
-    counted = describe_exit(-signal.SIGKILL, 2**22 + 1, {}, time.time())
+    death = describe_process_exit(-signal.SIGKILL, 2**22 + 1, then, time.time())
+    counted = describe_process_exit(-signal.SIGKILL, 2**22 + 1, {}, time.time())
     assert counted.code == "signalled" and "memory" not in counted.message
     if death.code != "signalled":  # no control group can be read
         assert death.code == "maybe_oom_killer" and "memory" in death.message and death.hint
-    assert describe_exit(-64, 1, {}, 0).message == "was ended by signal 64 (SIGRTMAX)"
-    assert describe_exit(-40, 1, {}, 0).message == "was ended by signal 40"
+    assert describe_process_exit(-64, 1, {}, 0).message == "was ended by signal 64 (SIGRTMAX)"
+    assert describe_process_exit(-40, 1, {}, 0).message == "was ended by signal 40"
 
 
 def test_one_that_closes_its_output_is_ended(helper: Helper) -> None:

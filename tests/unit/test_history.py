@@ -18,21 +18,21 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.launch.output_capture import capture_output
 from tui_tuner.runs import ballast, kernel, trash
-from tui_tuner.runs.death import find_cause_of_death, names_pid, vital_signs
+from tui_tuner.runs.death import find_cause_of_death, names_killed_process, read_vital_signs
 from tui_tuner.runs.events import Evaluation, Finished, Heartbeat, RunStarted, Step, Warned
 from tui_tuner.runs.gpu_faults import classify_fault, find_kernel_fault
 from tui_tuner.runs.history import (
-    describe_lost,
-    matches_words,
+    describe_lost_run,
+    format_resume_command,
+    matches_run_words,
     measure_disk_use,
     read_log_tail,
-    resume_command,
     summarise_run,
     summarise_runs,
 )
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.journal_tally import CACHE, update_tally
-from tui_tuner.runs.notes import change_tags, read_notes, set_note
+from tui_tuner.runs.notes import change_run_tags, read_notes, set_run_note
 from tui_tuner.runs.secrets import Scrubber
 from tui_tuner.runs.store import RunFolder, RunStore
 
@@ -171,7 +171,7 @@ def test_any_bytes_in_any_file_of_a_run_are_survived(tmp_path: Path, block: byte
     (path / name).write_bytes(block)
     row = summarise_run(RunFolder(path))
     assert json.dumps(row)
-    describe_lost(RunFolder(path))
+    describe_lost_run(RunFolder(path))
     if kept is None:
         (path / name).unlink()
     else:
@@ -188,22 +188,22 @@ def test_one_endless_line_does_not_hold_the_list_up(tmp_path: Path) -> None:
 
 def test_search_looks_everywhere_and_in_any_case(tmp_path: Path) -> None:
     folder = _run(RunStore(tmp_path), "r", model={"name": "Qwen/Qwen3-0.6B"})
-    set_note(folder, "The good one")
-    change_tags(folder, ["Baseline"])
+    set_run_note(folder, "The good one")
+    change_run_tags(folder, ["Baseline"])
     row = summarise_run(folder)
-    assert matches_words(row, ["qwen3", "GOOD", "baseline"]) and matches_words(row, [], "new")
-    assert not matches_words(row, ["qwen3", "bad"]) and not matches_words(row, [], "lost")
+    assert matches_run_words(row, ["qwen3", "GOOD", "baseline"]) and matches_run_words(row, [], "new")
+    assert not matches_run_words(row, ["qwen3", "bad"]) and not matches_run_words(row, [], "lost")
 
 
 def test_notes_and_tags(tmp_path: Path) -> None:
     folder = _run(RunStore(tmp_path), "r")
-    assert change_tags(folder, ["b", "a"]) == ("a", "b")
-    assert change_tags(folder, ["-b", "c"]) == ("a", "c")
-    set_note(folder, "hm")
+    assert change_run_tags(folder, ["b", "a"]) == ("a", "b")
+    assert change_run_tags(folder, ["-b", "c"]) == ("a", "c")
+    set_run_note(folder, "hm")
     assert read_notes(folder).tags == ("a", "c") and read_notes(folder).note == "hm"
     for bad in ("", "two words", "x" * 41, "a\x1b[31m"):
         with pytest.raises(UsageError):
-            change_tags(folder, [bad])
+            change_run_tags(folder, [bad])
 
 
 def test_deleted_runs_come_back(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_deleted_runs_come_back(tmp_path: Path) -> None:
     folder = _run(store, "r")
     _journal(folder)
     trash.delete_run(store, folder)
-    assert list(store.list_runs()) == [] and [item.name for item in trash.list_deleted(store)] == ["r"]
+    assert list(store.list_runs()) == [] and [item.name for item in trash.list_deleted_runs(store)] == ["r"]
     _run(store, "r")
     with pytest.raises(UsageError, match="exists"):
         trash.restore_run(store, "r")
@@ -233,13 +233,13 @@ def test_emptying_the_trash_follows_no_link(tmp_path: Path) -> None:
     trash.delete_run(store, folder)
     (store.root / trash.FOLDER / "link~1.0").symlink_to(outside)
     count, _ = trash.empty_trash(store)
-    assert count == 2 and (outside / "data").read_text() == "keep" and trash.list_deleted(store) == []
+    assert count == 2 and (outside / "data").read_text() == "keep" and trash.list_deleted_runs(store) == []
 
 
 _OWN = (
     "import sys; from pathlib import Path; from tui_tuner.runs.store import RunFolder\n"
-    "from tui_tuner.launch.lock import own_run\n"
-    "with own_run(RunFolder(Path(sys.argv[1]))):\n"
+    "from tui_tuner.launch.lock import hold_lock\n"
+    "with hold_lock(RunFolder(Path(sys.argv[1]))):\n"
     "    print('ready', flush=True); sys.stdin.read()\n"
 )
 
@@ -276,7 +276,7 @@ def test_a_lost_run_says_why_and_how_to_go_on(tmp_path: Path) -> None:
         b"first\nprogress 1%\rprogress 99%\n\n\x1b[31mred\x1b[0m \x1b]0;evil\x07\nlast words\n"
     )
     assert folder.find_state() == "lost"
-    what = describe_lost(folder)
+    what = describe_lost_run(folder)
     assert what.lines[0] == "first" and what.lines[1] == "progress 99%" and what.lines[-1] == "last words"
     assert not any("\x1b" in line for line in what.lines)
     assert what.resume == f"tui-tuner resume r --runs {tmp_path}"
@@ -317,11 +317,11 @@ _KMSG = [
 
 
 def test_the_kernel_log_names_the_process() -> None:
-    texts = kernel.filter_records(_KMSG, 0.0)
-    assert names_pid(4242, texts) and names_pid(777, texts)
-    assert not names_pid(424, texts) and not names_pid(42420, texts)
-    assert kernel.filter_records(_KMSG, 100.0) == [], "an older process of the same number"
-    assert not names_pid(4242, ["Killed process accounting off 4242"])
+    texts = kernel.filter_kernel_records(_KMSG, 0.0)
+    assert names_killed_process(4242, texts) and names_killed_process(777, texts)
+    assert not names_killed_process(424, texts) and not names_killed_process(42420, texts)
+    assert kernel.filter_kernel_records(_KMSG, 100.0) == [], "an older process of the same number"
+    assert not names_killed_process(4242, ["Killed process accounting off 4242"])
 
 
 # As PyTorch, the driver and NVML write them; taken from public reports.
@@ -412,9 +412,9 @@ def test_counters_of_both_kinds_of_control_groups(tmp_path: Path, version: int) 
         (proc / "cgroup").write_text("9:name=systemd:/\n4:memory:/docker/abc\n0::/\n")
         (group / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
         (group / "memory.limit_in_bytes").write_text("1048576\n")
-    signs = vital_signs(tmp_path)
+    signs = read_vital_signs(tmp_path)
     assert signs["oom_kills_group"] == 3 and signs["memory_limit"] == 1048576
-    assert vital_signs(tmp_path / "nothing")["oom_kills_group"] is None
+    assert read_vital_signs(tmp_path / "nothing")["oom_kills_group"] is None
 
 
 def test_secrets_are_masked_wherever_they_stand() -> None:
@@ -478,9 +478,10 @@ def test_blanking_out_finds_a_secret_across_two_blocks(
 
 def test_room_is_kept_for_the_journal(tmp_path: Path) -> None:
     assert (
-        ballast.reserve_space(tmp_path) and (tmp_path / ballast.NAME).stat().st_blocks * 512 >= ballast.SIZE
+        ballast.reserve_ballast_space(tmp_path)
+        and (tmp_path / ballast.NAME).stat().st_blocks * 512 >= ballast.SIZE
     )
-    assert ballast.release_space(tmp_path) and not ballast.release_space(tmp_path)
+    assert ballast.release_ballast_space(tmp_path) and not ballast.release_ballast_space(tmp_path)
 
 
 def test_disk_use_counts_each_file_once(tmp_path: Path) -> None:
@@ -522,7 +523,7 @@ def test_the_command_line(tmp_path: Path) -> None:
 def test_the_command_that_goes_on_can_be_typed_wherever_the_runs_are(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "my runs" / "one")
     folder.path.mkdir(parents=True)
-    assert shlex.split(resume_command(folder)) == [
+    assert shlex.split(format_resume_command(folder)) == [
         *("tui-tuner", "resume", "one", "--runs"),
         str(tmp_path / "my runs"),
     ]

@@ -16,7 +16,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import RunError, UsageError
 from tui_tuner.launch import child as child_module
 from tui_tuner.launch.child import start_detached, start_worker
-from tui_tuner.launch.lock import own_run
+from tui_tuner.launch.lock import hold_lock
 from tui_tuner.launch.run_host import host_run
 from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.store import RunFolder, RunStore
@@ -46,18 +46,18 @@ print("after")
 def test_a_run_has_one_owner_and_a_dead_owner_holds_nothing(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
     code = (
-        "import sys, time; from pathlib import Path; from tui_tuner.launch.lock import own_run;"
+        "import sys, time; from pathlib import Path; from tui_tuner.launch.lock import hold_lock;"
         "from tui_tuner.runs.store import RunFolder\n"
-        "with own_run(RunFolder(Path(sys.argv[1]))): print('mine', flush=True); time.sleep(60)"
+        "with hold_lock(RunFolder(Path(sys.argv[1]))): print('mine', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(folder.path)], stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
-    with pytest.raises(UsageError, match=f"pid {child.pid}"), own_run(folder):
+    with pytest.raises(UsageError, match=f"pid {child.pid}"), hold_lock(folder):
         pass
     child.kill()
     child.wait()
-    with own_run(folder):
+    with hold_lock(folder):
         assert folder.read_manifest()["pid"] == os.getpid()
 
 
@@ -111,10 +111,10 @@ def test_signals_become_requests(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
 from pathlib import Path
-from tui_tuner.launch.signals import install_handlers
+from tui_tuner.launch.signals import install_signal_handlers
 from tui_tuner.runs.control import CommandReceiver
 control = CommandReceiver(Path(sys.argv[1]))
-install_handlers(control)
+install_signal_handlers(control)
 os.kill(os.getpid(), signal.SIGHUP)
 print(control.poll_commands(), control.stop_reason)
 os.kill(os.getpid(), signal.SIGTERM)

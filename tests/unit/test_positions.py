@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Recorder
 from tui_tuner.errors import ConfigError
-from tui_tuner.models.facts import facts_from_config
+from tui_tuner.models.facts import read_config_facts
 from tui_tuner.training.positions import check_positions
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -33,7 +33,7 @@ LEARNT = {
 
 def said(config: dict[str, Any], longest: int) -> list[str]:
     sink = Recorder()
-    check_positions(facts_from_config(config), longest, Reporter(sink))
+    check_positions(read_config_facts(config), longest, Reporter(sink))
     return [fields["code"] for fields in sink.of("warning")]
 
 

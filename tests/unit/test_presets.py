@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.config.load import load_config
-from tui_tuner.config.presets import find_preset, list_presets, presets_folder
+from tui_tuner.config.presets import find_preset, find_presets_folder, list_presets
 from tui_tuner.errors import ConfigError
 
 NAMES = [preset.name for preset in list_presets()]
 
 
 def test_the_folder_is_walked() -> None:
-    files = sorted(path.stem for path in presets_folder().rglob("*") if path.is_file())
+    files = sorted(path.stem for path in find_presets_folder().rglob("*") if path.is_file())
     assert files == NAMES
     assert {"demo", "demo-pretraining", "lora-small", "qlora-small", "lora-8b", "qlora-8b"} <= set(NAMES)
     assert {"full-small", "pretraining", "bert-qa", "distilbert-imdb", "token-tags"} <= set(NAMES)
+    assert "p-tuning-chat" in NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,7 +41,7 @@ def test_its_description_is_the_first_comment_line(name: str) -> None:
 def test_quantised_presets_train_adapters_and_full_ones_do_not() -> None:
     for name in NAMES:
         config = load_config(find_preset(name))
-        assert (config.model.quantization == "nf4") == name.startswith("qlora")
+        assert (config.model.quantization == "nf4") == (name.startswith("qlora") or name == "p-tuning-chat")
         whole = ("full-small", "pretraining", "demo-pretraining", "bert-qa", "token-tags")
         assert (config.method.kind == "full") == (name in whole)
 
@@ -63,3 +64,17 @@ def test_another_folder(tmp_path: Path) -> None:
     found = list_presets(tmp_path)
     assert [(preset.name, preset.description) for preset in found] == [("a", "Says ␛[31mred"), ("b", "")]
     assert list_presets(tmp_path / "missing") == []
+
+
+def test_the_preset_of_the_guide_of_chatglm2_has_its_values() -> None:
+    """`ptuning/train.sh` of ChatGLM2-6B: 128 virtual tokens, 2e-2, 64 + 128 tokens, 1 x 16 rows, 4 bits."""
+    path = find_preset("p-tuning-chat")
+    config = load_config(path)
+    assert config.method.kind == "p_tuning_v2" and config.method.virtual_tokens == 128
+    assert config.method.encoder_size is None
+    assert config.training.learning_rate == 2e-2
+    assert config.training.batch_size == 16 and config.training.max_steps == 3000
+    assert config.data.max_length >= 64 + 128 and config.evaluation.max_new_tokens == 128
+    assert config.model.quantization == "nf4" and config.model.name.startswith("Qwen/Qwen3")
+    text = path.read_text(encoding="utf-8")
+    assert "AdvertiseGen" in text and "zai-org/glm-4-9b-chat-hf" in text

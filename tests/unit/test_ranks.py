@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import Recorder
 from tui_tuner.errors import UsageError
-from tui_tuner.runs.control import CommandReceiver, send_command
+from tui_tuner.runs.control import CommandReceiver, send_control_command
 from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.run_commands import Commands, StopRequested
 from tui_tuner.training.watching.reporting import Reporter
@@ -141,7 +141,7 @@ def test_two_processes_agree(tmp_path: Path) -> None:
 def test_one_process_hears_its_commands_at_once(tmp_path: Path) -> None:
     sink, path = Recorder(), tmp_path / "control.jsonl"
     commands = Commands(CommandReceiver(path), Reporter(sink))
-    send_command(path, "stop")
+    send_control_command(path, "stop")
     assert commands.stop_wanted()
     with pytest.raises(StopRequested):
         commands.check_stop()

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from tui_tuner.config.load import dump_config
-from tui_tuner.config.options import get_value, list_options
+from tui_tuner.config.options import get_config_value, list_options
 from tui_tuner.config.resolved import SETTLED, ResolvedConfig
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.planning import resolve as resolving
 from tui_tuner.planning.hardware import Hardware
@@ -22,13 +22,13 @@ CPU = Hardware(cpu="a processor", cores=4, memory_gib=16, available_gib=12)
 
 def test_other_values_make_another_config() -> None:
     before = RunConfig()
-    after = with_values(
+    after = edit_values(
         before, {"training.max_steps": 5, "data.cleaning.html": "text", "task": "pretraining"}
     )
     assert (after.training.max_steps, after.data.cleaning.html, after.task) == (5, "text", "pretraining")
     assert before == RunConfig()
     same = {"training.max_steps": None, "data.cleaning.html": "keep", "task": "sft"}
-    assert with_values(after, same) == before
+    assert edit_values(after, same) == before
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_other_values_make_another_config() -> None:
 )
 def test_other_values_are_validated(values: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        with_values(RunConfig(), values)
+        edit_values(RunConfig(), values)
 
 
 def test_what_is_resolved_is_what_cannot_be_auto_afterwards() -> None:
@@ -61,7 +61,7 @@ def test_what_is_resolved_is_what_cannot_be_auto_afterwards() -> None:
 def test_a_resolved_config_has_values_where_auto_was() -> None:
     found = resolve_config(RunConfig(), hardware=CPU).config
     assert isinstance(found, ResolvedConfig) and ResolvedConfig.from_config(found) is found
-    assert all(get_value(found, path) != "auto" for path in SETTLED)
+    assert all(get_config_value(found, path) != "auto" for path in SETTLED)
     # pydantic turns a whole number into a float only where the field says float alone
     asked = RunConfig.model_validate({"training": {"learning_rate": 1}})
     assert isinstance(resolve_config(asked, hardware=CPU).config.training.learning_rate, float)
@@ -75,10 +75,10 @@ def test_what_is_still_auto_is_named() -> None:
     with pytest.raises(ConfigError, match=r"hardware\.devices is still auto"):
         ResolvedConfig.from_config(undone)
     with pytest.raises(ConfigError, match=r"training\.autocast"):
-        with_values(found, {"training.autocast": "auto"})
+        edit_values(found, {"training.autocast": "auto"})
 
 
 def test_limits_hold_in_a_resolved_config_too() -> None:
     found = resolve_config(RunConfig(), hardware=CPU).config
     with pytest.raises(ConfigError, match="of at least 1"):
-        with_values(found, {"training.micro_batch": 0})
+        edit_values(found, {"training.micro_batch": 0})

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import UsageError
-from tui_tuner.runs.control import CommandReceiver, send_command
+from tui_tuner.runs.control import CommandReceiver, send_control_command
 from tui_tuner.runs.events import Finished, Heartbeat, Log, Phase, RunStarted, Step, Unknown
 from tui_tuner.runs.history import summarise_run
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.journal_tally import CACHE
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.view import RunView, fold_events
-from tui_tuner.runs.wire import decode_line
+from tui_tuner.runs.view import RunView, fold_view_events
+from tui_tuner.runs.wire import decode_event_line
 from tui_tuner.training.keeping.best import STAMP, read_stamp
 from tui_tuner.training.keeping.checkpoints import MANIFEST, Checkpoint
 
@@ -129,7 +129,7 @@ def test_a_journal_that_waits_too_long_says_how_much_it_gave_up(
 def test_damaged_journals_never_raise(tmp_path: Path, block: bytes) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(block + b"\n")
-    fold_events(RunView(), JournalReader(path).read_events())
+    fold_view_events(RunView(), JournalReader(path).read_events())
 
 
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -147,9 +147,9 @@ _VALUES = st.recursive(
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(_KINDS.split()), st.dictionaries(st.sampled_from(_FIELDS.split()), _VALUES))
 def test_any_fields_fold(kind: str, fields: dict[str, object]) -> None:
-    event = decode_line(json.dumps({"kind": kind, **fields}).encode())
+    event = decode_event_line(json.dumps({"kind": kind, **fields}).encode())
     if event:
-        fold_events(fold_events(RunView(), [event]), [event])
+        fold_view_events(fold_view_events(RunView(), [event]), [event])
 
 
 def test_a_resume_drops_the_steps_that_are_done_again(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_resume_drops_the_steps_that_are_done_again(tmp_path: Path) -> None:
     journal.emit(RunStarted(total_steps=10, resumed_from=4))
     journal.emit(Step(step=5, loss=50.0, seconds=1.0, supervised_tokens=5))
     journal.close()
-    view = fold_events(RunView(), JournalReader(tmp_path / "e").read_events())
+    view = fold_view_events(RunView(), JournalReader(tmp_path / "e").read_events())
     assert [point.step for point in view.steps] == [1, 2, 3, 4, 5]
     assert view.steps[-1].loss == 50.0
     assert view.resumes == 1
@@ -170,13 +170,13 @@ def test_a_resume_drops_the_steps_that_are_done_again(tmp_path: Path) -> None:
 
 def test_control_hears_other_processes_and_not_the_past(tmp_path: Path) -> None:
     path = tmp_path / "control.jsonl"
-    send_command(path, "stop")
+    send_control_command(path, "stop")
     control = CommandReceiver(path)
     assert control.poll_commands() == []
-    child = multiprocessing.get_context("spawn").Process(target=send_command, args=(path, "pause"))
+    child = multiprocessing.get_context("spawn").Process(target=send_control_command, args=(path, "pause"))
     child.start()
     child.join()
-    send_command(path, "continue")
+    send_control_command(path, "continue")
     with open(path, "ab") as file:
         file.write(b"garbage\n[1]\n")
     assert control.poll_commands() == ["pause", "continue"]
@@ -184,7 +184,7 @@ def test_control_hears_other_processes_and_not_the_past(tmp_path: Path) -> None:
     assert control.poll_commands() == ["stop"]
     assert control.stop_reason == "SIGTERM"
     with pytest.raises(ValueError):
-        send_command(path, "explode")
+        send_control_command(path, "explode")
 
 
 def test_run_folders_are_private_and_never_reused(tmp_path: Path) -> None:
@@ -305,16 +305,16 @@ def test_a_line_after_the_end_does_not_make_a_run_a_lost_one(tmp_path: Path) -> 
 def test_a_command_after_a_torn_line_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "control.jsonl"
     control = CommandReceiver(path)
-    send_command(path, "pause")
+    send_control_command(path, "pause")
     with open(path, "ab") as file:
         file.write(b'{"time": 1, "comma')
     assert control.poll_commands() == ["pause"]
-    send_command(path, "stop")
+    send_control_command(path, "stop")
     assert control.poll_commands() == ["stop"]
     with open(path, "ab") as file:
         file.write(b'{"time"')
     late = CommandReceiver(path)
-    send_command(path, "save")
+    send_control_command(path, "save")
     assert late.poll_commands() == ["save"]
 
 

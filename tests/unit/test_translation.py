@@ -12,7 +12,7 @@ from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.records import Origin
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import DataError
-from tui_tuner.headless import ledger_lines
+from tui_tuner.headless import format_ledger_event
 from tui_tuner.locales import N_, _, _n, recall_sentence, recipe_of, use_language
 
 
@@ -104,7 +104,7 @@ def test_reasons_stay_english_on_disk_and_are_translated_where_they_are_shown(ge
     assert str(problem) == "die Frage ist leer: x"
     for reason in kept["reasons"]:
         reason["samples"] = []
-    assert ledger_lines(kept)[1:] == [
+    assert format_ledger_event(kept)[1:] == [
         "Zeilen: 1 verworfen: die Frage ist leer",
         "Zeilen: 1 verworfen: kürzer als 9 Zeichen",
     ]

@@ -27,7 +27,7 @@ from tests.verdicts.recorded import JOURNALS, journal_of
 from tests.verdicts.rows import made_rows, write_rows
 from tui_tuner import demo
 from tui_tuner.config.load import build_config
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.runs.events import (
     Evaluation,
     EvaluationTable,
@@ -42,7 +42,7 @@ from tui_tuner.runs.events import (
     Step,
     Warned,
 )
-from tui_tuner.runs.wire import encode_event, fields_of
+from tui_tuner.runs.wire import encode_event, list_event_fields
 
 KEPT = (RunStarted, Step, Evaluation, HeldOutRows, EvaluationTable, RowLedger, Resolved, RolledBack, Finished)
 WARNINGS = ("leakage", "bad_numbers")  # that tell something of the curve
@@ -107,7 +107,7 @@ def train_run(recipe: Recipe, root: Path) -> Kept:
         values["model.tokenizer"] = str(demo.MODEL_DIR)
     if values.get("model.name") in OF_FOLDER:
         values["model.name"] = str(Path(os.environ["RECORDED_MODELS"]) / values["model.name"])
-    config = with_values(build_config({"task": recipe.task}), values)
+    config = edit_values(build_config({"task": recipe.task}), values)
     folder = RunStore(config.output.folder).create_run(config)
     kept = Kept(str(root))
     run_training(config, folder, kept, CommandReceiver(folder.control_path))
@@ -130,7 +130,7 @@ def reduced(recipe: Recipe, bodies: list[EventBody]) -> list[bytes]:
 
 def slim(body: EventBody) -> EventBody:
     """The same event with what a verdict needs of it."""
-    fields = fields_of(body)
+    fields = list_event_fields(body)
     if isinstance(body, Step):
         fields = {name: fields[name] for name in STEP_FIELDS if name in fields}
     if isinstance(body, RowLedger):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tui_tuner.runs.events import Evaluation, EvaluationTable, Event, HeldOutRows, RunStarted
-from tui_tuner.runs.wire import decode_line
+from tui_tuner.runs.wire import decode_event_line
 
 JOURNALS = Path(__file__).parent / "journals"
 # Tasks whose rows older versions measured before the first step, too
@@ -22,7 +22,7 @@ def journal_of(name: str) -> Path:
 def read_events(name: str) -> list[Event]:
     """The events of a recorded run."""
     lines = gzip.decompress(journal_of(name).read_bytes()).splitlines()
-    events = [event for line in lines if (event := decode_line(line)) is not None]
+    events = [event for line in lines if (event := decode_event_line(line)) is not None]
     assert len(events) == len(lines), f"{name}: {len(lines) - len(events)} lines are no events"
     return events
 

@@ -66,9 +66,9 @@ def _choose_entry(arguments: list[str]) -> int:
     if "_TUI_TUNER_COMPLETE" in os.environ:
         # The process ends before there is anything to collect
         gc.disable()
-        from tui_tuner.cli.shell.completion_answers import answer_shell
+        from tui_tuner.cli.shell.completion_answers import answer_shell_completion
 
-        return answer_shell()
+        return answer_shell_completion()
     runs = _find_workbench_runs(arguments)
     if runs is not None:
         from tui_tuner.cli.screen import open_workbench
@@ -111,12 +111,12 @@ def _print_error(error: TunerError, as_json: bool) -> None:
     if as_json:
         import json
 
-        from tui_tuner.runs.secrets import current_scrubber
+        from tui_tuner.runs.secrets import get_current_scrubber
 
         parts_of = {"what": error.what, "where": error.where, "hint": error.hint, "field": error.field}
         try:
             line = json.dumps({"error": {**parts_of, "place": place, "code": error.exit_code}})
-            sys.stdout.write(current_scrubber().mask_text(line) + "\n")
+            sys.stdout.write(get_current_scrubber().mask_text(line) + "\n")
         except (OSError, ValueError):
             return
 
@@ -132,7 +132,7 @@ def _find_value_source(error: TunerError) -> str:
     """Return the source of a field's value, such as `job.yaml:3` or `--set data.path=x`; empty if unknown."""
     # If the module was never imported, no config was loaded and no field has a source
     load = sys.modules.get("tui_tuner.config.load")
-    return str(load.place_of(error.field)) if load is not None and error.field else ""
+    return str(load.find_field_source(error.field)) if load is not None and error.field else ""
 
 
 # Errors of the system that are not bugs here: invalid file names, and others
@@ -181,9 +181,9 @@ def _escape_as_json(error: UnicodeError) -> tuple[str, int]:
 
 
 def _write_to_stderr(text: str) -> None:
-    from tui_tuner.runs.secrets import current_scrubber
+    from tui_tuner.runs.secrets import get_current_scrubber
 
     try:
-        sys.stderr.write(sanitize(current_scrubber().mask_text(text)) + "\n")
+        sys.stderr.write(sanitize(get_current_scrubber().mask_text(text)) + "\n")
     except (OSError, ValueError):
         return

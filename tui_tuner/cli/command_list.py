@@ -22,10 +22,11 @@ from tui_tuner.cli import (
 )
 from tui_tuner.cli.machine import cache
 from tui_tuner.cli.options import Runs
+from tui_tuner.cli.reference import methods_command
 from tui_tuner.cli.screen import open_workbench
 from tui_tuner.cli.shell.completion import print_completion_script
-from tui_tuner.cli.shell.grouped import GroupedCommands, complete_help
-from tui_tuner.cli.using import ask_command, chat_command, predict_command
+from tui_tuner.cli.shell.grouped import GroupedCommands, complete_command_help
+from tui_tuner.cli.using import ask_command, chat_command, merge_command, predict_command
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 
@@ -52,7 +53,7 @@ def _print_version(value: bool) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def open_or_run(
+def open_workbench_or_run(
     context: typer.Context,
     runs_folder: Runs = "runs",
     version: Annotated[
@@ -81,15 +82,17 @@ app.command("edit")(edit.edit_config)
 app.command("resume")(start.resume_run)
 app.command("attach")(run_commands.attach_to_run)
 for _command, _help in run_commands.COMMAND_HELP.items():
-    app.command(_command, help=_help)(run_commands.make_sender(_command))
-app.command("verdict")(verdict.judge_and_print)
-app.command("ask")(ask_command.ask_model)
+    app.command(_command, help=_help)(run_commands.make_control_command(_command))
+app.command("verdict")(verdict.print_run_verdict)
+app.command("ask")(ask_command.ask_named_model)
 app.command("chat")(chat_command.chat_with_models)
-app.command("predict")(predict_command.predict_rows)
+app.command("predict")(predict_command.predict_named_file)
+app.command("merge")(merge_command.merge_adapters)
 app.command("doctor")(run_commands.check_machine)
 app.command("estimate")(estimate_command.estimate_run)
-app.command("lr")(range_test_command.run_range_test)
+app.command("lr")(range_test_command.print_range_test)
 app.add_typer(preset_commands.app, name="presets")
+app.command("methods")(methods_command.explain_methods)
 app.command("completion")(print_completion_script)
 app.add_typer(history_commands.app, name="runs")
 app.add_typer(data_commands.app, name="data")
@@ -100,5 +103,5 @@ app.add_typer(model_commands.app, name="models")
 def build_command() -> Any:
     """Build the command group, with help in the user's language."""
     made = get_command(app)
-    complete_help(made)
+    complete_command_help(made)
     return made

@@ -98,14 +98,14 @@ def mask(
         more = {"around": around and around.to_json(), "forward_pass": laid and laid.to_json()}
         _print_json({**view.to_json(), **more})
         return
-    from tui_tuner.cli.mask_output import draw_forward_pass, draw_lengths
+    from tui_tuner.cli.mask_output import format_mask_layout, format_mask_lengths
     from tui_tuner.data.report import format_mask
 
     _print_lines(format_mask(view))
     if laid is not None:
-        _print_lines([*draw_forward_pass(laid, row)])
+        _print_lines([*format_mask_layout(laid, row)])
     if around is not None:
-        _print_lines([*draw_lengths(around)])
+        _print_lines([*format_mask_lengths(around)])
 
 
 @app.command()
@@ -125,13 +125,15 @@ def clean(
     Choose steps with --set data.cleaning.STEP=…; without any, exact duplicates, refusals and control
     characters are cleaned.
     """
-    from tui_tuner.data.writing import DEFAULT_CLEANING, clean_file
+    from tui_tuner.data.writing import DEFAULT_CLEANING, write_cleaned_file
 
     chosen = set_ or []
     # Defaults apply only if the user chose no step at all, so that a single step can be run alone
     if not any(item.startswith("data.cleaning.") for item in chosen):
         chosen = [*chosen, *DEFAULT_CLEANING]
-    ledger = clean_file(_build_data_config(file, format, chosen).data, None if preview_only else out, force)
+    ledger = write_cleaned_file(
+        _build_data_config(file, format, chosen).data, None if preview_only else out, force
+    )
     _print_written(ledger, None if preview_only else out, json)
 
 
@@ -140,18 +142,18 @@ def convert(
     file: File, out: Out, format: Format = "auto", set_: Sets = None, force: Force = False, json: Json = False
 ) -> None:
     """Write every row in one standard layout (chats as messages), and a ledger (OUT.ledger.json)."""
-    from tui_tuner.data.writing import convert_file
+    from tui_tuner.data.writing import write_converted_file
 
-    ledger = convert_file(_build_data_config(file, format, set_).data, out, force)
+    ledger = write_converted_file(_build_data_config(file, format, set_).data, out, force)
     _print_written(ledger, out, json)
 
 
 @app.command()
 def templates(json: Json = False) -> None:
     """List the chat templates that model.chat_template knows by name, with their other names."""
-    from tui_tuner.config.chat_templates import CHAT_TEMPLATES, other_names
+    from tui_tuner.config.chat_templates import CHAT_TEMPLATES, list_template_aliases
 
-    rows = [(name, _(words), other_names(name)) for name, words in CHAT_TEMPLATES.items()]
+    rows = [(name, _(words), list_template_aliases(name)) for name, words in CHAT_TEMPLATES.items()]
     if json:
         _print_json([{"name": name, "for": words, "also": also} for name, words, also in rows])
         return
@@ -213,19 +215,19 @@ def _print_written(ledger: Any, out: str | None, json: bool) -> None:
 
 
 def _build_data_config(file: str, format: str, sets: list[str] | None, model: str = "demo") -> RunConfig:
-    from tui_tuner.config.load import apply_sets, build_config
+    from tui_tuner.config.load import apply_config_sets, build_config
 
     values: dict[str, Any] = {"model": {"name": model}, "data": {"path": file, "format": format}}
-    apply_sets(values, sets or [])
+    apply_config_sets(values, sets or [])
     return build_config(values, where=_("the command"))
 
 
 @contextmanager
 def _silence_libraries() -> Iterator[None]:
     """Silence the progress bars and warnings of libraries."""
-    from tui_tuner.models.loading import quiet_libraries
+    from tui_tuner.models.loading import silence_libraries
 
-    quiet_libraries()
+    silence_libraries()
     yield
 
 
@@ -234,10 +236,10 @@ def _print_json(value: Any) -> None:
 
     import orjson
 
-    from tui_tuner.runs.wire import to_plain
+    from tui_tuner.runs.wire import convert_to_plain_json
 
     # As bytes: JSON is UTF-8, whatever the encoding of the terminal
-    sys.stdout.buffer.write(orjson.dumps(to_plain(value), default=str) + b"\n")
+    sys.stdout.buffer.write(orjson.dumps(convert_to_plain_json(value), default=str) + b"\n")
     sys.stdout.flush()
 
 

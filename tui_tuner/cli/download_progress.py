@@ -12,19 +12,19 @@ import typer
 
 from tui_tuner.locales import _
 from tui_tuner.models.hub.kinds import Progress
-from tui_tuner.text import human_bytes, human_seconds, one_line
+from tui_tuner.text import format_bytes, format_seconds, one_line
 
 PLAIN_SECONDS = 5.0
 JSON_SECONDS = 1.0
 
 
-def describe_progress(at: Progress) -> str:
+def describe_download_progress(at: Progress) -> str:
     """Describe the progress of a download in one line: bytes, share, rate, time left, or why it waits."""
     if not at.total:
         return _("asking the hub")
     said = {
-        "done": human_bytes(at.done),
-        "total": human_bytes(at.total),
+        "done": format_bytes(at.done),
+        "total": format_bytes(at.total),
         "share": at.done / at.total,
         "files": at.files_done,
         "all": at.files_total,
@@ -34,8 +34,8 @@ def describe_progress(at: Progress) -> str:
         return f"{text}, {at.note}"
     left = at.seconds_left
     if at.rate and left is not None and at.done < at.total:
-        rate = human_bytes(at.rate)
-        text = f"{text}, " + _("{rate}/s, {time} left", rate=rate, time=human_seconds(left))
+        rate = format_bytes(at.rate)
+        text = f"{text}, " + _("{rate}/s, {time} left", rate=rate, time=format_seconds(left))
     return text
 
 
@@ -54,21 +54,21 @@ class DownloadPrinter:
         self._at = at
         now, waited = time.monotonic(), time.monotonic() - self._last
         if self._in_place:
-            self._write_in_place(f"{self._name}: {describe_progress(at)}")
+            self._write_in_place(f"{self._name}: {describe_download_progress(at)}")
         elif self._json and waited >= JSON_SECONDS:
             self._last = now
             self._print_event("progress")
         # In a log file a line now and then is enough, but a reason for waiting is printed at once
         elif not self._json and (waited >= PLAIN_SECONDS or at.note != self._note) and at.total:
             self._last, self._note = now, at.note
-            typer.echo(f"{self._name}: {describe_progress(at)}", err=True)
+            typer.echo(f"{self._name}: {describe_download_progress(at)}", err=True)
 
     def print_done(self, folder: Path) -> None:
         self.clear_line()
         if self._json:
             self._print_event("done", path=str(folder))
             return
-        size = human_bytes(self._at.total)
+        size = format_bytes(self._at.total)
         said = {"name": self._name, "size": size, "folder": one_line(folder)}
         typer.echo(
             _("{name} is on this machine: {size} in {folder}", **said) if self._at.total else one_line(folder)

@@ -113,14 +113,14 @@ def _propose_from_file(answers: str, sets: list[str] | None, runs: str | None) -
     """Propose a config for a file of answers; errors name the file and line."""
     from dataclasses import replace
 
-    from tui_tuner.config.load import apply_sets
+    from tui_tuner.config.load import apply_config_sets
     from tui_tuner.config.writing.flat import flatten_config
     from tui_tuner.guiding.answers_file import read_answers_file
     from tui_tuner.guiding.propose import propose_config
 
     found = read_answers_file(answers)
     values: dict[str, Any] = {}
-    apply_sets(values, sets or ())
+    apply_config_sets(values, sets or ())
     more = flatten_config(values)
     if runs is not None:
         # The folder of runs also holds measured speeds, which the proposal uses
@@ -182,11 +182,11 @@ def _start_proposed(
     proposal: Proposal, yes: bool, runs: str | None, no_tui: bool, json: bool, detach: bool
 ) -> int:
     """Train the proposed config; ask for confirmation first if there is a terminal."""
-    from tui_tuner.cli.screen import can_show
-    from tui_tuner.cli.start import train_new
+    from tui_tuner.cli.screen import can_show_screen
+    from tui_tuner.cli.start import train_new_folder
     from tui_tuner.config.load import build_config
 
     # Without a terminal there is no one to ask, so naming a file of answers counts as consent
-    if not yes and not json and can_show() and not typer.confirm(_("Start it?"), default=True):
+    if not yes and not json and can_show_screen() and not typer.confirm(_("Start it?"), default=True):
         return 0
-    return train_new(build_config(proposal.values), no_tui=no_tui, json=json, detach=detach)
+    return train_new_folder(build_config(proposal.values), no_tui=no_tui, json=json, detach=detach)

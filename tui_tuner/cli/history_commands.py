@@ -13,7 +13,7 @@ from tui_tuner.cli.options import Json
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.text import human_bytes, human_seconds, one_line
+from tui_tuner.text import format_bytes, format_seconds, one_line
 
 STATES = (
     N_("new"),
@@ -34,7 +34,7 @@ Names = Annotated[list[str], typer.Argument(help=N_("Names of runs."), metavar="
 
 
 @app.callback()
-def list_runs(
+def print_runs(
     context: typer.Context,
     runs: Annotated[str, typer.Option("--runs", help=N_("Folder that holds the runs."))] = "runs",
     search: Annotated[
@@ -57,7 +57,7 @@ def list_runs(
     context.obj = runs
     if context.invoked_subcommand is not None:
         return
-    from tui_tuner.runs.history import matches_words, summarise_runs
+    from tui_tuner.runs.history import matches_run_words, summarise_runs
 
     # A mistyped --runs would otherwise look like a folder without runs
     if Path(runs).expanduser().is_file():
@@ -76,14 +76,14 @@ def list_runs(
     rows = [
         row
         for row in summarise_runs(RunStore(runs), None if whole else _SCAN_SECONDS)
-        if matches_words(row, search.split(), state)
+        if matches_run_words(row, search.split(), state)
     ]
     if json:
         import orjson
 
-        from tui_tuner.runs.wire import to_plain
+        from tui_tuner.runs.wire import convert_to_plain_json
 
-        typer.echo(orjson.dumps(to_plain(rows, spelt=True), option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(convert_to_plain_json(rows, spelt=True), option=orjson.OPT_INDENT_2).decode())
     else:
         _print_rows(rows, runs, filtered=bool(search or state))
 
@@ -102,7 +102,7 @@ def _print_rows(rows: list[dict[str, Any]], runs: str, filtered: bool) -> None:
         typer.echo(_format_row(row, width, max(9, state)))
         for detail in _list_details(row):
             typer.echo(f"    {detail}")
-    size = human_bytes(sum(row["bytes"] for row in rows))
+    size = format_bytes(sum(row["bytes"] for row in rows))
     typer.echo(_n("{count} run, {size}", "{count} runs, {size}", len(rows), count=len(rows), size=size))
     if not all(row["complete"] for row in rows):
         typer.echo(_("some long journals have not been read to the end yet: run this again, or use --all"))
@@ -110,9 +110,9 @@ def _print_rows(rows: list[dict[str, Any]], runs: str, filtered: bool) -> None:
 
 def _describe_state(row: dict[str, Any]) -> str:
     """Describe the state of a run, with its verdict."""
-    from tui_tuner.verdicts.verdict_lines import status_words
+    from tui_tuner.verdicts.verdict_lines import format_run_status
 
-    return status_words(row["state"], row["verdict"] or "")
+    return format_run_status(row["state"], row["verdict"] or "")
 
 
 def _format_row(row: dict[str, Any], width: int, state: int) -> str:
@@ -123,8 +123,8 @@ def _format_row(row: dict[str, Any], width: int, state: int) -> str:
         f"{done:>11}",
         f"{_format_figure(_('loss'), row['loss']):11}",
         f"{_format_best(row):16}",
-        f"{human_seconds(row['paid_seconds']) if row['paid_seconds'] else '':>13}",
-        f"{human_bytes(row['bytes']):>9}",
+        f"{format_seconds(row['paid_seconds']) if row['paid_seconds'] else '':>13}",
+        f"{format_bytes(row['bytes']):>9}",
     ]
     if row["cost"] is not None:
         parts.append(_("cost {cost:.2f}", cost=row["cost"]))
@@ -132,12 +132,12 @@ def _format_row(row: dict[str, Any], width: int, state: int) -> str:
 
 
 def _list_details(row: dict[str, Any]) -> list[str]:
-    from tui_tuner.runs.event_lines import describe_gpu_use
+    from tui_tuner.runs.event_lines import format_gpu_use
 
     found = []
     if row["tags"] or row["note"]:
         found.append(" ".join([*(f"#{one_line(tag)}" for tag in row["tags"]), one_line(row["note"], 200)]))
-    used = describe_gpu_use(row["mfu"], row["gpu_busy"])
+    used = format_gpu_use(row["mfu"], row["gpu_busy"])
     if used:
         found.append(", ".join(used))
     if row["newer_journal"]:
@@ -150,9 +150,9 @@ def _list_details(row: dict[str, Any]) -> list[str]:
         found.append(one_line(row["message"], 200))
     if row["state"] == "lost":
         # Only for lost runs: reading the traces of a death takes a while
-        from tui_tuner.runs.history import describe_lost
+        from tui_tuner.runs.history import describe_lost_run
 
-        what = describe_lost(RunFolder(Path(row["folder"])), 3)
+        what = describe_lost_run(RunFolder(Path(row["folder"])), 3)
         found.append(one_line(what.death.message))
         found += [f"| {line}" for line in what.lines]
         found.append(_("resume it with: {command}", command=what.resume))
@@ -165,17 +165,17 @@ def _format_figure(label: str, value: float | None) -> str:
 
 def _format_best(row: dict[str, Any]) -> str:
     """Format the best value of the metric that decides which checkpoint is best."""
-    from tui_tuner.config.deciding import metric_name
-    from tui_tuner.runs.pace import format_metric
+    from tui_tuner.config.deciding import name_shown_metric
+    from tui_tuner.runs.pace import format_metric_figure
 
     if row["best"] is None:
         return ""
-    value = format_metric(row["metric"], row["best"])
-    return _("best {metric} {value}", metric=metric_name(row["metric"]), value=value)
+    value = format_metric_figure(row["metric"], row["best"])
+    return _("best {metric} {value}", metric=name_shown_metric(row["metric"]), value=value)
 
 
 @app.command("rename")
-def rename_run(context: typer.Context, run: Name, name: str, runs: RunsFolder = None) -> None:
+def rename_named_run(context: typer.Context, run: Name, name: str, runs: RunsFolder = None) -> None:
     """Give a run another name."""
     from tui_tuner.runs import trash
 
@@ -185,7 +185,7 @@ def rename_run(context: typer.Context, run: Name, name: str, runs: RunsFolder = 
 
 
 @app.command("note")
-def note_run(
+def note_named_run(
     context: typer.Context,
     run: Name,
     text: Annotated[
@@ -194,31 +194,31 @@ def note_run(
     runs: RunsFolder = None,
 ) -> None:
     """Write a note about a run."""
-    from tui_tuner.runs.notes import set_note
+    from tui_tuner.runs.notes import set_run_note
 
     folder = _open_store(context, runs).find_run(run)
-    set_note(folder, " ".join(text or []))
+    set_run_note(folder, " ".join(text or []))
     name = one_line(folder.name)
     typer.echo(_("{name}: note written", name=name) if text else _("{name}: note removed", name=name))
 
 
 @app.command("tag", context_settings={"ignore_unknown_options": True})
-def tag_run(
+def tag_named_run(
     context: typer.Context,
     run: Name,
     tags: Annotated[list[str], typer.Argument(help=N_("Tags to add; -TAG removes one."), metavar="TAG...")],
     runs: RunsFolder = None,
 ) -> None:
     """Add tags to a run, or remove them."""
-    from tui_tuner.runs.notes import change_tags
+    from tui_tuner.runs.notes import change_run_tags
 
     folder = _open_store(context, runs).find_run(run)
-    left = change_tags(folder, tags)
+    left = change_run_tags(folder, tags)
     typer.echo(f"{one_line(folder.name)}: {', '.join(left) or _('no tags')}")
 
 
 @app.command("delete")
-def delete_runs(context: typer.Context, names: Names, runs: RunsFolder = None) -> None:
+def delete_named_runs(context: typer.Context, names: Names, runs: RunsFolder = None) -> None:
     """Move runs to the trash, from which they can be restored."""
     from tui_tuner.runs import trash
 
@@ -232,7 +232,7 @@ def delete_runs(context: typer.Context, names: Names, runs: RunsFolder = None) -
 
 
 @app.command("restore")
-def restore_runs(context: typer.Context, names: Names, runs: RunsFolder = None) -> None:
+def restore_named_runs(context: typer.Context, names: Names, runs: RunsFolder = None) -> None:
     """Restore deleted runs from the trash."""
     from tui_tuner.runs import trash
 
@@ -242,7 +242,7 @@ def restore_runs(context: typer.Context, names: Names, runs: RunsFolder = None) 
 
 
 @app.command("trash")
-def show_trash(
+def print_trash(
     context: typer.Context,
     runs: RunsFolder = None,
     empty: Annotated[
@@ -255,14 +255,14 @@ def show_trash(
     from tui_tuner.runs.history import measure_disk_use
 
     store = _open_store(context, runs)
-    found = trash.list_deleted(store)
+    found = trash.list_deleted_runs(store)
     if not found:
         typer.echo(_("the trash is empty"))
         return
     for item in found:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.time)) if item.time else _("unknown")
         deleted = _("deleted {when}", when=when)
-        typer.echo(f"{one_line(item.name, 44):44}  {deleted}  {human_bytes(measure_disk_use(item.path)):>9}")
+        typer.echo(f"{one_line(item.name, 44):44}  {deleted}  {format_bytes(measure_disk_use(item.path)):>9}")
     if not empty:
         return
     if not yes:
@@ -284,7 +284,7 @@ def show_trash(
             "deleted {count} runs, {size}",
             count,
             count=count,
-            size=human_bytes(size),
+            size=format_bytes(size),
         )
     )
 

@@ -18,14 +18,16 @@ _STYLES = {"edge": "bold", "trained": "green", "read": "", "padding": "dim"}
 _MOST_NAMED = 12
 
 
-def draw_forward_pass(laid: ForwardRows, row: int) -> list[Text]:
+def format_mask_layout(laid: ForwardRows, row: int) -> list[Text]:
     """Draw the layout of a forward pass: █ trained, ░ read, │ an edge, · padding."""
-    from tui_tuner.tasks.preview.forward_rows import describe_rows, draw_line
+    from tui_tuner.tasks.preview.forward_rows import describe_rows, draw_forward_line
 
     lines = [Text(), Text(_format_heading(laid))]
     for line in laid.lines:
         lines.append(
-            Text.assemble(*((text, _STYLES[what]) for text, what in draw_line(line, laid.width, _CELLS)))
+            Text.assemble(
+                *((text, _STYLES[what]) for text, what in draw_forward_line(line, laid.width, _CELLS))
+            )
         )
     ones = [one for line in laid.lines for one in line]
     named = [f"{'▸' * (one.row == row)}{one.row:,} ({len(one):,})" for one in ones[:_MOST_NAMED]]
@@ -47,7 +49,7 @@ def _format_heading(laid: ForwardRows) -> str:
     return _("One forward pass, padded, micro_batch {size}:", size=size)
 
 
-def draw_lengths(around: RowWindow) -> list[Text]:
+def format_mask_lengths(around: RowWindow) -> list[Text]:
     """Show the trained share and a histogram of row lengths in tokens, with `max_length` marked."""
     last = around.first + around.rows - 1
     counts = ", ".join(f"{count:,} {_(name)}" for name, count in around.outcomes.items() if count)

@@ -13,7 +13,7 @@ from tui_tuner.cli.options import Json
 from tui_tuner.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.models.hub.kinds import HUGGINGFACE, LABELS, MODELSCOPE, SOURCES
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.models.hub.kinds import FoundModel, LocalModel, ModelDescription
@@ -55,19 +55,19 @@ Names = Annotated[bool, typer.Option("--names", help=N_("Print only names, one p
 
 
 @app.command("list", epilog=N_("\b\nExamples:\n  tui-tuner models list\n  tui-tuner models list --json"))
-def show_local(names: Names = False, json: Json = False) -> None:
+def print_local_models(names: Names = False, json: Json = False) -> None:
     """List the models on this machine: their size, and whether they are complete."""
     from tui_tuner.models.hub import api
-    from tui_tuner.models.hub.huggingface import cache_folder
-    from tui_tuner.models.hub.ms_store import cache_root
-    from tui_tuner.models.hub.net import is_offline
+    from tui_tuner.models.hub.huggingface import find_huggingface_cache
+    from tui_tuner.models.hub.ms_store import find_modelscope_cache
+    from tui_tuner.models.hub.net import is_network_offline
 
-    found = api.local_models()
+    found = api.list_hub_models()
     total = sum(one.bytes for one in found)
     if json:
-        hubs = {source: api.hub_address(source) for source in SOURCES}
-        caches = {HUGGINGFACE: cache_folder(), MODELSCOPE: str(cache_root())}
-        told = {"hubs": hubs, "offline": is_offline(), "caches": caches, "bytes": total}
+        hubs = {source: api.find_hub_address(source) for source in SOURCES}
+        caches = {HUGGINGFACE: find_huggingface_cache(), MODELSCOPE: str(find_modelscope_cache())}
+        told = {"hubs": hubs, "offline": is_network_offline(), "caches": caches, "bytes": total}
         _print_json({**told, "models": [asdict(one) | {"path": str(one.path)} for one in found]})
         return
     if names:
@@ -78,20 +78,26 @@ def show_local(names: Names = False, json: Json = False) -> None:
         typer.echo(_format_local(one))
     count = len(found)
     typer.echo(
-        _n("{count} model, {size}", "{count} models, {size}", count, count=count, size=human_bytes(total))
+        _n("{count} model, {size}", "{count} models, {size}", count, count=count, size=format_bytes(total))
     )
     typer.echo(
-        _("hub: {endpoint}, cache: {folder}", endpoint=describe_hub(), folder=one_line(cache_folder()))
+        _(
+            "hub: {endpoint}, cache: {folder}",
+            endpoint=describe_used_hub(),
+            folder=one_line(find_huggingface_cache()),
+        )
     )
 
 
-def describe_hub() -> str:
+def describe_used_hub() -> str:
     """Return the address of the hub in use, and whether the network is off."""
     from tui_tuner.models.hub import api
-    from tui_tuner.models.hub.net import is_offline
+    from tui_tuner.models.hub.net import is_network_offline
 
-    address = one_line(api.hub_address())
-    return _("{address} (not used: HF_HUB_OFFLINE is set)", address=address) if is_offline() else address
+    address = one_line(api.find_hub_address())
+    return (
+        _("{address} (not used: HF_HUB_OFFLINE is set)", address=address) if is_network_offline() else address
+    )
 
 
 def _format_local(one: LocalModel) -> str:
@@ -100,7 +106,7 @@ def _format_local(one: LocalModel) -> str:
     used = time.strftime("%Y-%m-%d", time.localtime(one.used)) if one.used else "-"
     state = _("complete") if one.whole else _("partial: {missing}", missing=one.missing)
     hub = LABELS.get(one.source, _("folder"))
-    return f"{human_bytes(one.bytes):>9}  {used}  {one_line(one.name)}  ({hub}, {state})"
+    return f"{format_bytes(one.bytes):>9}  {used}  {one_line(one.name)}  ({hub}, {state})"
 
 
 @app.command(
@@ -111,7 +117,7 @@ def _format_local(one: LocalModel) -> str:
         "  tui-tuner models search smollm --names | head -1 | tui-tuner models fetch -"
     ),
 )
-def search_hub(
+def print_found_models(
     query: Annotated[list[str], typer.Argument(help=N_("Words in its name."), metavar="WORD...")],
     source: Source = HUGGINGFACE,
     limit: Annotated[int, typer.Option("--limit", help=N_("Show at most this many."), min=1, max=100)] = 20,
@@ -121,9 +127,9 @@ def search_hub(
     """Search a hub for text models, most used first."""
     from tui_tuner.models.hub import api
 
-    found = api.search_models(" ".join(query), source, limit)
+    found = api.search_models_on_hub(" ".join(query), source, limit)
     if json:
-        _print_json({"hub": api.hub_address(source), "models": [asdict(one) for one in found]})
+        _print_json({"hub": api.find_hub_address(source), "models": [asdict(one) for one in found]})
         return
     for one in found:
         typer.echo(one.name if names else _format_found(one))
@@ -134,13 +140,13 @@ def search_hub(
 
 
 def _format_found(one: FoundModel) -> str:
-    from tui_tuner.text import human_count
+    from tui_tuner.text import format_count
 
     parts = [
-        _("{count} parameters", count=human_count(one.parameters)) if one.parameters else "",
+        _("{count} parameters", count=format_count(one.parameters)) if one.parameters else "",
         one.licence,
         _("gated") if one.gated else "",
-        _("{count} downloads", count=human_count(one.downloads)) if one.downloads is not None else "",
+        _("{count} downloads", count=format_count(one.downloads)) if one.downloads is not None else "",
         one.updated,
         one.kind,
     ]
@@ -148,13 +154,13 @@ def _format_found(one: FoundModel) -> str:
 
 
 @app.command("show", epilog=N_("\b\nExample:\n  tui-tuner models show Qwen/Qwen3-0.6B"))
-def show_model(
+def print_model_facts(
     name: Name, revision: Revision = None, source: Source = HUGGINGFACE, json: Json = False
 ) -> None:
     """Show the facts about a model on a hub, and the size of its download."""
     from tui_tuner.models.hub import api
 
-    model = api.describe_model(name, revision, source)
+    model = api.describe_hub_model(name, revision, source)
     if json:
         _print_json(asdict(model) | {"missing": model.missing_bytes})
         return
@@ -164,12 +170,12 @@ def show_model(
 
 
 def _list_facts(model: ModelDescription) -> list[tuple[str, str]]:
-    from tui_tuner.text import human_count
+    from tui_tuner.text import format_count
 
     files = len(model.files)
-    size = human_bytes(model.bytes)
+    size = format_bytes(model.bytes)
     count = _n("{count} file, {size}", "{count} files, {size}", files, count=files, size=size)
-    here = _("{size} of it already on this machine", size=human_bytes(model.here)) if model.here else ""
+    here = _("{size} of it already on this machine", size=format_bytes(model.here)) if model.here else ""
     if model.files and not model.missing_bytes:
         here = _("all of it on this machine")
     if not model.safetensors:
@@ -178,7 +184,7 @@ def _list_facts(model: ModelDescription) -> list[tuple[str, str]]:
         (_("name"), one_line(model.name)),
         (_("hub"), LABELS[model.source]),
         (_("commit"), one_line(model.commit)),
-        (_("parameters"), human_count(model.parameters) if model.parameters else ""),
+        (_("parameters"), format_count(model.parameters) if model.parameters else ""),
         (_("files"), f"{count}{f', {here}' if here else ''}"),
         (_("licence"), model.licence),
         (_("gated"), _("yes: accept its terms on its page, then log in") if model.gated else ""),
@@ -198,7 +204,7 @@ def _list_facts(model: ModelDescription) -> list[tuple[str, str]]:
         "  tui-tuner models fetch - < names.txt"
     ),
 )
-def fetch_models(
+def fetch_named_models(
     name: Annotated[
         str,
         typer.Argument(
@@ -226,7 +232,7 @@ def fetch_models(
             told.print_done(here)
             continue
         try:
-            folder = api.fetch_model(one, revision=revision, source=source, progress=told)
+            folder = api.fetch_hub_model(one, revision=revision, source=source, progress=told)
         except KeyboardInterrupt:
             told.print_stopped()
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -257,7 +263,7 @@ def _find_model_folder(name: str) -> Path | None:
         "  tui-tuner models login --source modelscope"
     ),
 )
-def log_in(
+def run_login_command(
     source: Source = HUGGINGFACE,
     token_there: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> None:
@@ -279,28 +285,28 @@ def log_in(
     else:
         # Only one line: files with a token usually end with a newline
         token = sys.stdin.readline()
-    who = api.log_in(token, source)
+    who = api.log_in_to_hub(token, source)
     typer.echo(_("logged in to {hub} as {name}", hub=LABELS[source], name=who.name or "?"))
 
 
 @app.command("logout")
-def log_out(source: Source = HUGGINGFACE) -> None:
+def run_logout_command(source: Source = HUGGINGFACE) -> None:
     """Delete the token of a hub that is stored on this machine."""
     from tui_tuner.models.hub import api
 
     hub = LABELS[source]
-    was = api.log_out(source)
+    was = api.log_out_of_hub(source)
     typer.echo(_("logged out of {hub}", hub=hub) if was else _("you were not logged in to {hub}", hub=hub))
 
 
 @app.command("who")
-def show_login(source: Source = HUGGINGFACE, json: Json = False) -> None:
+def print_login(source: Source = HUGGINGFACE, json: Json = False) -> None:
     """Show who is logged in to a hub, and where the token comes from."""
     from tui_tuner.models.hub import api
 
-    found = api.find_who(source)
+    found = api.find_hub_user(source)
     if json:
-        _print_json({"hub": api.hub_address(source), "who": asdict(found) if found else None})
+        _print_json({"hub": api.find_hub_address(source), "who": asdict(found) if found else None})
     elif found is None:
         typer.echo(_("you are not logged in to {hub}", hub=LABELS[source]))
     elif not found.name:

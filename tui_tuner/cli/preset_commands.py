@@ -34,7 +34,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def list_or_show(context: typer.Context, json: Json = False) -> None:
+def print_presets(context: typer.Context, json: Json = False) -> None:
     """List the presets that come with the package, or show one."""
     if context.invoked_subcommand is not None:
         return
@@ -55,7 +55,7 @@ def list_or_show(context: typer.Context, json: Json = False) -> None:
 
 
 @app.command("show")
-def show_preset(
+def print_preset(
     name: Annotated[str, typer.Argument(help=N_("The name of a preset."), metavar="NAME")],
 ) -> None:
     """Print the file of a preset, as a start for your own config."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tui_tuner.planning.range_suggestion import RangeTest
 
 
-def run_range_test(
+def print_range_test(
     config: Annotated[
         str, typer.Argument(help=N_("A YAML file, or the name of a preset."), metavar="CONFIG")
     ],
@@ -28,14 +28,14 @@ def run_range_test(
     from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
     from tui_tuner.errors import UsageError
-    from tui_tuner.launch.beforehand import check_hardware
+    from tui_tuner.launch.beforehand import check_config_hardware
     from tui_tuner.launch.environment import prepare_environment
     from tui_tuner.launch.output_capture import capture_output
-    from tui_tuner.planning.range_suggestion import choose_bounds
+    from tui_tuner.planning.range_suggestion import choose_range_bounds
 
     run = load_config(find_preset(config), sets or (), print_to_stderr)
-    check_hardware(run)
-    usual = choose_bounds(run)
+    check_config_hardware(run)
+    usual = choose_range_bounds(run)
     low, high = low or usual[0], high or usual[1]
     if not low < high:
         raise UsageError(
@@ -72,10 +72,10 @@ def run_range_test(
 
 def format_range_test(found: RangeTest) -> list[str]:
     """Format the plot and the suggestion as lines of text."""
-    from tui_tuner.planning.range_suggestion import SOURCE, plot_curve
+    from tui_tuner.planning.range_suggestion import SOURCE, plot_range_curve
 
     suggestion = found.suggestion
-    lines = [*plot_curve(found), ""] if len(found.rates) > 1 else []
+    lines = [*plot_range_curve(found), ""] if len(found.rates) > 1 else []
     if found.ended:
         lines.append(_("ended after {rates} steps: {ended}", rates=len(found.rates), ended=found.ended))
     if suggestion.rate is None:

@@ -14,7 +14,7 @@ from tui_tuner.cli.start import RunName
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.text import human_seconds, one_line
+from tui_tuner.text import format_seconds, one_line
 
 COMMAND_HELP = {
     "stop": N_("Save a checkpoint and stop a run; it can be resumed."),
@@ -32,31 +32,31 @@ def attach_to_run(
     """Watch a run from any terminal, while it is running or afterwards."""
     store = RunStore(runs)
     folder = store.find_run(run)
-    from tui_tuner.cli.screen import can_show, show_screen
+    from tui_tuner.cli.screen import can_show_screen, show_screen
 
-    if not no_tui and not json and can_show():
+    if not no_tui and not json and can_show_screen():
         raise typer.Exit(show_screen(store, folder))
     raise typer.Exit(_follow_journal(folder, json))
 
 
 def _follow_journal(folder: RunFolder, json: bool) -> int:
     from tui_tuner.cli.ringing_printer import RingingPrinter
-    from tui_tuner.headless import LinePrinter, RawPrinter, make_writer, print_new
+    from tui_tuner.headless import LinePrinter, RawPrinter, make_printer_writer, print_journal_lines
     from tui_tuner.runs.journal import JournalReader
-    from tui_tuner.runs.phases.step_lines import step_seconds
+    from tui_tuner.runs.phases.step_lines import choose_step_interval
 
-    write = make_writer(sys.stdout)
+    write = make_printer_writer(sys.stdout)
     printer = RawPrinter(write) if json else RingingPrinter(write, sys.stdout, folder)
     reader = JournalReader(folder.events_path)
     if isinstance(printer, LinePrinter):
-        usual, printer.step_seconds = printer.step_seconds, step_seconds(folder.events_path)
+        usual, printer.step_seconds = printer.step_seconds, choose_step_interval(folder.events_path)
         if printer.step_seconds > usual:
-            between = human_seconds(printer.step_seconds)
+            between = format_seconds(printer.step_seconds)
             write(_("a long journal: one step every {time} is printed; --json prints all", time=between))
     while True:
         # Asked before reading: events written between the two calls would otherwise be missed at the end
         alive = folder.is_alive()
-        print_new(reader, printer)
+        print_journal_lines(reader, printer)
         if write.problem is not None:
             # A full disk is an error; a reader that has exited is not
             raise write.problem
@@ -72,9 +72,9 @@ def _follow_journal(folder: RunFolder, json: bool) -> int:
         time.sleep(0.25)
     if not printer.view.has_ended:
         if not json:
-            from tui_tuner.runs.history import describe_lost
+            from tui_tuner.runs.history import describe_lost_run
 
-            what = describe_lost(folder)
+            what = describe_lost_run(folder)
             why = one_line(what.death.message)
             write(_("run {name} is lost. {why}", name=one_line(folder.name), why=why))
             for line in what.lines:
@@ -84,11 +84,11 @@ def _follow_journal(folder: RunFolder, json: bool) -> int:
     return printer.view.exit_code or 0
 
 
-def make_sender(command: str) -> Callable[[str, str], None]:
+def make_control_command(command: str) -> Callable[[str, str], None]:
     """Make the command-line function that sends a control command to a run."""
 
     def send_command(run: RunName = "last", runs: Runs = "runs") -> None:
-        from tui_tuner.runs.control import send_command
+        from tui_tuner.runs.control import send_control_command
 
         folder = RunStore(runs).find_run(run)
         if not folder.is_alive():
@@ -97,7 +97,7 @@ def make_sender(command: str) -> Callable[[str, str], None]:
                 where=one_line(folder.name),
                 hint=_("`tui-tuner resume` continues a run."),
             )
-        send_command(folder.control_path, command)
+        send_control_command(folder.control_path, command)
         if command != "stop":
             typer.echo(_("{command}: sent to {name}", command=command, name=one_line(folder.name)))
             return
@@ -130,9 +130,9 @@ def check_machine(
 ) -> None:
     """Check this machine: versions, devices, disk; with --resume, test exact resuming."""
     if resume is not None:
-        from tui_tuner.cli.machine.prove import prove_resume
+        from tui_tuner.cli.machine.prove import print_resume_proof
 
-        raise typer.Exit(prove_resume(resume, json))
-    from tui_tuner.cli.machine.checkup import check_up
+        raise typer.Exit(print_resume_proof(resume, json))
+    from tui_tuner.cli.machine.checkup import print_checkup
 
-    raise typer.Exit(check_up(json))
+    raise typer.Exit(print_checkup(json))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _CANNOT_PAINT = ("dumb", "unknown")  # values of TERM, as in the shells of some editors
 
 
-def can_show() -> bool:
+def can_show_screen() -> bool:
     """Return whether input and output are a terminal that can show a screen."""
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "") not in _CANNOT_PAINT
 
@@ -44,7 +44,7 @@ def require_screen(what: str, hint: str) -> None:
     # Two messages: without a terminal another command helps, with a limited one another TERM
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(what, hint=hint)
-    if not can_show():
+    if not can_show_screen():
         kind = one_line(os.environ.get("TERM", ""), 40)
         raise UsageError(
             _("the workbench needs a terminal that can show a screen, but TERM is {kind}.", kind=kind),
@@ -81,8 +81,10 @@ def show_screen(
     with capture_output(folder.log_path if folder and train else None):
         # Before Textual is imported: a signal in these seconds must not be lost
         way_out.start_listening()
-        from tui_tuner.ui.app import run_app
+        from tui_tuner.ui.app import run_workbench_app
 
-        result = run_app(store, open_run=folder, train=train, resume=resume, opened=opened, way_out=way_out)
+        result = run_workbench_app(
+            store, open_run=folder, train=train, resume=resume, opened=opened, way_out=way_out
+        )
         code = way_out.finish_process(result.exit_code, result.terminal_gone, result.words)
     return code if result.host is not None or way_out.signal else result.exit_code

@@ -27,7 +27,7 @@ def run_demo(
 ) -> None:
     """Fine-tune the small model of this package on the data of this package."""
     raise typer.Exit(
-        train_folder(
+        train_run_folder(
             _create_folder(RunStore(runs), _load_run_config("demo", sets, runs)),
             no_tui=no_tui,
             json=json,
@@ -53,8 +53,8 @@ def run_config(
     store = RunStore(made.output.folder)
     if resume_if_possible:
         folder, going_on = _find_same_name(store, made)
-        raise typer.Exit(train_folder(folder, going_on, no_tui=no_tui, json=json, detach=detach))
-    raise typer.Exit(train_folder(_create_folder(store, made), no_tui=no_tui, json=json, detach=detach))
+        raise typer.Exit(train_run_folder(folder, going_on, no_tui=no_tui, json=json, detach=detach))
+    raise typer.Exit(train_run_folder(_create_folder(store, made), no_tui=no_tui, json=json, detach=detach))
 
 
 def resume_run(
@@ -82,23 +82,25 @@ def resume_run(
     _ask_consent(folder, trust_remote_code)
     if sets:
         _change_config(folder, sets)
-    raise typer.Exit(train_folder(folder, going_on=True, no_tui=no_tui, json=json, detach=detach))
+    raise typer.Exit(train_run_folder(folder, going_on=True, no_tui=no_tui, json=json, detach=detach))
 
 
-def train_new(config: RunConfig, *, no_tui: bool, json: bool, detach: bool) -> int:
+def train_new_folder(config: RunConfig, *, no_tui: bool, json: bool, detach: bool) -> int:
     """Train a config in a new run folder; return the exit code."""
-    return train_folder(
+    return train_run_folder(
         _create_folder(RunStore(config.output.folder), config), no_tui=no_tui, json=json, detach=detach
     )
 
 
-def train_folder(folder: RunFolder, going_on: bool = False, *, no_tui: bool, json: bool, detach: bool) -> int:
+def train_run_folder(
+    folder: RunFolder, going_on: bool = False, *, no_tui: bool, json: bool, detach: bool
+) -> int:
     """Train in a background process, behind a screen, or in this process; return the exit code."""
     if detach:
         return _train_detached(folder, going_on, json)
-    from tui_tuner.cli.screen import can_show
+    from tui_tuner.cli.screen import can_show_screen
 
-    if not no_tui and not json and can_show():
+    if not no_tui and not json and can_show_screen():
         return _train_on_screen(folder, going_on)
     return _train_headless(folder, going_on, json)
 
@@ -111,18 +113,18 @@ def _train_on_screen(folder: RunFolder, going_on: bool) -> int:
 
 def _train_headless(folder: RunFolder, going_on: bool, json: bool) -> int:
     from tui_tuner.cli.ringing_printer import RingingPrinter
-    from tui_tuner.headless import Follower, RawPrinter, make_writer
+    from tui_tuner.headless import Follower, RawPrinter, make_printer_writer
     from tui_tuner.inference.leads import format_leads
     from tui_tuner.launch.output_capture import capture_output
     from tui_tuner.launch.run_host import host_run
-    from tui_tuner.launch.signals import install_handlers
+    from tui_tuner.launch.signals import install_signal_handlers
     from tui_tuner.runs.control import CommandReceiver
 
     control = CommandReceiver(folder.control_path)
     # From here on Ctrl+C ends the run in an orderly way, even while it is still loading
-    install_handlers(control)
+    install_signal_handlers(control)
     with capture_output(folder.log_path) as terminal:
-        write = make_writer(terminal.out)
+        write = make_printer_writer(terminal.out)
         printer = RawPrinter(write) if json else RingingPrinter(write, terminal.out, folder)
         # Of a resumed run, only new events are printed
         follower = Follower(folder.events_path, printer, from_end=True)
@@ -168,10 +170,10 @@ def _train_detached(folder: RunFolder, going_on: bool, json: bool) -> int:
 def _load_run_config(name: str, sets: list[str] | None, runs: str | None) -> RunConfig:
     from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
-    from tui_tuner.config.values import with_values
+    from tui_tuner.config.values import edit_values
 
     config = load_config(find_preset(name), sets or (), print_to_stderr)
-    return config if runs is None else with_values(config, {"output.folder": runs})
+    return config if runs is None else edit_values(config, {"output.folder": runs})
 
 
 def _create_folder(store: RunStore, config: RunConfig) -> RunFolder:
@@ -201,22 +203,22 @@ def _find_same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool
     from tui_tuner.config import consent
 
     # The user named this config, so its model is trusted as in a new run
-    consent.remember_consent(config.model)
+    consent.record_code_consent(config.model)
     _warn_of_differences(folder, config)
     return folder, True
 
 
 def _warn_of_differences(folder: RunFolder, config: RunConfig) -> None:
     """Warn of fields in which a config differs from the run that it continues, as they are ignored."""
-    from tui_tuner.config.load import absolute_paths
-    from tui_tuner.config.options import get_value, list_options
+    from tui_tuner.config.load import make_paths_absolute
+    from tui_tuner.config.options import get_config_value, list_options
 
-    asked = absolute_paths(config)
+    asked = make_paths_absolute(config)
     own = folder.load_config()
     changed = [
         name
         for name in list_options()
-        if not name.startswith("output.") and get_value(asked, name) != get_value(own, name)
+        if not name.startswith("output.") and get_config_value(asked, name) != get_config_value(own, name)
     ]
     if changed:
         typer.echo(
@@ -232,9 +234,9 @@ def _warn_of_differences(folder: RunFolder, config: RunConfig) -> None:
 
 def _change_config(folder: RunFolder, sets: list[str]) -> None:
     """Change the config of a run before resuming it, if the changes are allowed."""
-    from tui_tuner.config.load import absolute_paths, dump_config, load_config
+    from tui_tuner.config.load import dump_config, load_config, make_paths_absolute
     from tui_tuner.runs.secrets import refuse_secrets
-    from tui_tuner.training.resuming import check_edits
+    from tui_tuner.training.resuming import check_resumed_edits
 
     if folder.is_alive():
         raise UsageError(
@@ -243,8 +245,8 @@ def _change_config(folder: RunFolder, sets: list[str]) -> None:
             hint=_("Stop it first: `tui-tuner stop {name}`", name=one_line(folder.name)),
         )
     # The config in a run's folder must not depend on where a command was started
-    config = absolute_paths(load_config(folder.path / "config.yaml", sets, print_to_stderr))
-    check_edits(folder, config)
+    config = make_paths_absolute(load_config(folder.path / "config.yaml", sets, print_to_stderr))
+    check_resumed_edits(folder, config)
     text = dump_config(config)
     # A token given with --set would otherwise be stored in the run's folder
     refuse_secrets(text, "config")
@@ -253,14 +255,14 @@ def _change_config(folder: RunFolder, sets: list[str]) -> None:
 
 def _ask_consent(folder: RunFolder, agreed: bool) -> None:
     """Ask for consent to run the code of the run's model, if it has any and consent is missing."""
-    from tui_tuner.cli.screen import can_show
+    from tui_tuner.cli.screen import can_show_screen
     from tui_tuner.config import consent
-    from tui_tuner.launch.run_host import require_consent
+    from tui_tuner.launch.run_host import require_run_consent
 
     config = folder.load_config()
-    if consent.is_allowed(config.model):
+    if consent.is_code_allowed(config.model):
         return
-    if not agreed and can_show():
+    if not agreed and can_show_screen():
         question = _(
             "{name} runs code that comes with the model {model}, and you have not agreed to that on this "
             "machine. "
@@ -270,8 +272,8 @@ def _ask_consent(folder: RunFolder, agreed: bool) -> None:
         )
         agreed = typer.confirm(question)
     if agreed:
-        consent.remember_consent(config.model)
-    require_consent(folder, config)
+        consent.record_code_consent(config.model)
+    require_run_consent(folder, config)
 
 
 def _check_resumable(folder: RunFolder) -> None:

@@ -17,26 +17,28 @@ Judged = Annotated[
 ]
 
 
-def judge_and_print(run: Judged = "last", runs: Runs = "runs", json: Json = False) -> None:
+def print_run_verdict(run: Judged = "last", runs: Runs = "runs", json: Json = False) -> None:
     """Judge whether a run learned anything, with evidence and advice."""
-    from tui_tuner.verdicts.judge import judge_run, plain_values
+    from tui_tuner.verdicts.judge import convert_verdict_to_json, judge_run
 
-    place = find_journal(run, runs)
+    place = find_judged_journal(run, runs)
     found = judge_run(place)
     if json:
         import orjson
 
-        from tui_tuner.runs.wire import to_plain
+        from tui_tuner.runs.wire import convert_to_plain_json
 
         option = orjson.OPT_INDENT_2
-        typer.echo(orjson.dumps(to_plain(plain_values(found)), option=option).decode())
+        typer.echo(
+            orjson.dumps(convert_to_plain_json(convert_verdict_to_json(found)), option=option).decode()
+        )
         return
     name = place.parent.name if place.is_file() else place.name
     for line in format_verdict(found, name):
         typer.echo(line)
 
 
-def find_journal(run: str, runs: str) -> Path:
+def find_judged_journal(run: str, runs: str) -> Path:
     """Find the journal or run folder that RUN means.
 
     Raises:

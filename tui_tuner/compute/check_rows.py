@@ -40,10 +40,10 @@ def shorten_rows(data: Rows, rows: Sequence[int], longest: int, labels: int) -> 
             training. An example keeps at least a few.
     """
     each = max(LEAST_LABELS, labels // max(1, len(rows)))
-    return CheckRows([thin_labels(_cut_example(data[row], longest), each) for row in rows])
+    return CheckRows([thin_check_labels(_cut_example(data[row], longest), each) for row in rows])
 
 
-def reach_beyond(data: Rows, window: int, longest: int) -> CheckRows:
+def make_window_check_rows(data: Rows, window: int, longest: int) -> CheckRows:
     """Make a short row, and one longer than a window, from the tokens of all rows of `data`.
 
     Only tokens beyond the window have labels.
@@ -63,7 +63,7 @@ def reach_beyond(data: Rows, window: int, longest: int) -> CheckRows:
     return CheckRows([_cut_example(parts[0], BEYOND), long])
 
 
-def thin_labels(example: Example, most: int) -> Example:
+def thin_check_labels(example: Example, most: int) -> Example:
     """Return the example with at most `most` labels, evenly spread, including the first and the last."""
     places = np.flatnonzero(example.labels != IGNORE)
     if len(places) <= most:
@@ -84,7 +84,7 @@ def _cut_example(example: Example, longest: int) -> Example:
     return Example(example.ids[kept], example.labels[kept], example.columns)
 
 
-def list_windows(model: torch.nn.Module) -> list[int]:
+def list_attention_windows(model: torch.nn.Module) -> list[int]:
     """List the attention windows and chunk sizes in a model's config, smallest first, in tokens."""
     # The names alone decide: a number that the model does not use only costs a needless check.
     settings = model.config.get_text_config().to_dict()

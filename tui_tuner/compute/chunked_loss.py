@@ -53,7 +53,7 @@ def return_hidden_states(
 
 
 @contextlib.contextmanager
-def compute_labelled_only(head: torch.nn.Module, keep: Tensor) -> Iterator[list[bool]]:
+def compute_labelled_logits_only(head: torch.nn.Module, keep: Tensor) -> Iterator[list[bool]]:
     """Make a head compute logits only at some positions; what the model does to logits still applies.
 
     Args:
@@ -80,7 +80,7 @@ def compute_labelled_only(head: torch.nn.Module, keep: Tensor) -> Iterator[list[
             head.forward = own
 
 
-def is_proportional(left: Tensor, entered: Tensor, exact: bool = False) -> bool:
+def are_logits_proportional(left: Tensor, entered: Tensor, exact: bool = False) -> bool:
     """Return whether the tensors differ by a factor only, up to rounding in 16 bits (float32 if `exact`)."""
     one, other = left.flatten().double(), entered.flatten().double()
     if one.shape != other.shape:
@@ -143,7 +143,7 @@ class ChunkedLoss(torch.autograd.Function):
         )
 
 
-def sum_losses(
+def sum_chunked_losses(
     hidden: Tensor, head: torch.nn.Linear, targets: Tensor, rows: int, dtype: torch.dtype | None = None
 ) -> Tensor:
     """Sum the cross-entropies of hidden states [..., H] for target tokens [K].
@@ -159,12 +159,12 @@ def sum_losses(
         return ChunkedLoss.apply(hidden, weight, bias, targets, rows)
 
 
-def measure_losses(
+def measure_chunked_losses(
     hidden: Tensor, head: torch.nn.Linear, targets: Tensor, rows: int, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the cross-entropies, [K] float32, and how often the target ranks first, a float64 scalar.
 
-    Computes no gradients. Arguments as for `sum_losses`.
+    Computes no gradients. Arguments as for `sum_chunked_losses`.
     """
     dtype = dtype or head.weight.dtype
     weight, bias = head.weight.to(dtype), head.bias
@@ -185,11 +185,11 @@ def measure_losses(
 
 __all__ = [
     "ChunkedLoss",
-    "compute_labelled_only",
+    "are_logits_proportional",
+    "compute_labelled_logits_only",
     "count_chunk_rows",
     "find_linear_head",
-    "is_proportional",
-    "measure_losses",
+    "measure_chunked_losses",
     "return_hidden_states",
-    "sum_losses",
+    "sum_chunked_losses",
 ]

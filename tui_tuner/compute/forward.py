@@ -14,7 +14,7 @@ import numpy as np
 from tui_tuner.compute.attention import NAME, find_segment_bounds
 from tui_tuner.compute.encoders import find_first_position, unwrap_model
 from tui_tuner.compute.router_loss import make_counting_mask
-from tui_tuner.compute.transfer import on_gpu, send_together
+from tui_tuner.compute.transfer import is_on_gpu, send_tensors_together
 from tui_tuner.data.examples.token_types import COLUMN, unpack_types
 from tui_tuner.data.records import IGNORE, Example
 
@@ -61,10 +61,10 @@ class ForwardWay:
         return torch.autocast(self.device.partition(":")[0], dtype=self.autocast)
 
 
-def build_inputs(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
+def build_forward_inputs(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
     """Build the arguments that a transformers model is called with."""
     inputs: dict[str, Any] = {"input_ids": micro.input_ids}
-    if micro.token_types is not None and reads_types(model):
+    if micro.token_types is not None and reads_token_types(model):
         inputs["token_type_ids"] = micro.token_types
     if micro.position_ids is None:
         return inputs | {"attention_mask": micro.attention_mask}
@@ -91,7 +91,7 @@ def build_inputs(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> 
     return inputs
 
 
-def reads_types(model: torch.nn.Module) -> bool:
+def reads_token_types(model: torch.nn.Module) -> bool:
     """Return whether token types make a difference to a model."""
     base = unwrap_model(model)
     settings = base.config.get_text_config()
@@ -107,7 +107,7 @@ def compute_target_logits(model: torch.nn.Module, micro: MicroBatch, way: Forwar
     import torch
     from transformers import modeling_utils
 
-    inputs = build_inputs(model, micro, way) | {"use_cache": False}
+    inputs = build_forward_inputs(model, micro, way) | {"use_cache": False}
     keep = micro.keep
     if way.compact and micro.places is not None and not way.virtual:
         return model(**inputs, logits_to_keep=micro.places).logits.flatten(0, 1)
@@ -120,7 +120,7 @@ def compute_target_logits(model: torch.nn.Module, micro: MicroBatch, way: Forwar
             return model(**inputs).logits
     logits = model(**inputs).logits
     # Indexing by a mask would make the host wait for the GPU, to learn how many positions there are.
-    if micro.places is not None and on_gpu(way.device):
+    if micro.places is not None and is_on_gpu(way.device):
         return logits.flatten(0, 1)[micro.places]
     return logits[keep]
 
@@ -257,8 +257,10 @@ class MicroBatch:
             "token_types",
         )
         tensors = {name: getattr(self, name) for name in names}
-        if on_gpu(device):
-            moved = send_together(tensors | {f"column {name}": v for name, v in self.columns.items()}, device)
+        if is_on_gpu(device):
+            moved = send_tensors_together(
+                tensors | {f"column {name}": v for name, v in self.columns.items()}, device
+            )
             columns = {name: moved.pop(f"column {name}") for name in self.columns}
         else:
             moved = {name: None if v is None else v.to(device) for name, v in tensors.items()}
@@ -266,7 +268,7 @@ class MicroBatch:
         return replace(self, **moved, columns=columns)
 
 
-def lay_flat(data: Rows, rows: Sequence[int]) -> MicroBatch:
+def lay_flat_row(data: Rows, rows: Sequence[int]) -> MicroBatch:
     """Lay examples side by side in one row, without padding; positions restart at each."""
     import torch
 
@@ -290,7 +292,7 @@ def lay_flat(data: Rows, rows: Sequence[int]) -> MicroBatch:
     )
 
 
-def lay_padded(data: Rows, rows: Sequence[int], pad: int, length: int = 0) -> MicroBatch:
+def lay_padded_rows(data: Rows, rows: Sequence[int], pad: int, length: int = 0) -> MicroBatch:
     """Lay one example per row, padded on the right to the longest, or to `length` if that is more."""
     import torch
 

@@ -53,7 +53,7 @@ def checkpoint_layers(model: torch.nn.Module, degree: Checkpointing = True) -> N
         for layer in layers[::-2]:
             layer.gradient_checkpointing = False
     if degree == OFFLOAD:
-        offload_inputs(model, InputOffloader())
+        offload_checkpointed_inputs(model, InputOffloader())
 
 
 def _reach_embeddings(model: torch.nn.Module) -> bool:
@@ -62,7 +62,7 @@ def _reach_embeddings(model: torch.nn.Module) -> bool:
     return bool(count_virtual_tokens(model)) or any(one.requires_grad for one in embeddings.parameters())
 
 
-def offload_inputs(model: torch.nn.Module, offload: InputOffloader) -> None:
+def offload_checkpointed_inputs(model: torch.nn.Module, offload: InputOffloader) -> None:
     """Make the checkpointed layers of a model keep their inputs in host memory."""
     for module in model.modules():
         checkpoint = getattr(module, "_gradient_checkpointing_func", None)

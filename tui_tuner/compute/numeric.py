@@ -87,7 +87,7 @@ def choose_matmul_precision(device: Device, config: RunConfig) -> str:
     return "high" if config.training.tf32 and device.is_ampere else "highest"
 
 
-def check_numbers(device: Device, config: ResolvedConfig) -> None:
+def check_numeric_dtypes(device: Device, config: ResolvedConfig) -> None:
     """Raise `ConfigError` if the device cannot compute in the dtypes of the config."""
     name = device.name or device.kind
     if config.model.attention == "flash_attention_2":

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tui_tuner.compute.encoders import unwrap_model
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, build_inputs
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, build_forward_inputs
 from tui_tuner.compute.transfer import send_numbers
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def compute_sequence_logits(
         return _compute_padded_logits(model, micro, way, pooled)
     lines = _make_lines(model, micro, pooled)
     # The head is called with the lines, which its pooling reads; a hook gives the flat row to the base model.
-    inputs = {name: value for name, value in build_inputs(model, micro, way).items() if value is not None}
+    inputs = {
+        name: value for name, value in build_forward_inputs(model, micro, way).items() if value is not None
+    }
     with _lay_out_states(model, lines, inputs):
         return model(input_ids=lines.ids, attention_mask=lines.mask).logits
 
@@ -50,7 +52,7 @@ def _compute_padded_logits(
 ) -> Tensor:
     """Compute the logits of padded rows."""
     # With virtual tokens in front, a head that looks for the last token in the ids finds a wrong place.
-    inputs = build_inputs(model, micro, way)
+    inputs = build_forward_inputs(model, micro, way)
     if not (way.virtual and pooled == "last"):
         return model(**inputs).logits
     ends = send_numbers([length - 1 + way.virtual for length in micro.lengths], micro.input_ids.device)
@@ -176,7 +178,7 @@ def _find_stack(base: torch.nn.Module) -> torch.nn.Module | None:
     return None
 
 
-def find_pooled(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> Pooled:
+def find_pooled_states(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> Pooled:
     """Find by testing which states of a text the head of a model reads; `all` if a single one is not enough.
 
     Args:
@@ -188,7 +190,7 @@ def find_pooled(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> P
     model = unwrap_model(model)
     exact = model.dtype == torch.float32 and way.autocast is None
     with torch.no_grad(), way.open_autocast():
-        wanted = model(**build_inputs(model, micro, way)).logits.float()
+        wanted = model(**build_forward_inputs(model, micro, way)).logits.float()
         for pooled in ("first", "last"):
             try:
                 found = _compute_pooled_logits(model, micro, way, pooled)
@@ -221,7 +223,7 @@ def _compute_pooled_logits(
         return states.gather(1, place[..., None].expand(-1, 1, states.shape[-1]))
 
     def give(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        return (), build_inputs(model, micro, way)
+        return (), build_forward_inputs(model, micro, way)
 
     with _hook_base(model.base_model, give, keep):
         ids = micro.input_ids.gather(1, place)

@@ -15,7 +15,7 @@ import torch
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.models.device import free_memory
+from tui_tuner.models.device import measure_free_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,13 +41,13 @@ def find_float32_problem(model: torch.nn.Module, device: torch.device) -> str:
     streamed, whole = _split_tensors(model)
     layer = max((_count_wide_bytes(tensors) for tensors in streamed.values()), default=0)
     # Two copies of a layer: the one of the running pass, and the one made for its backward pass.
-    if _count_wide_bytes(whole) + 2 * layer > MOST_OF_FREE * free_memory(device):
+    if _count_wide_bytes(whole) + 2 * layer > MOST_OF_FREE * measure_free_memory(device):
         return _("there is not enough memory for a float32 copy of the weights")
     return ""
 
 
 @contextlib.contextmanager
-def in_float32(model: torch.nn.Module) -> Iterator[None]:
+def compute_in_float32(model: torch.nn.Module) -> Iterator[None]:
     """Compute a model in float32 within the context, and restore its weights bit for bit.
 
     Callers must not use autocast. 4-bit weights stay as they are, and are multiplied in float32.

@@ -22,15 +22,15 @@ import numpy as np
 import torch
 
 from tui_tuner.compute.differences import measure_loss_difference
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, build_inputs, lay_flat
-from tui_tuner.compute.precision import computes_in_float32, find_float32_problem, in_float32
-from tui_tuner.compute.rows.row_layout import fill_up
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, build_forward_inputs, lay_flat_row
+from tui_tuner.compute.precision import compute_in_float32, computes_in_float32, find_float32_problem
+from tui_tuner.compute.rows.row_layout import fill_flat_row
 from tui_tuner.compute.self_check import EXACT, MOST_HALF, LossesOf
 from tui_tuner.compute.shared_prefix import Segment
 from tui_tuner.compute.transfer import send_tensor
 from tui_tuner.locales import _
 from tui_tuner.methods.layers import find_final_norms, find_layers
-from tui_tuner.models.evaluation_mode import evaluation_mode
+from tui_tuner.models.evaluation_mode import use_evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -138,11 +138,11 @@ class PrefixCache:
 
     def capture_states(self, rows: Sequence[int]) -> Tensor:
         """Return the input of the first trained layer for rows side by side, [tokens, hidden]."""
-        micro = fill_up(lay_flat(self.data, rows), self.way).to(self.device)
+        micro = fill_flat_row(lay_flat_row(self.data, rows), self.way).to(self.device)
         self._capturing = True
         try:
             with torch.no_grad(), self.way.open_autocast():
-                self.model(**build_inputs(self.model, micro, self.way), use_cache=False)
+                self.model(**build_forward_inputs(self.model, micro, self.way), use_cache=False)
         except _FirstLayerReached as reached:
             return reached.hidden[0, : micro.example_tokens]
         finally:
@@ -277,7 +277,9 @@ def _split_stretches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
         yield rows
 
 
-def check_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, float32: bool = True) -> str:
+def check_prefix_states(
+    cache: PrefixCache, rows: Sequence[int], losses: LossesOf, float32: bool = True
+) -> str:
     """Explain why stored states must not be used; empty if some rows have the losses of the whole model.
 
     Args:
@@ -287,7 +289,7 @@ def check_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, floa
     # compute them from the same numbers.
     model, way = cache.model, cache.way
     try:
-        with torch.no_grad(), evaluation_mode(model):
+        with torch.no_grad(), use_evaluation_mode(model):
             exact = computes_in_float32(model, way.autocast)
             problem = _compare_exact_states(cache, rows, losses) if float32 and not exact else ""
             return problem or _compare_states(cache, rows, losses, EXACT.loss if exact else MOST_HALF.loss)
@@ -301,12 +303,12 @@ def _compare_exact_states(cache: PrefixCache, rows: Sequence[int], losses: Losse
     """Compare in float32, with states in memory instead of the file; empty if there is not enough memory."""
     if find_float32_problem(cache.model, cache.device):
         return ""
-    with in_float32(cache.model), cache.hold_states(rows, replace(cache.way, autocast=None)):
+    with compute_in_float32(cache.model), cache.hold_states(rows, replace(cache.way, autocast=None)):
         return _compare_states(cache, rows, losses, EXACT.loss)
 
 
 def _compare_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, most: float) -> str:
-    micro = fill_up(lay_flat(cache.data, rows), cache.way).to(cache.device)
+    micro = fill_flat_row(lay_flat_row(cache.data, rows), cache.way).to(cache.device)
     whole = losses(cache.model, micro, cache.way)
     with cache.read_states(micro):
         found = losses(cache.model, micro, cache.way)
@@ -330,7 +332,7 @@ def make_prefix_cache(
 
     Args:
         quiet: As for `count_frozen_layers`.
-        float32: As for `check_states`.
+        float32: As for `check_prefix_states`.
 
     Raises:
         torch.OutOfMemoryError: memory ran out; the cache was removed.
@@ -341,7 +343,7 @@ def make_prefix_cache(
     cache = PrefixCache(model, data, way, device, frozen)
     try:
         cache.fill_store(folder / FOLDER, progress)
-        problem = check_states(cache, rows, losses, float32)
+        problem = check_prefix_states(cache, rows, losses, float32)
         if not problem:
             return cache, ""
         problem = _("it cannot be used for this model ({problem})", problem=problem)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tui_tuner.errors import ConfigError
-from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
+from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ def find_randomness(model: torch.nn.Module) -> Randomness:
     except Exception as error:  # a model's own code may fail on such a row in any way
         problem = f"{type(error).__name__}: {error}"
         if is_out_of_memory(error):
-            free_memory_of(error)
+            free_attempt_memory(error)
         return replace(EVERYTHING, problem=problem)
     return Randomness(found.anything or declared.anything, min(found.quiet, declared.quiet))
 

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, build_inputs
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, build_forward_inputs
 from tui_tuner.compute.kernels.available_kernels import VARIANTS, find_compiler_problem
 from tui_tuner.compute.kernels.chosen_kernel import ChosenKernel
 from tui_tuner.compute.kernels.probe import (
     CLOSE,
     CLOSE_HALF,
     RandomDraws,
+    are_results_close,
     compute_with_gradients,
     find_model_device,
-    is_close,
 )
 from tui_tuner.locales import _
 from tui_tuner.methods.cache_names import NEW, OLD
@@ -228,7 +228,9 @@ def _try_layer(
                 if region.broken:
                     return _("a layer could not be compiled")
                 close = CLOSE if exact else CLOSE_HALF
-                if not all(is_close(one, other, close) for one, other in zip(found, truth, strict=True)):
+                if not all(
+                    are_results_close(one, other, close) for one, other in zip(found, truth, strict=True)
+                ):
                     return _("a compiled layer does not give the same results as the layer itself")
     finally:
         layer.train(training)
@@ -284,7 +286,7 @@ def _catch_call(model: torch.nn.Module, layer: torch.nn.Module) -> tuple[tuple[A
     try:
         way = ForwardWay(packing=True, compact=False, segments=True)
         with contextlib.suppress(_CallFound), torch.no_grad():
-            model(**build_inputs(model, micro, way), use_cache=False)
+            model(**build_forward_inputs(model, micro, way), use_cache=False)
     finally:
         handle.remove()
     args, kwargs = found[0]

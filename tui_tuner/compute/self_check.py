@@ -23,11 +23,11 @@ from tui_tuner.compute.differences import (
     measure_gradient_share,
     measure_loss_difference,
 )
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_padded, switch_attention
-from tui_tuner.compute.precision import computes_in_float32, find_float32_problem, in_float32
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_padded_rows, switch_attention
+from tui_tuner.compute.precision import compute_in_float32, computes_in_float32, find_float32_problem
 from tui_tuner.compute.rows.row_layout import RowLayout
 from tui_tuner.locales import _
-from tui_tuner.models.evaluation_mode import evaluation_mode
+from tui_tuner.models.evaluation_mode import use_evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class Checker:
         if not exact or computes_in_float32(self.model, way.autocast):
             yield way
             return
-        with in_float32(self.model):
+        with compute_in_float32(self.model):
             yield replace(way, autocast=None)
 
     def list_references(self, way: ForwardWay) -> list[Reference]:
@@ -242,7 +242,7 @@ class Checker:
         for place, row in enumerate(chosen):
             self.count.begin_pass()
             with torch.set_grad_enabled(place < most):
-                micro = lay_padded(self.data, [row], self.pad).to(self.device)
+                micro = lay_padded_rows(self.data, [row], self.pad).to(self.device)
                 losses = self.plain(self.model, micro, way)
                 if place < most and losses.requires_grad:
                     found.gradient = add_gradients(found.gradient, compute_gradient(losses, parameters))
@@ -274,7 +274,7 @@ class Checker:
         try:
             self.count.begin_pass()
             with torch.no_grad():
-                micro = lay_padded(self.data, self.rows, self.pad).to(self.device)
+                micro = lay_padded_rows(self.data, self.rows, self.pad).to(self.device)
                 losses = self.plain(self.model, micro, way)
             apart = measure_loss_difference(losses.split([len(one) for one in own.losses]), own.losses)
         except Exception as error:  # an objective that computes one example at a time
@@ -339,7 +339,7 @@ class Checker:
         )
 
 
-def self_check(checker: Checker, wanted: ForwardWay) -> CheckResult:
+def find_fastest_way(checker: Checker, wanted: ForwardWay) -> CheckResult:
     """Find the fastest way that gives the losses and gradients of one plain pass per example.
 
     Raises:
@@ -349,7 +349,7 @@ def self_check(checker: Checker, wanted: ForwardWay) -> CheckResult:
     candidates = _list_candidates(wanted)
     problem = ""
     stock = model.config._attn_implementation
-    with evaluation_mode(model):
+    with use_evaluation_mode(model):
         references = checker.list_references(wanted)
         for way in candidates:
             try:
@@ -365,7 +365,7 @@ def self_check(checker: Checker, wanted: ForwardWay) -> CheckResult:
     return CheckResult(candidates[-1], problem, exact=False, unsure=checker.unsure)
 
 
-def make_plainest(wanted: ForwardWay) -> ForwardWay:
+def make_plainest_way(wanted: ForwardWay) -> ForwardWay:
     """Return the way of padded rows with full logits, which is always exact for a single example."""
     return replace(wanted, packing=False, compact=False, segments=False, shared=False, filled=False)
 
@@ -381,5 +381,5 @@ def _list_candidates(wanted: ForwardWay) -> list[ForwardWay]:
         ways.append(like(True, False, wanted.segments))
         ways.append(like(True, wanted.compact, False))
         ways.append(like(False, wanted.compact, False))
-    ways.append(make_plainest(wanted))
+    ways.append(make_plainest_way(wanted))
     return [way for place, way in enumerate(ways) if way not in ways[:place]]

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from tui_tuner.compute.check_rows import LEAST_LABELS, thin_labels
+from tui_tuner.compute.check_rows import LEAST_LABELS, thin_check_labels
 from tui_tuner.compute.differences import (
     Difference,
     compute_gradient,
@@ -18,12 +18,12 @@ from tui_tuner.compute.differences import (
     measure_loss_difference,
 )
 from tui_tuner.compute.forward import ForwardWay, Rows
-from tui_tuner.compute.rows.row_layout import fill_up
+from tui_tuner.compute.rows.row_layout import fill_flat_row
 from tui_tuner.compute.self_check import Checker, Reference
-from tui_tuner.compute.shared_prefix import PrefixGroup, lay_groups
+from tui_tuner.compute.shared_prefix import PrefixGroup, lay_prefix_groups
 from tui_tuner.data.records import Example, make_next_token_labels
 from tui_tuner.locales import _
-from tui_tuner.models.evaluation_mode import evaluation_mode
+from tui_tuner.models.evaluation_mode import use_evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
 
@@ -41,7 +41,7 @@ class SharedProbe:
             labels = make_next_token_labels(ids, np.arange(len(ids)) > half)
             # No more logits than the check had before, for which memory is enough.
             most = max(LEAST_LABELS, int(data.trained_tokens[row]))
-            self._rows.append(thin_labels(Example(ids, labels, example.columns), most))
+            self._rows.append(thin_check_labels(Example(ids, labels, example.columns), most))
         self.lengths = np.array([len(example) for example in self._rows])
         self.trained_tokens = np.array([example.trained_tokens for example in self._rows])
         self.prefix = half
@@ -75,7 +75,7 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
         count=checker.count,
     )
     try:
-        with evaluation_mode(checker.model):
+        with use_evaluation_mode(checker.model):
             return alone.try_way(way, alone.list_references(way), partial(_compare_shared, alone, probe))
     except Exception as error:  # a model that cannot be called like this keeps plain flat rows
         if is_out_of_memory(error):
@@ -86,7 +86,9 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
 def _compare_shared(alone: Checker, probe: SharedProbe, way: ForwardWay, reference: Reference) -> Difference:
     """Measure the difference of rows with a shared prefix from the truth, in the dtype of the way."""
     truth = reference.truth
-    micro = fill_up(lay_groups(probe, [PrefixGroup(alone.rows, probe.prefix)]), way).to(alone.device)
+    micro = fill_flat_row(lay_prefix_groups(probe, [PrefixGroup(alone.rows, probe.prefix)]), way).to(
+        alone.device
+    )
     alone.count.expect_passes(1)
     alone.count.begin_pass()
     with torch.set_grad_enabled(bool(truth.gradient)):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tui_tuner.compute.forward import MicroBatch, Rows, lay_flat, stack_columns
+from tui_tuner.compute.forward import MicroBatch, Rows, lay_flat_row, stack_columns
 from tui_tuner.compute.transfer import send_numbers, send_tensor
 from tui_tuner.data.records import IGNORE, Example
 
@@ -158,11 +158,11 @@ def lay_shared(data: Rows, rows: Sequence[int]) -> MicroBatch:
     found = group_by_prefix(data, rows)
     saved = sum(group.prefix * (len(group.rows) - 1) for group in found)
     if saved < LEAST_SAVING * sum(int(data.lengths[row]) for row in rows):
-        return lay_flat(data, rows)
-    return lay_groups(data, found)
+        return lay_flat_row(data, rows)
+    return lay_prefix_groups(data, found)
 
 
-def lay_groups(data: Rows, found: list[PrefixGroup]) -> MicroBatch:
+def lay_prefix_groups(data: Rows, found: list[PrefixGroup]) -> MicroBatch:
     """Lay out a flat row of groups, the prefix of each once."""
     import torch
 
@@ -202,7 +202,7 @@ def lay_groups(data: Rows, found: list[PrefixGroup]) -> MicroBatch:
     )
 
 
-def measure_saving(data: Rows, batches: Iterable[Sequence[int]]) -> float:
+def measure_prefix_saving(data: Rows, batches: Iterable[Sequence[int]]) -> float:
     """Return the share of tokens that sharing prefixes would save in some optimizer steps."""
     saved = tokens = 0
     for batch in batches:

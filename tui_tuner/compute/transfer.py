@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 ALIGNED = 256  # bytes, the alignment of the GPU allocator
 
 
-def on_gpu(device: torch.device | str) -> bool:
+def is_on_gpu(device: torch.device | str) -> bool:
     """Return whether a device (`torch.device` or a string) is a CUDA device."""
     return str(getattr(device, "type", device)).startswith("cuda")
 
@@ -20,7 +20,7 @@ def on_gpu(device: torch.device | str) -> bool:
 def send_tensor(tensor: Tensor, device: torch.device | str) -> Tensor:
     """Send a host tensor to a device, without waiting for the copy."""
     # Only copies from pinned memory are asynchronous.
-    return (_pin_tensor(tensor) if on_gpu(device) else tensor).to(device, non_blocking=True)
+    return (_pin_tensor(tensor) if is_on_gpu(device) else tensor).to(device, non_blocking=True)
 
 
 def send_numbers(
@@ -32,7 +32,7 @@ def send_numbers(
     return send_tensor(torch.tensor(numbers, dtype=dtype or torch.int64), device)
 
 
-def send_together(tensors: Mapping[str, Tensor | None], device: torch.device | str) -> dict[str, Any]:
+def send_tensors_together(tensors: Mapping[str, Tensor | None], device: torch.device | str) -> dict[str, Any]:
     """Send host tensors to a device in one copy; None stays None.
 
     The results are aligned views of one tensor.
@@ -44,7 +44,7 @@ def send_together(tensors: Mapping[str, Tensor | None], device: torch.device | s
         size = tensor.numel() * tensor.itemsize
         bounds[name] = (end, end + size)
         end += -(-size // ALIGNED) * ALIGNED
-    whole = _allocate_room(end, on_gpu(device))
+    whole = _allocate_room(end, is_on_gpu(device))
 
     def part(of: Tensor, name: str) -> Tensor:
         first, last = bounds[name]

@@ -1,6 +1,6 @@
 """Hints in two forms: as text for the command line, and as values of fields that a screen can apply.
 
-`advise` makes a hint from a sentence with places, which `write_setting` fills with settings and `Command`
+`build_hint` makes a hint from a sentence with places, which `write_setting` fills with settings and `Command`
 with commands of this program. A hint is an ordinary string, the text for the command line; a screen shows
 `on_screen` instead and can apply its `fixes`.
 """
@@ -53,7 +53,7 @@ class Setting(str):
 
     @property
     def on_screen(self) -> str:
-        return ", ".join(f"{path} = {write_value(value)}" for path, value in self.fix.items())
+        return ", ".join(f"{path} = {write_shell_value(value)}" for path, value in self.fix.items())
 
 
 class Hint(str):
@@ -71,7 +71,7 @@ class Hint(str):
         return (Hint, (str(self), self.on_screen, self.fixes))
 
 
-def advise(sentence: str) -> Hint:
+def build_hint(sentence: str) -> Hint:
     """Return the hint for a sentence that `N_` has marked and filled."""
     if not isinstance(sentence, Sentence):
         said = _(sentence)
@@ -87,41 +87,42 @@ def advise(sentence: str) -> Hint:
 def join_hints(*parts: str) -> Hint:
     """Join hints into one that offers the fixes of all."""
     filled = [part for part in parts if part]
-    fixes = [fix for part in filled for fix in fixes_of(part)]
-    return Hint(" ".join(filled), " ".join(map(on_screen, filled)), tuple(fixes))
+    fixes = [fix for part in filled for fix in list_hint_fixes(part)]
+    return Hint(" ".join(filled), " ".join(map(format_screen_hint, filled)), tuple(fixes))
 
 
-def on_screen(hint: str) -> str:
+def format_screen_hint(hint: str) -> str:
     """Return the text that a screen shows of a hint."""
     return hint.on_screen if isinstance(hint, Hint) else hint
 
 
-def fixes_of(hint: str) -> tuple[dict[str, Any], ...]:
+def list_hint_fixes(hint: str) -> tuple[dict[str, Any], ...]:
     """Return the fixes that a hint offers, each as values of fields."""
     return hint.fixes if isinstance(hint, Hint) else ()
 
 
-def words_of(error: BaseException) -> str:
+def format_error_words(error: BaseException) -> str:
     """Format an error for a screen: its place, the problem, and what to do."""
     if not isinstance(error, TunerError):
         return str(error)
     what = f"{error.where}: {error.what}" if error.where else error.what
-    return f"{what} {on_screen(error.hint)}".strip()
+    return f"{what} {format_screen_hint(error.hint)}".strip()
 
 
 def write_setting(fix: Fix) -> Setting:
     """Format values for a shell: `--set task=sft --set 'data.columns={prompt: q}'`."""
     return Setting(
-        " ".join(f"--set {_quote_text(f'{path}={write_value(value)}')}" for path, value in fix.items()), fix
+        " ".join(f"--set {_quote_text(f'{path}={write_shell_value(value)}')}" for path, value in fix.items()),
+        fix,
     )
 
 
-def write_value(value: Any) -> str:
+def write_shell_value(value: Any) -> str:
     """Format a value as YAML on one line, with names quoted if necessary."""
     if isinstance(value, Mapping):
         return (
             "{"
-            + ", ".join(f"{_escape_name(str(key))}: {write_value(item)}" for key, item in value.items())
+            + ", ".join(f"{_escape_name(str(key))}: {write_shell_value(item)}" for key, item in value.items())
             + "}"
         )
     if isinstance(value, str):

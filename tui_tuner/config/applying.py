@@ -12,11 +12,12 @@ from typing import Any
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS
-from tui_tuner.config.kinds.tasks import TASKS, WRITING, is_tiny
-from tui_tuner.config.options import get_value, list_options
+from tui_tuner.config.kinds.optimizers import OptimizerKind, find_optimizer
+from tui_tuner.config.kinds.tasks import TASKS, WRITING, is_tiny_model
+from tui_tuner.config.options import get_config_value, list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
-from tui_tuner.text import list_items
+from tui_tuner.text import join_sentence_items
 
 TASK, METHOD, FIELD = "task", "method", "field"
 Get = Callable[[str], Any]  # the value of a field
@@ -64,7 +65,7 @@ def _answers_prompts(get: Get) -> bool:
 
 def _from_hub(get: Get) -> bool:
     """Return whether a model or a tokenizer may come from a hub."""
-    own = get("model.name") == "demo" or is_tiny(get("model.name"))
+    own = get("model.name") == "demo" or is_tiny_model(get("model.name"))
     return not own or get("model.tokenizer") not in (None, "train")
 
 
@@ -79,13 +80,18 @@ def _has_trait(get: Get, trait: Trait) -> bool:
     return kind is not None and kind.has_trait(trait)
 
 
+def _optimizer(get: Get) -> OptimizerKind:
+    return find_optimizer(str(get("training.optimizer")))
+
+
+_LOW_RANK = N_("It is for the optimizers galore and apollo.")
 _HELD_OUT = N_("It needs held-out rows, but data.validation holds none out.")
 BESIDE: dict[str, Beside] = {
     "model.hub": Beside(
         _from_hub, N_("It applies to models from a hub; demo and tiny are part of this package.")
     ),
     "model.revision": Beside(
-        lambda get: get("model.name") != "demo" and not is_tiny(get("model.name")),
+        lambda get: get("model.name") != "demo" and not is_tiny_model(get("model.name")),
         N_("It applies to models from a hub; demo and tiny are part of this package."),
     ),
     "model.quantization": Beside(
@@ -95,6 +101,9 @@ BESIDE: dict[str, Beside] = {
     ),
     "model.double_quant": Beside(
         lambda get: get("model.quantization") == "nf4", N_("It applies to model.quantization nf4.")
+    ),
+    "model.adapter_use": Beside(
+        lambda get: get("model.adapter") is not None, N_("It is for model.adapter, and that is empty.")
     ),
     "model.vocabulary": Beside(
         lambda get: get("model.tokenizer") == "train",
@@ -128,13 +137,23 @@ BESIDE: dict[str, Beside] = {
         N_("Recomputing activations would leave out the prefix."),
         refused=True,
     ),
+    "training.lora_plus_ratio": Beside(
+        lambda get: get("method.kind") not in METHODS or _has_trait(get, Trait.RANKED),
+        N_("It is for methods of the LoRA family."),
+    ),
+    "training.schedule": Beside(
+        lambda get: _optimizer(get).scheduled,
+        N_("Schedule-Free needs no schedule: after the warm-up the learning rate stays at its peak."),
+    ),
+    "training.optimizer_rank": Beside(lambda get: _optimizer(get).low_rank, _LOW_RANK),
+    "training.optimizer_interval": Beside(lambda get: _optimizer(get).low_rank, _LOW_RANK),
     "training.adam_beta1": Beside(
-        lambda get: get("training.optimizer") not in ("sgd", "adafactor"),
-        N_("It is for the AdamW optimizers."),
+        lambda get: _optimizer(get).reads_betas,
+        N_("It is for optimizers with the moments of AdamW."),
     ),
     "training.adam_beta2": Beside(
-        lambda get: get("training.optimizer") not in ("sgd", "adafactor"),
-        N_("It is for the AdamW optimizers."),
+        lambda get: _optimizer(get).reads_betas,
+        N_("It is for optimizers with the moments of AdamW."),
     ),
     "training.tf32": Beside(
         lambda get: get("hardware.devices") != "cpu", N_("It applies to GPUs, but hardware.devices is cpu.")
@@ -163,7 +182,7 @@ def list_dependent_fields() -> frozenset[str]:
     )
 
 
-def task_reads(task: str, path: str) -> bool:
+def is_read_by_task(task: str, path: str) -> bool:
     """Return whether a field affects runs of a task; True for an unknown task."""
     kind = TASKS.get(task)
     if kind is None or path not in list_particular_fields():
@@ -171,7 +190,7 @@ def task_reads(task: str, path: str) -> bool:
     return path in kind.reads or (kind.writes and path in WRITING)
 
 
-def method_reads(method: str, path: str) -> bool:
+def is_read_by_method(method: str, path: str) -> bool:
     """Return whether a field has an effect with a method; True for an unknown method."""
     return (
         not _of_methods(path)
@@ -190,7 +209,7 @@ def has_effect(path: str, get: Get) -> bool:
     Args:
         get: Returns the value of a field, by its dotted name.
     """
-    if not task_reads(str(get("task")), path) or not method_reads(str(get("method.kind")), path):
+    if not is_read_by_task(str(get("task")), path) or not is_read_by_method(str(get("method.kind")), path):
         return False
     beside = BESIDE.get(path)
     if beside is None or beside.holds(get):
@@ -200,16 +219,16 @@ def has_effect(path: str, get: Get) -> bool:
     return beside.refused and get(path) not in (list_options()[path].default, False)
 
 
-def list_readers(path: str) -> list[str]:
+def list_reading_tasks(path: str) -> list[str]:
     """Return the names of the tasks that read a field."""
-    return [name for name in TASKS if task_reads(name, path)]
+    return [name for name in TASKS if is_read_by_task(name, path)]
 
 
 def list_unread_fields(config: RunConfig) -> list[str]:
     """Return the fields that differ from their default but have no effect on this run."""
 
     def get(path: str) -> Any:
-        return get_value(config, path)
+        return get_config_value(config, path)
 
     return [
         path
@@ -221,41 +240,43 @@ def list_unread_fields(config: RunConfig) -> list[str]:
 def describe_unread_fields(config: RunConfig) -> list[Unread]:
     """Return the fields without effect, grouped by cause: task, method, or other fields."""
     fields = list_unread_fields(config)
-    of_tasks = [path for path in fields if not task_reads(config.task, path)]
-    of_methods = [path for path in fields if not method_reads(config.method.kind, path)]
+    of_tasks = [path for path in fields if not is_read_by_task(config.task, path)]
+    of_methods = [path for path in fields if not is_read_by_method(config.method.kind, path)]
     rest = [path for path in fields if path not in of_tasks and path not in of_methods]
     found = []
     if of_tasks:
         said = _(
-            "{task} does not read {fields}.", task=_(config.task_kind.label), fields=list_items(of_tasks)
+            "{task} does not read {fields}.",
+            task=_(config.task_kind.label),
+            fields=join_sentence_items(of_tasks),
         )
-        tasks = ", ".join(dict.fromkeys(name for path in of_tasks for name in list_readers(path)))
+        tasks = ", ".join(dict.fromkeys(name for path in of_tasks for name in list_reading_tasks(path)))
         reason = _("Only task {tasks} uses this; it has no effect here.", tasks=tasks)
         found.append(Unread(TASK, tuple(of_tasks), said, reason))
     if of_methods:
         label = _(METHODS[config.method.kind].label)
-        said = _("{method} does not use {fields}.", method=label, fields=list_items(of_methods))
+        said = _("{method} does not use {fields}.", method=label, fields=join_sentence_items(of_methods))
         reason = _("Only other methods use this; it has no effect here.")
         found.append(Unread(METHOD, tuple(of_methods), said, reason))
     if rest:
-        said = _("Set, but without effect in this run: {fields}.", fields=list_items(rest))
+        said = _("Set, but without effect in this run: {fields}.", fields=join_sentence_items(rest))
         reason = " ".join(dict.fromkeys(_(BESIDE[path].words) for path in rest))
         found.append(Unread(FIELD, tuple(rest), said, reason))
     return found
 
 
-def list_methods(task: str) -> list[str]:
+def list_task_methods(task: str) -> list[str]:
     """Return the methods that can train a task; all of them for an unknown task."""
-    return [name for name in METHODS if can_train(task, name)]
+    return [name for name in METHODS if can_method_train(task, name)]
 
 
-def can_train(task: str, method: str) -> bool:
+def can_method_train(task: str, method: str) -> bool:
     """Return whether a task can be trained with a method; False for an unknown method."""
     kind = TASKS.get(task)
     return method in METHODS and (kind is None or kind.takes_method(method))
 
 
-def make_getter(values: Mapping[str, Any]) -> Get:
+def make_field_getter(values: Mapping[str, Any]) -> Get:
     """Return a function that gives the value of a field in a draft, or its default."""
 
     def get(path: str) -> Any:

@@ -133,28 +133,28 @@ _BY_KEY = {_make_key(name): name for name in CHAT_TEMPLATES} | {
 }
 
 
-def template_name(word: str) -> str | None:
+def find_template_name(word: str) -> str | None:
     """Return the name in `CHAT_TEMPLATES` that a word stands for; None for anything else, such as a path."""
     return _BY_KEY.get(_make_key(word))
 
 
 def is_template_word(word: str) -> bool:
     """Return whether a word names a template, this package's or the tokenizer's own, and so is not a path."""
-    return _make_key(word) == _make_key(OWN) or template_name(word) is not None
+    return _make_key(word) == _make_key(OWN) or find_template_name(word) is not None
 
 
-def is_own(word: str) -> bool:
+def is_own_template(word: str) -> bool:
     """Return whether a word asks for the template that comes with the tokenizer."""
     return _make_key(word) == _make_key(OWN)
 
 
-def near_names(word: str) -> list[str]:
+def list_similar_templates(word: str) -> list[str]:
     """Return up to four names that are similar to an unknown word, best first."""
     known = {**_BY_KEY, _make_key(OWN): OWN}
     found = difflib.get_close_matches(_make_key(word), list(known), n=6, cutoff=0.6)
     return list(dict.fromkeys(known[key] for key in found))[:4]
 
 
-def other_names(name: str) -> list[str]:
+def list_template_aliases(name: str) -> list[str]:
     """Return the aliases of a template."""
     return [alias for alias, meant in _ALIASES.items() if meant == name]

@@ -29,12 +29,12 @@ _MOST_BYTES = 64 << 20  # of code that is hashed; larger files never count as un
 _here: set[str] = set()  # consents of this process, which count even if they cannot be saved
 
 
-def is_allowed(model: ModelSection) -> bool:
+def is_code_allowed(model: ModelSection) -> bool:
     """Return whether the code of this model may run: none is requested, or this user has consented."""
     return not model.trust_remote_code or _identify_model(model) in _here | set(_read_given())
 
 
-def remember_consent(model: ModelSection) -> bool:
+def record_code_consent(model: ModelSection) -> bool:
     """Record the user's consent to this model's code; return whether it was saved for later processes."""
     if not model.trust_remote_code:
         return True
@@ -47,9 +47,9 @@ def remember_consent(model: ModelSection) -> bool:
     return _write_given(given)
 
 
-def require_consent(model: ModelSection, where: str, hint: str) -> None:
+def require_code_consent(model: ModelSection, where: str, hint: str) -> None:
     """Raise `ConfigError` unless the code of this model may run."""
-    if is_allowed(model):
+    if is_code_allowed(model):
         return
     raise ConfigError(
         _(
@@ -62,7 +62,7 @@ def require_consent(model: ModelSection, where: str, hint: str) -> None:
     )
 
 
-def of_a_run(config: Path) -> bool:
+def is_run_config(config: Path) -> bool:
     """Return whether a config file, or the target if it is a link, is in a run folder, so that it may be
     another user's.
     """

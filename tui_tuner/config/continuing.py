@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tui_tuner.config import notices
-from tui_tuner.config.options import get_value, list_options
+from tui_tuner.config.kinds.optimizers import find_optimizer
+from tui_tuner.config.options import get_config_value, list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
 
@@ -39,8 +40,8 @@ class Edit:
         """Return the edit as one sentence."""
         said = {
             "field": self.field,
-            "before": show_value(self.before),
-            "now": show_value(self.now),
+            "before": format_edited_value(self.before),
+            "now": format_edited_value(self.now),
             "why": _(self.why),
         }
         match self.verdict:
@@ -52,7 +53,7 @@ class Edit:
                 return _("{field} was {before} and cannot become {now}: {why}.", **said)
 
 
-def show_value(value: Any) -> str:
+def format_edited_value(value: Any) -> str:
     """Return a value as YAML on one line."""
     import yaml
 
@@ -63,7 +64,7 @@ def show_value(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def list_edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Edit]:
+def list_config_edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Edit]:
     """Return every field that was edited, in the order of the schema.
 
     Args:
@@ -84,9 +85,9 @@ def list_edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> li
 
 def _told_value(config: RunConfig, path: str) -> Any:
     """Return a value as checkpoints and journals hold it: without secret addresses."""
-    value = get_value(config, path)
+    value = get_config_value(config, path)
     told = path == notices.FIELD and isinstance(value, list)
-    return notices.shown_entries(value) if told else value
+    return notices.mask_notify_entries(value) if told else value
 
 
 def _judge_edit(before: RunConfig, now: RunConfig, path: str) -> Rule:
@@ -113,7 +114,8 @@ def _judge_length(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if path == "training.epochs" and before.training.max_steps and now.training.max_steps:
         return "no effect", N_("training.max_steps decides how long the run is")
     training = before.training
-    if training.schedule not in ("constant", "inverse_sqrt"):
+    falls = training.schedule not in ("constant", "inverse_sqrt")
+    if falls and find_optimizer(training.optimizer).scheduled:
         return "refused", N_(
             "the learning rate falls over all steps, so the finished ones would have had other rates"
         )
@@ -131,9 +133,9 @@ def _judge_path(before: RunConfig, now: RunConfig, path: str) -> Rule:
 
 
 def _judge_validation(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    if isinstance(get_value(before, path), str) and isinstance(get_value(now, path), str):
+    if isinstance(get_config_value(before, path), str) and isinstance(get_config_value(now, path), str):
         return _judge_path(before, now, path)
-    if not get_value(before, path) and not get_value(now, path):
+    if not get_config_value(before, path) and not get_config_value(now, path):
         return "no effect", N_("neither value holds any rows out")
     return "refused", N_("the run would train on other rows")
 
@@ -184,6 +186,8 @@ RULES: dict[str, Rule | Judge] = {
     "model.quantization": _NUMBERS,
     "model.double_quant": _NUMBERS,
     "model.attention": _NUMBERS,
+    "model.adapter": ("refused", N_("what is trained so far began with that adapter")),
+    "model.adapter_use": ("refused", N_("what is trained so far began with that adapter")),
     "model.chat_template": _judge_path,
     "model.trust_remote_code": ("refused", N_("the model would be computed by other code")),
     "model.architecture": _MODEL,
@@ -230,10 +234,24 @@ RULES: dict[str, Rule | Judge] = {
     "method.dropout": _judge_method_field,
     "method.targets": _judge_method_field,
     "method.layers": _judge_method_field,
+    "method.pattern": _judge_method_field,
     "method.train_embeddings": _judge_method_field,
     "method.virtual_tokens": _judge_method_field,
     "method.encoder_size": _judge_method_field,
     "method.initial_text": ("no effect", N_("it only sets where training started")),
+    "method.style": _judge_method_field,
+    "method.reduction": _judge_method_field,
+    "method.non_linearity": _judge_method_field,
+    "method.layer_norm": _judge_method_field,
+    "method.adapters": _judge_method_field,
+    "method.init": ("refused", N_("the initialisation may have changed the base model's weights")),
+    "method.final_rank": _judge_method_field,
+    "method.rank_pattern": _judge_method_field,
+    "method.alpha_pattern": _judge_method_field,
+    "method.rotation_block": _judge_method_field,
+    "method.decompose_factor": _judge_method_field,
+    "method.decompose_both": _judge_method_field,
+    "method.frequencies": _judge_method_field,
     "training.learning_rate": _RATE,
     "training.epochs": _judge_length,
     "training.max_steps": _judge_length,
@@ -241,6 +259,9 @@ RULES: dict[str, Rule | Judge] = {
     "training.micro_batch": _judge_micro_batch,
     "training.gradient_checkpointing": _SPEED,
     "training.optimizer": _OPTIMIZER,
+    "training.optimizer_rank": _OPTIMIZER,
+    "training.optimizer_interval": _OPTIMIZER,
+    "training.lora_plus_ratio": _RATE,
     "training.schedule": _RATE,
     "training.warmup": _RATE,
     "training.weight_decay": _OPTIMIZER,

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from tui_tuner.config import consent
 from tui_tuner.config.options import list_options
-from tui_tuner.config.paths import absolute_paths, take_from_beside
-from tui_tuner.config.presets import presets_folder
-from tui_tuner.config.problems import Places, field_of, problems_of, unknown_key
+from tui_tuner.config.paths import make_paths_absolute, resolve_config_paths
+from tui_tuner.config.presets import find_presets_folder
+from tui_tuner.config.problems import Places, describe_unknown_key, find_path_field, list_validation_problems
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.tiny import take_tiny_values
-from tui_tuner.config.values import set_path, validate_values
+from tui_tuner.config.values import set_config_path, validate_values
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.locales import _
@@ -44,15 +44,15 @@ def load_config(
         UsageError: a setting is malformed.
     """
     file = Path(path)
-    values, lines = read_yaml(file)
-    told = apply_sets({}, sets := list(sets))
+    values, lines = read_config_yaml(file)
+    told = apply_config_sets({}, sets := list(sets))
     written = told.get("model.name", "").partition("=")[2] or _name_of_model(values)
     # A preset's relative paths mean the user's files, never files next to the preset in the package.
-    preset = file.resolve().parent == presets_folder()
+    preset = file.resolve().parent == find_presets_folder()
     if not preset:
-        for note in take_from_beside(values, file.parent, told):
+        for note in resolve_config_paths(values, file.parent, told):
             say(note)
-    apply_sets(values, sets)
+    apply_config_sets(values, sets)
     for note in take_tiny_values(values, told if preset else {*lines, *told}):
         say(note)
     global _places
@@ -66,13 +66,13 @@ def load_config(
                 name=one_line(written),
             )
         )
-    if consent.FIELD not in told and consent.of_a_run(file):
+    if consent.FIELD not in told and consent.is_run_config(file):
         agree = _("Review that code, then agree with --set {field}=true.", field=consent.FIELD)
-        consent.require_consent(config.model, str(path), agree)
+        consent.require_code_consent(config.model, str(path), agree)
     return config
 
 
-def place_of(field: str) -> str:
+def find_field_source(field: str) -> str:
     """Return the source of a field in the config that was loaded last: `job.yaml:3` or `--set …`.
 
     Problems found later, such as a missing file, are reported with it.
@@ -91,7 +91,7 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         ConfigError: the file is damaged or is not a valid config.
     """
-    values, lines = read_yaml(path)
+    values, lines = read_config_yaml(path)
     return build_config(values, where=one_line(path), lines=lines)
 
 
@@ -106,16 +106,16 @@ def build_config(
     return validate_values(RunConfig, values, Places(where, lines or {}))
 
 
-def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
+def find_config_problems(values: Mapping[str, Any]) -> dict[str, str]:
     """Return a sentence for each dotted path that is invalid, for forms; empty if all are valid."""
     try:
         RunConfig.model_validate(dict(values))
     except ValidationError as error:
-        return dict(problems_of(error))
+        return dict(list_validation_problems(error))
     return {}
 
 
-def read_text(path: Path) -> str:
+def read_config_text(path: Path) -> str:
     """Return the text of a config file.
 
     Raises:
@@ -141,13 +141,13 @@ def read_text(path: Path) -> str:
         raise ConfigError(_("cannot be read: {problem}.", problem=error.strerror), where=shown) from None
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+def read_config_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """Return a YAML mapping and the line (from 1) of each dotted path in it.
 
     Raises:
         ConfigError: missing, unreadable, too large, not YAML, not a mapping, or with a duplicate key.
     """
-    shown, text = one_line(path), read_text(path)
+    shown, text = one_line(path), read_config_text(path)
     try:
         values, lines = parse_yaml(text)
     except BadYaml as bad:
@@ -155,7 +155,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
             bad.describe_problem(),
             where=f"{shown}:{bad.line}" if bad.line else shown,
             hint=bad.hint,
-            field=field_of(bad.path),
+            field=find_path_field(bad.path),
         ) from None
     if values is None and not lines:
         raise ConfigError(_("is empty."), where=shown, hint=_("Start from a preset: `tui-tuner presets`."))
@@ -164,7 +164,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return values, lines
 
 
-def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> dict[str, str]:
+def apply_config_sets(values: dict[str, Any], sets: Iterable[str]) -> dict[str, str]:
     """Apply `section.field=value` settings in place; values are YAML, so `null`, lists and numbers work.
 
     Returns:
@@ -181,9 +181,9 @@ def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> dict[str, str]:
             what = _("--set {text!r} has no `=`.", text=one_line(item))
             raise UsageError(what, hint=_("Write --set training.epochs=1"), field=one_line(path, 80))
         if path not in list_options() and not any(path.startswith(f"{known}.") for known in list_options()):
-            told_of = unknown_key(path, _parsed_set(path, raw))
+            told_of = describe_unknown_key(path, _parsed_set(path, raw))
             raise UsageError(told_of, where="--set", field=one_line(path, 80))
-        set_path(values, path, _parsed_set(path, raw))
+        set_config_path(values, path, _parsed_set(path, raw))
         told[path] = item
     return told
 
@@ -211,5 +211,12 @@ def dump_config(config: RunConfig, changed_only: bool = False) -> str:
     return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-__all__ = ["absolute_paths", "apply_sets", "build_config", "config_problems", "dump_config", "load_config"]
-__all__ += ["read_config", "read_text", "read_yaml"]
+__all__ = [
+    "apply_config_sets",
+    "build_config",
+    "dump_config",
+    "find_config_problems",
+    "load_config",
+    "make_paths_absolute",
+]
+__all__ += ["read_config", "read_config_text", "read_config_yaml"]

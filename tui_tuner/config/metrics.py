@@ -104,7 +104,7 @@ METRICS: dict[str, Metric] = {
 ALIASES = {"token_f1": "f1"}  # names of version 0.1, in configs and journals
 
 
-def name_today(name: str) -> str:
+def find_current_metric_name(name: str) -> str:
     """Return the current name of a metric that may have a name of version 0.1."""
     return ALIASES.get(name, name)
 
@@ -114,18 +114,18 @@ Value = TypeVar("Value")
 
 def rename_metrics(metrics: Mapping[str, Value]) -> dict[str, Value]:
     """Return metrics under their current names, for journals of version 0.1."""
-    return {name_today(name): value for name, value in metrics.items()}
+    return {find_current_metric_name(name): value for name, value in metrics.items()}
 
 
-def show_hundredfold(name: str, value: object) -> str:
+def format_hundredfold_metric(name: str, value: object) -> str:
     """Format a metric that is reported times 100, `88.52` for an F1 of 0.8852; empty for other metrics."""
-    known = METRICS.get(name_today(name))
+    known = METRICS.get(find_current_metric_name(name))
     if known is None or not known.hundred or isinstance(value, bool) or not isinstance(value, int | float):
         return ""
     return f"{100 * value:.2f}" if math.isfinite(value) else f"{value}"
 
 
-def higher_is_better(name: str, own: bool | None = None) -> bool:
+def is_higher_metric_better(name: str, own: bool | None = None) -> bool:
     """Return the direction of a metric.
 
     Args:
@@ -133,5 +133,5 @@ def higher_is_better(name: str, own: bool | None = None) -> bool:
     """
     if own is not None:
         return own
-    known = METRICS.get(name_today(name))
+    known = METRICS.get(find_current_metric_name(name))
     return known.higher_is_better if known is not None else True

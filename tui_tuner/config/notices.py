@@ -25,12 +25,12 @@ _BETWEEN = re.compile(r"\s+|,\s+|,(?=(?:bell|desktop|ntfy:|https?:|\$\{))")
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
 
 
-def entries_in(text: str) -> list[str]:
+def split_notify_entries(text: str) -> list[str]:
     """Split a line that a user typed into entries, at commas or spaces."""
     return [part.strip().rstrip(",") for part in _BETWEEN.split(text.strip()) if part.strip(", ")]
 
 
-def problem_of(entry: str) -> str:
+def find_notify_problem(entry: str) -> str:
     """Return the reason why an entry is invalid, without a full stop; empty if it is valid."""
     bare = _VARIABLE.sub("X", entry)
     if "${" in bare:
@@ -53,7 +53,7 @@ def problem_of(entry: str) -> str:
     )
 
 
-def shown_entry(entry: str) -> str:
+def mask_notify_entry(entry: str) -> str:
     """Mask an entry for a journal: only the host of an address stays, and the topic is hidden."""
     if entry in WORDS or _VARIABLE.fullmatch(entry):
         return entry
@@ -63,20 +63,20 @@ def shown_entry(entry: str) -> str:
     return _shown_address(entry)
 
 
-def shown_entries(entries: Iterable[Any]) -> list[str]:
+def mask_notify_entries(entries: Iterable[Any]) -> list[str]:
     """Mask several entries for a journal."""
-    return [shown_entry(str(entry)) for entry in entries]
+    return [mask_notify_entry(str(entry)) for entry in entries]
 
 
-def without_addresses(values: Mapping[str, Any]) -> dict[str, Any]:
+def mask_notify_addresses(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return plain values of a config for a journal, with the secret parts of `output.notify` masked."""
     output = values.get("output")
     if not isinstance(output, Mapping) or not output.get("notify"):
         return dict(values)
-    return {**values, "output": {**output, "notify": shown_entries(output["notify"])}}
+    return {**values, "output": {**output, "notify": mask_notify_entries(output["notify"])}}
 
 
-def fill_entry(entry: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:
+def fill_notify_entry(entry: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:
     """Fill in an entry's environment variables; also return the names of those that are not set."""
     missing = [name for name in _VARIABLE.findall(entry) if not environment.get(name)]
     return _VARIABLE.sub(lambda found: environment.get(found[1], "").strip(), entry), missing

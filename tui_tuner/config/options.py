@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, HardwareError, ModelError, TunerError
 from tui_tuner.locales import N_, _
-from tui_tuner.text import list_items
+from tui_tuner.text import join_sentence_items
 
 # The field to show for an error that names none
 _BY_KIND: tuple[tuple[type[TunerError], str], ...] = (
@@ -69,7 +69,7 @@ class Option:
         parts = [names.get(kind, kind.__name__) for kind in kinds]
         limits = [_(words, value=_write_number(value)) for words, value in self.limits]
         if limits and parts:
-            parts[0] = _("{kind} {limits}", kind=parts[0], limits=list_items(limits))
+            parts[0] = _("{kind} {limits}", kind=parts[0], limits=join_sentence_items(limits))
         if unit and parts:
             parts[0] = f"{parts[0]} {unit}"
         parts += self.choices
@@ -94,20 +94,20 @@ def list_options() -> dict[str, Option]:
     return {option.path: option for option in _walk_fields(RunConfig, "")}
 
 
-def known_field(name: str) -> str:
+def find_known_field(name: str) -> str:
     """Return the field that a dotted name names or lies in; empty if there is none."""
     parts = name.split(".")
     names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
     return next((name for name in names if name in list_options()), "")
 
 
-def field_of(error: TunerError) -> str:
+def find_error_field(error: TunerError) -> str:
     """Return the field that an error is about: the one it names or points at, else one by its type."""
-    named = next(filter(None, map(known_field, (error.field, error.where))), "")
+    named = next(filter(None, map(find_known_field, (error.field, error.where))), "")
     return named or next((path for kind, path in _BY_KIND if isinstance(error, kind)), "")
 
 
-def section_help() -> dict[str, str]:
+def list_section_helps() -> dict[str, str]:
     """Return each section's one line of help."""
     return {
         name: info.description or ""
@@ -116,7 +116,7 @@ def section_help() -> dict[str, str]:
     }
 
 
-def get_value(config: BaseModel, path: str) -> Any:
+def get_config_value(config: BaseModel, path: str) -> Any:
     """Return the value at a dotted path."""
     value: Any = config
     for part in path.split("."):

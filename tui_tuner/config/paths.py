@@ -12,9 +12,9 @@ from urllib.parse import unquote
 
 from tui_tuner.config.chat_templates import is_template_word
 from tui_tuner.config.kinds.tasks import TASKS, TINY, TINY_NAMES
-from tui_tuner.config.options import get_value
+from tui_tuner.config.options import get_config_value
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import set_path, with_values
+from tui_tuner.config.values import edit_values, set_config_path
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -24,15 +24,17 @@ _DEMO = ("demo", "demo-corpus", "demo-held-out", *(kind.demo for kind in TASKS.v
 PATHS: dict[str, tuple[str, ...]] = {
     "model.name": _MODEL_WORDS,
     "model.tokenizer": _MODEL_WORDS,
+    "model.adapter": (),
     "model.chat_template": (),
     "data.path": _DEMO,
     "data.validation": (),
     "data.cleaning.phrases": (),
+    "method.adapters": (),
 }
 _looked: dict[str, Path] = {}  # folder of the config, by path, for paths that were not found
 
 
-def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str] = ()) -> list[str]:
+def resolve_config_paths(values: dict[str, Any], folder: Path, told: Collection[str] = ()) -> list[str]:
     """Make the paths absolute, in place, that exist relative to the folder of their config.
 
     Args:
@@ -49,7 +51,7 @@ def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str]
             continue
         value = _get_value(values, field)
         if isinstance(value, str) and not _is_name(field, value):
-            set_path(values, field, _from_beside(value, folder, words, notes))
+            set_config_path(values, field, _from_beside(value, folder, words, notes))
         elif isinstance(value, list):
             for place, item in enumerate(value):
                 if isinstance(item, str):
@@ -64,13 +66,15 @@ def _is_name(field: str, value: str) -> bool:
     return field == "model.chat_template" and is_template_word(value)
 
 
-def absolute_paths(config: RunConfig) -> RunConfig:
+def make_paths_absolute(config: RunConfig) -> RunConfig:
     """Make relative paths that exist absolute, so that a run can be resumed from any folder."""
     changed: dict[str, Any] = {}
     for path, words in PATHS.items():
-        value = get_value(config, path)
+        value = get_config_value(config, path)
         if isinstance(value, str) and value not in words and not _is_name(path, value):
             changed[path] = _make_absolute(value)
+    if isinstance(config.method.adapters, list) and config.method.adapters:
+        changed["method.adapters"] = [_make_absolute(name) for name in config.method.adapters]
     if isinstance(config.data.path, list):
         changed["data.path"] = [
             _make_absolute(source)
@@ -78,10 +82,10 @@ def absolute_paths(config: RunConfig) -> RunConfig:
             else {**dict(source), "path": _make_absolute(source.path)}
             for source in config.data.path
         ]
-    return with_values(config, changed)
+    return edit_values(config, changed)
 
 
-def where_looked(path: str) -> str:
+def explain_missing_path(path: str) -> str:
     """Explain a path that was not found: likely mistakes in its spelling, and where it was looked for."""
     sentences = [_as_pasted(path)]
     written = _expand_path(path)
@@ -97,7 +101,7 @@ def where_looked(path: str) -> str:
 
 def _as_pasted(path: str) -> str:
     """Return a sentence about quotes, escapes or other oddities in a path; empty if it is plain."""
-    for plain in list_readings(path):
+    for plain in list_path_readings(path):
         found = _expand_path(plain)
         if found is not None and os.path.exists(found):
             return _("Write it without quotes or escapes: {path}", path=one_line(plain)) + "."
@@ -113,7 +117,7 @@ def _as_pasted(path: str) -> str:
     return ""
 
 
-def list_readings(path: str) -> Iterator[str]:
+def list_path_readings(path: str) -> Iterator[str]:
     """Yield possible readings of a pasted path: without quotes, file://, or shell backslashes."""
     bare = path.strip()
     yield bare
@@ -158,7 +162,7 @@ def _leads_somewhere(path: Path) -> bool:
 
 
 def _make_absolute(path: str) -> str:
-    for reading in (path, *list_readings(path)):
+    for reading in (path, *list_path_readings(path)):
         found = _expand_path(reading)
         if found is not None and _leads_somewhere(found):
             return str(found.absolute())

@@ -87,6 +87,12 @@ _FIELDS: dict[str, str] = {
         "train_lm_head"
     ),
     "method.virtual_tokens": "num_virtual_tokens",
+    "method.init": "init_lora_weights pissa_init lora_init_weights loftq_config use_loftq",
+    "method.rotation_block": "oft_block_size boft_block_size",
+    "method.decompose_factor": "lokr_decompose_factor",
+    "method.decompose_both": "lokr_decompose_both",
+    "method.frequencies": "n_frequency fourier_n_frequency",
+    "method.final_rank": "target_r adalora_target_r",
     # training
     "training.learning_rate": "lr learning_rates peak_lr max_lr lr_max",
     "training.epochs": "num_train_epochs num_epochs n_epochs max_epochs epoch",
@@ -102,7 +108,14 @@ _FIELDS: dict[str, str] = {
         "use_gradient_checkpointing enable_activation_checkpointing disable_gradient_checkpointing "
         "activation_checkpointing gradient_checkpointing_kwargs unsloth_gradient_checkpointing"
     ),
-    "training.optimizer": "optim optimizer_name optimizer_type optim_args",
+    "training.lora_plus_ratio": (
+        "loraplus_lr_ratio loraplus_ratio lora_plus_lr_ratio peft_loraplus_lr_ratio lorap_lr_ratio"
+    ),
+    "training.optimizer": "optim optimizer_name optimizer_type optim_args use_galore use_apollo",
+    "training.optimizer_rank": "galore_rank apollo_rank",
+    "training.optimizer_interval": (
+        "galore_update_interval apollo_update_interval update_proj_gap galore_update_proj_gap"
+    ),
     "training.schedule": (
         "lr_scheduler_type lr_scheduler scheduler lr_scheduler_kwargs lr_schedule scheduler_type"
     ),
@@ -245,9 +258,16 @@ VALUES: dict[str, dict[str, str]] = {
             ("paged_adamw_8bit", "paged_adamw_8bit"),
             ("adafactor", "adafactor"),
             ("sgd", "sgd"),
+            ("lion", "lion lion_32bit"),
+            ("muon", "muon"),
+            ("schedule_free", "schedule_free_adamw adamw_schedule_free schedulefree"),
+            ("galore", "galore_adamw galore_adamw_layerwise"),
+            ("apollo", "apollo_adamw apollo_adamw_layerwise"),
         )
         for name in names.split()
     },
+    "use_galore": dict.fromkeys(_TRUE, "training.optimizer: galore"),
+    "use_apollo": dict.fromkeys(_TRUE, "training.optimizer: apollo"),
     "lora_target": {"all": "method.targets: all-linear"},
     "lora_target_linear": dict.fromkeys(_TRUE, "method.targets: all-linear"),
     "train_on_inputs": dict.fromkeys(_TRUE, "data.train_on: everything")
@@ -292,12 +312,12 @@ SIGNS: dict[str, str] = {
 _SURE = 3  # typical keys in one file; a few, such as lora_r, occur with several trainers
 
 
-def field_of(path: str) -> str:
+def find_peer_field(path: str) -> str:
     """Return our field for a peer's key, looked up by the last part of its path; empty if there is none."""
     return KEYS.get(_plain_name(path), "")
 
 
-def hint_at_field(path: str, value: Any = None) -> str:
+def hint_at_peer_field(path: str, value: Any = None) -> str:
     """Return a hint with our name for a peer's key, and for its value if that differs; empty if unknown."""
     name = _plain_name(path)
     if name in WITHOUT:
@@ -309,6 +329,11 @@ def hint_at_field(path: str, value: Any = None) -> str:
     return f"{first} {_(NOTES[name])}" if name in NOTES else first
 
 
+def knows_value(path: str, value: Any) -> bool:
+    """Return whether peers give this value to a key, which may have the name of a field of ours."""
+    return str(value).strip().lower() in VALUES.get(_plain_name(path), {})
+
+
 def _translate_datasets(name: str, value: Any) -> str:
     """Translate axolotl's list of one data set into `data.path`; empty for anything else."""
     if name != "datasets" or not isinstance(value, list) or not value or not isinstance(value[0], Mapping):
@@ -317,7 +342,7 @@ def _translate_datasets(name: str, value: Any) -> str:
     return f"data.path: {one_line(path, 80)}" if isinstance(path, str) and len(value) == 1 else ""
 
 
-def name_peer(paths: Iterable[str]) -> str:
+def name_peer_trainer(paths: Iterable[str]) -> str:
     """Return the trainer that these unknown keys point to; empty if there are too few typical ones."""
     names = {_plain_name(path) for path in paths}
     counts = {peer: len(names & set(signs.split())) for peer, signs in SIGNS.items()}

@@ -22,7 +22,7 @@ class Preset:
     path: Path
 
 
-def presets_folder() -> Path:
+def find_presets_folder() -> Path:
     """Return the folder of the presets: that of the checkout in an editable install, else the package's."""
     checkout = _PACKAGE.parent / "presets"
     if (_PACKAGE.parent / "pyproject.toml").is_file() and checkout.is_dir():
@@ -31,8 +31,10 @@ def presets_folder() -> Path:
 
 
 def list_presets(folder: Path | None = None) -> list[Preset]:
-    """Return the presets of a folder (default: `presets_folder`), sorted by name; empty if it is missing."""
-    files = sorted((folder or presets_folder()).glob("*.yaml"), key=lambda path: path.stem)
+    """Return the presets of a folder (default: `find_presets_folder`), sorted by name; empty if it is
+    missing.
+    """
+    files = sorted((folder or find_presets_folder()).glob("*.yaml"), key=lambda path: path.stem)
     return [Preset(path.stem, _read_description(path), path) for path in files]
 
 

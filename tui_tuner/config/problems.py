@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tui_tuner.config import peers
-from tui_tuner.config.options import Option, known_field, list_options
+from tui_tuner.config.options import Option, find_known_field, list_options
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -63,7 +63,7 @@ class Places:
             lines.append(f"{place}: {more}" if place else more)
         if len(problems) > MOST_TOLD:
             lines.append(_("There are more problems."))
-        peer = peers.name_peer(path for path, _unused in problems if path not in list_options())
+        peer = peers.name_peer_trainer(path for path, _unused in problems if path not in list_options())
         if peer:
             lines.append(
                 _(
@@ -72,7 +72,9 @@ class Places:
                     peer=peer,
                 )
             )
-        return ConfigError("\n".join(lines), where=self.find_blamed(first, sentence), field=field_of(first))
+        return ConfigError(
+            "\n".join(lines), where=self.find_blamed(first, sentence), field=find_path_field(first)
+        )
 
     def _find_setting(self, path: str) -> str:
         """Return the `--set` that changed a path; empty if there is none."""
@@ -88,7 +90,7 @@ def suggest_nearest(name: str, known: Iterable[str]) -> str:
     return " " + _("Did you mean {name}?", name=close[0]) if close else ""
 
 
-def unknown_key(path: str, value: Any = None) -> str:
+def describe_unknown_key(path: str, value: Any = None) -> str:
     """Return a sentence about an unknown key, with the key that was probably meant."""
     if any(known.startswith(f"{path}.") for known in list_options()):
         return f"{_('{name} is a section, not a field.', name=path)} {_fields_of(path)}"
@@ -96,20 +98,20 @@ def unknown_key(path: str, value: Any = None) -> str:
     return f"{what} {_suggest_field(path, value)}".strip()
 
 
-def field_of(path: str) -> str:
+def find_path_field(path: str) -> str:
     """Return the field that a path names or lies in; the path itself if there is none."""
-    return known_field(path) or one_line(path, 80)
+    return find_known_field(path) or one_line(path, 80)
 
 
-def problems_of(error: ValidationError) -> list[tuple[str, str]]:
+def list_validation_problems(error: ValidationError) -> list[tuple[str, str]]:
     """Return (path, sentence) for each invalid field."""
     found: dict[str, str] = {}
     for detail in islice(error.errors(include_url=False, include_context=False), MOST_PROBLEMS):
         path = _path_of(detail["loc"])
         if detail["type"] == "extra_forbidden":
-            found[path] = unknown_key(path, detail["input"])
+            found[path] = describe_unknown_key(path, detail["input"])
         elif detail["type"] == "invalid_key":
-            found[path] = unknown_key(path)
+            found[path] = describe_unknown_key(path)
         elif detail["type"] == "value_error" and not detail["loc"]:
             for problem in detail["msg"].removeprefix("Value error, ").splitlines():
                 name, _unused, sentence = problem.partition(": ")
@@ -158,10 +160,12 @@ def _suggest_field(path: str, value: Any) -> str:
     section, _unused, name = path.rpartition(".")
     if name.isdigit():
         return _("A comma separates values here; write decimals with a dot.")
+    if peers.knows_value(path, value):
+        return peers.hint_at_peer_field(path, value)
     elsewhere = [known for known in list_options() if known.rpartition(".")[2] == name]
     if elsewhere:
         return _("Did you mean {name}?", name=elsewhere[0])
-    told = peers.hint_at_field(path, value)
+    told = peers.hint_at_peer_field(path, value)
     if told:
         return told
     inside = {

@@ -1,7 +1,7 @@
 """The config that training uses: every `auto` that it depends on has a value, and the types say so.
 
-`planning.resolve` and `planning.fit.fit_config` make it. Fields that are decided later may still be `auto`:
-`data.format`, `data.problem`, `data.workers`, `evaluation.metrics`, `evaluation.null_threshold`,
+`planning.resolve` and `planning.fit.fit_config_to_machine` make it. Fields that are decided later may still
+be `auto`: `data.format`, `data.problem`, `data.workers`, `evaluation.metrics`, `evaluation.null_threshold`,
 `output.name` and `training.loss`.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from tui_tuner.config.options import get_value
+from tui_tuner.config.options import get_config_value
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.data import DataSection
 from tui_tuner.config.sections.evaluation import EvaluationSection
@@ -81,7 +81,7 @@ class ResolvedConfig(RunConfig):
         """
         if isinstance(config, cls):
             return config
-        still_auto = [path for path in SETTLED if get_value(config, path) == "auto"]
+        still_auto = [path for path in SETTLED if get_config_value(config, path) == "auto"]
         if still_auto:
             what = _n(
                 "{fields} is still auto, but training needs a value.",

@@ -13,10 +13,12 @@ from pydantic import Field, model_validator
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.kinds.optimizers import find_optimizer
 from tui_tuner.config.kinds.tasks import TASKS, TINY, TaskKind
+from tui_tuner.config.low_rank_checks import list_low_rank_problems
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection
-from tui_tuner.config.sections.field_options import Section, declare_option, known_word
+from tui_tuner.config.sections.field_options import Section, accept_known_words, declare_option
 from tui_tuner.config.sections.hardware import HardwareSection
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.config.sections.model import ModelSection
@@ -45,8 +47,8 @@ MOST_TOKENS = 10**12  # of an optimizer step
 class RunConfig(Section):
     """The settings of one run. Every way to start a run goes through one of these."""
 
-    task: Annotated[str, known_word(TASKS, N_("unknown task {value!r}; known are {names}"))] = declare_option(
-        "sft", N_("The kind of training."), choices=TASKS
+    task: Annotated[str, accept_known_words(TASKS, N_("unknown task {value!r}; known are {names}"))] = (
+        declare_option("sft", N_("The kind of training."), choices=TASKS)
     )
     model: ModelSection = Field(default_factory=ModelSection, description=N_("The model to start from."))
     data: DataSection = Field(default_factory=DataSection, description=N_("The training data."))
@@ -157,11 +159,18 @@ def _find_contradictions(config: RunConfig) -> list[str]:
                 batch_size=training.batch_size,
             )
         )
-    if method.needs_field("layers") and method.layers is None:
+    if find_optimizer(training.optimizer).averages and not training.adam_beta1:
         found.append(
-            "method.layers: "
-            + _("{kind} needs the number of top layers to train, such as 2", kind=method.kind)
+            "training.adam_beta1: " + _("{optimizer} divides by it; use 0.9", optimizer=training.optimizer)
         )
+    found += _chosen_layers(method)
+    found += _adapter_contradictions(model, method)
+    if method.needs_field("adapters") and not method.fused_adapters:
+        found.append(
+            "method.adapters: "
+            + _("{kind} needs the runs or folders of two bottleneck adapters or more", kind=method.kind)
+        )
+    found += list_low_rank_problems(method, model)
     found += _too_much_shared(config)
     validation = config.data.validation
     if config.evaluation.early_stopping and not validation:
@@ -207,6 +216,50 @@ def _task_without_method(task: TaskKind, method: str) -> list[str]:
         others=", ".join(name for name in METHODS if task.takes_method(name)),
     )
     return [f"method.kind: {said}"]
+
+
+def _adapter_contradictions(model: ModelSection, method: MethodSection) -> list[str]:
+    """Return what an adapter to begin with cannot be combined with."""
+    if model.adapter is None:
+        return []
+    if model.architecture is not None:
+        return ["model.adapter: " + _("an adapter belongs to a trained model; leave model.architecture out")]
+    if method.reads_field("adapters"):
+        return [
+            "model.adapter: "
+            + _(
+                "{kind} is trained on the model that its adapters were made for; leave it empty",
+                kind=method.kind,
+            )
+        ]
+    if model.adapter_use == "merge" and model.quantization != "none":
+        return [
+            "model.adapter_use: "
+            + _(
+                "{quantization} weights would be rounded once more by merging; use continue or stack, or "
+                "quantization none",
+                quantization=model.quantization,
+            )
+        ]
+    if model.adapter_use != "merge" and not method.has_trait(Trait.ADAPTER):
+        return [
+            "model.adapter_use: "
+            + _("{kind} trains the model's own weights; use merge with it", kind=method.kind)
+        ]
+    return []
+
+
+def _chosen_layers(method: MethodSection) -> list[str]:
+    """Return what is wrong with the choice of layers, or of weights by their names."""
+    if method.needs_field("layers") and method.layers is None and not method.trained_names:
+        said = _("{kind} needs the number of top layers to train, such as 2", kind=method.kind)
+    elif method.layers is not None and method.trained_names:
+        said = _("method.pattern says which weights are trained; leave one of the two out")
+    elif method.layers == 0 and method.reads_field("layers") and method.has_trait(Trait.ADAPTER):
+        said = _("{kind} needs a layer to sit on; use 1 or more, or freeze", kind=method.kind)
+    else:
+        return []
+    return [f"method.layers: {said}"]
 
 
 def _too_much_shared(config: RunConfig) -> list[str]:

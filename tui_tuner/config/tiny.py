@@ -11,8 +11,8 @@ from typing import Any
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS
-from tui_tuner.config.kinds.tasks import TASKS, TINY, is_tiny
-from tui_tuner.config.values import set_path
+from tui_tuner.config.kinds.tasks import TASKS, TINY, is_tiny_model
+from tui_tuner.config.values import set_config_path
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -29,7 +29,7 @@ _ADAPTER: dict[str, Any] = {"training.learning_rate": 3e-3, "training.epochs": 1
 _FULL_OF = {"question_answering": {"training.learning_rate": 2e-3, "training.epochs": 12}}
 
 
-def tiny_values(task: str, method: str) -> dict[str, Any]:
+def make_tiny_values(task: str, method: str) -> dict[str, Any]:
     """Return training values with which a tiny model learns a task, by field."""
     own_weights = method in METHODS and not METHODS[method].has_trait(Trait.ADAPTER)
     return _FULL | _FULL_OF.get(task, {}) if own_weights else dict(_ADAPTER)
@@ -46,11 +46,11 @@ def take_tiny_values(values: dict[str, Any], told: Collection[str]) -> list[str]
         A sentence for each value that was replaced.
     """
     notes = []
-    for field, value in values_to_take(values).items():
+    for field, value in find_missing_tiny_values(values).items():
         before = _get_value(values, field)
         if field in told:
             continue
-        set_path(values, field, value)
+        set_config_path(values, field, value)
         if before is not None:
             notes.append(
                 _(
@@ -64,14 +64,14 @@ def take_tiny_values(values: dict[str, Any], told: Collection[str]) -> list[str]
     return notes
 
 
-def values_to_take(values: Mapping[str, Any]) -> dict[str, Any]:
+def find_missing_tiny_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that a config with a tiny model still needs, by field; empty for other models."""
     task, method = str(_get_value(values, "task")), str(_get_value(values, "method.kind") or DEFAULT_METHOD)
-    if not is_tiny(_get_value(values, "model.name")) or task not in TASKS or not TASKS[task].tiny:
+    if not is_tiny_model(_get_value(values, "model.name")) or task not in TASKS or not TASKS[task].tiny:
         return {}
     return {
         field: value
-        for field, value in tiny_values(task, method).items()
+        for field, value in make_tiny_values(task, method).items()
         if _get_value(values, field) != value
     }
 

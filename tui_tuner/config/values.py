@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tui_tuner.config.problems import Places, problems_of
+from tui_tuner.config.problems import Places, list_validation_problems
 from tui_tuner.config.schema import RunConfig
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -25,10 +25,10 @@ def validate_values(kind: type[Config], values: Mapping[str, Any], places: Place
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise (places or Places()).make_error(problems_of(error)) from None
+        raise (places or Places()).make_error(list_validation_problems(error)) from None
 
 
-def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+def edit_values(config: Config, values: Mapping[str, Any]) -> Config:
     """Return a copy of a config with some values replaced, such as `{"training.max_steps": 5}`.
 
     The given config does not change. The two share sections in which nothing changes.
@@ -54,7 +54,7 @@ def _replace_values(model: BaseModel, values: Mapping[str, Any]) -> dict[str, An
     return fields
 
 
-def set_path(values: dict[str, Any], path: str, value: Any) -> None:
+def set_config_path(values: dict[str, Any], path: str, value: Any) -> None:
     """Set a dotted path in nested dicts, creating the dicts on the way."""
     *parents, last = path.split(".")
     for part in parents:

@@ -98,7 +98,7 @@ def _explain_error(error: yaml.YAMLError, text: str, keys: _Keys) -> BadYaml:
     key = re.match(r"\s*([\w.]+)\s*:", shown[0]) if shown else None  # if the parser has not seen a key yet
     hint = getattr(error, "note", None) or ""
     if not isinstance(error, yaml.constructor.ConstructorError):
-        hint = yaml_hint(problem, shown[0] if shown else "")
+        hint = find_yaml_hint(problem, shown[0] if shown else "")
     return BadYaml(problem, line, keys.find_near(line) or (key[1] if key else ""), hint)
 
 
@@ -112,7 +112,7 @@ def _explain_character(error: yaml.reader.ReaderError, text: str, keys: _Keys) -
     return BadYaml(what, line, keys.find_near(line))
 
 
-def yaml_hint(problem: str, line: str) -> str:
+def find_yaml_hint(problem: str, line: str) -> str:
     """Return a hint for a common mistake in YAML; empty for any other."""
     if "escape" in problem or "hexadecimal" in problem:
         return _(

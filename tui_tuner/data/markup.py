@@ -33,7 +33,7 @@ class UnparsableHtml(ValueError):
     """HTML that is not a real page: nested without end, or comments inside of comments."""
 
 
-def html_to_text(text: str) -> str:
+def convert_html_to_text(text: str) -> str:
     """Convert HTML to text, with line breaks for `<br>` and blocks; other text stays unchanged.
 
     Raises:
@@ -46,7 +46,7 @@ def html_to_text(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
-def html_to_markdown(text: str) -> str:
+def convert_html_to_markdown(text: str) -> str:
     """Convert HTML to Markdown; other text stays unchanged.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 MAX_DEPTH = 128
 
 
-def is_deeper(values: Iterable[Any], most: int) -> bool:
+def is_nested_deeper(values: Iterable[Any], most: int) -> bool:
     """Return whether values are nested more than `most` levels deep."""
     level = [value for value in values if type(value) is list or type(value) is dict]
     while level:

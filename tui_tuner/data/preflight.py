@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tui_tuner.config.advice import Hint, advise, join_hints, write_setting
+from tui_tuner.config.advice import Hint, build_hint, join_hints, write_setting
 from tui_tuner.errors import PreflightError
 from tui_tuner.locales import N_, _
 
@@ -70,7 +70,7 @@ class PreflightReport:
         raise PreflightError(
             message,
             where=first.rows[0] if first.rows else "",
-            hint=join_hints(told, advise(N_("To train anyway: {command}.", command=warn))),
+            hint=join_hints(told, build_hint(N_("To train anyway: {command}.", command=warn))),
             field=next((path for fix in first.fixes for path in fix), "data.preflight"),
         )
 
@@ -106,7 +106,7 @@ def count_repeated_rows(train: TokenizedRows) -> int:
     return int(counts[counts > 1].sum())
 
 
-def check_split(report: PreflightReport, train: TokenizedRows, validation: TokenizedRows | None) -> None:
+def check_data_split(report: PreflightReport, train: TokenizedRows, validation: TokenizedRows | None) -> None:
     """Check what shows only after training and validation rows are split."""
     if not len(train):
         report.problems.append(

@@ -14,8 +14,8 @@ from tui_tuner.config.schema import DataSection
 from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.read_data import DataReading, ReadRow
-from tui_tuner.data.records import LabelledText, Record, list_answers, list_texts
-from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.records import LabelledText, Record, list_record_answers, list_record_texts
+from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
@@ -165,7 +165,7 @@ def read_raw_rows(data: DataSection, count: int = 100) -> list[dict[str, Any]]:
     Raises:
         DataError: the data cannot be read.
     """
-    files = (file for resolved in resolve_paths(data) for file in resolved.files)
+    files = (file for resolved in resolve_data_paths(data) for file in resolved.files)
     # Formats are not recognised here: this is what the user sees when that has failed.
     rows = (row for file in files for row in file.iterate_rows() if not row.problem)
     return [row.values for row in itertools.islice(rows, count)]
@@ -214,8 +214,8 @@ def inspect_data(
             each(read, ledger.last, why)
         if record is not None:
             # In characters: tokens would need a tokenizer, and the user may not have chosen a model yet.
-            lengths.add_length(sum(map(len, list_texts(record))))
-            for answer in list_answers(record):
+            lengths.add_length(sum(map(len, list_record_texts(record))))
+            for answer in list_record_answers(record):
                 answers.add_length(len(answer))
             # Labels of a regression may all differ: counting each would fill the memory.
             if isinstance(record, LabelledText) and (len(labels) < 1000 or str(record.label) in labels):
@@ -259,7 +259,9 @@ def _clean_and_count(
     if cleaned is None:
         return None
     if cleaned.changed:
-        ledger.count_row("changed", origin, N_("changed by cleaning"), list_texts(cleaned.record)[0], 1)
+        ledger.count_row(
+            "changed", origin, N_("changed by cleaning"), list_record_texts(cleaned.record)[0], 1
+        )
     else:
         ledger.count_row("kept", origin, pieces=1)
     return cleaned.record

@@ -13,10 +13,10 @@ from tui_tuner.data.formats import RecordFormat, find_format
 from tui_tuner.data.formats.parts import media
 from tui_tuner.data.formats.recognise import Detection, add_late_columns, recognise_format
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.records import Question, Record, Row, list_texts
+from tui_tuner.data.records import Question, Record, Row, list_record_texts
 from tui_tuner.data.row_problem import RowProblem
-from tui_tuner.data.sources.files import DataFile, ResolvedSource, resolve_paths
-from tui_tuner.errors import DataError, name_field
+from tui_tuner.data.sources.files import DataFile, ResolvedSource, resolve_data_paths
+from tui_tuner.errors import DataError, name_error_field
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
@@ -94,7 +94,7 @@ class DataReading:
     _unused: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[ReadRow]:
-        with name_field("data.path"):
+        with name_error_field("data.path"):
             if self.data.limit is None:
                 yield from self._read_all_rows()
             else:
@@ -131,7 +131,7 @@ class DataReading:
             yield from reads
 
     def _read_all_rows(self) -> Iterator[ReadRow]:
-        self.sources = resolve_paths(self.data)
+        self.sources = resolve_data_paths(self.data)
         order = itertools.count()
         for number, resolved in enumerate(self.sources):
             self.notes += [note for note in resolved.notes if note not in self.notes]
@@ -210,7 +210,7 @@ class DataReading:
                 known.files += 1
                 return known.detection
         columns = self.data.columns
-        with name_field("data.columns" if columns else "data.format"):
+        with name_error_field("data.columns" if columns else "data.format"):
             detection = recognise_format(usable, wanted, columns, one_line(file.name))
         # Only for display, so a limit does no harm.
         if len(self.detections) < 1000:
@@ -225,7 +225,7 @@ class DataReading:
             return
         try:
             record, needs = self._make_record(read, format, beside)
-            for text in list_texts(record):
+            for text in list_record_texts(record):
                 if not text.isascii():
                     # Half of a surrogate pair cannot be written, and tokenizers fail on it.
                     text.encode()

@@ -173,7 +173,7 @@ class Question:
 Record = Chat | Text | Preference | JudgedChat | LabelledText | TaggedText | Question
 
 
-def list_texts(record: Record) -> list[str]:
+def list_record_texts(record: Record) -> list[str]:
     """List every text in a record, in reading order."""
     if isinstance(record, Text):
         return [record.text]
@@ -190,7 +190,7 @@ def list_texts(record: Record) -> list[str]:
     return [text for message in messages for text in (message.reasoning, message.content) if text]
 
 
-def list_answers(record: Record) -> list[str]:
+def list_record_answers(record: Record) -> list[str]:
     """List the answers that a model learns to write; empty if a record has none."""
     if isinstance(record, Preference):
         messages = record.chosen

@@ -15,10 +15,10 @@ from tui_tuner.config.schema import DataSection
 from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.read_data import DataReading, ReadRow
-from tui_tuner.data.records import Chat, JudgedChat, Message, Preference, Record, list_texts
+from tui_tuner.data.records import Chat, JudgedChat, Message, Preference, Record, list_record_texts
 from tui_tuner.errors import DataError, DiskFullError, UsageError
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.wire import to_plain
+from tui_tuner.runs.wire import convert_to_plain_json
 from tui_tuner.text import one_line
 
 DEFAULT_CLEANING = (
@@ -28,7 +28,7 @@ DEFAULT_CLEANING = (
 )
 
 
-def clean_file(data: DataSection, out: str | None, force: bool = False) -> Ledger:
+def write_cleaned_file(data: DataSection, out: str | None, force: bool = False) -> Ledger:
     """Write what cleaning keeps: unchanged rows exactly as they were read, changed ones as plain records.
 
     Nothing is written if `out` is None. The ledger goes to `OUT.ledger.json` and dropped rows go to
@@ -44,11 +44,11 @@ def clean_file(data: DataSection, out: str | None, force: bool = False) -> Ledge
     )
 
 
-def convert_file(data: DataSection, out: str, force: bool = False) -> Ledger:
+def write_converted_file(data: DataSection, out: str, force: bool = False) -> Ledger:
     """Write every record in one plain layout: messages; text; prompt, chosen, rejected; and so on.
 
     Raises:
-        UsageError, DataError, DiskFullError: as `clean_file`.
+        UsageError, DataError, DiskFullError: as `write_cleaned_file`.
     """
     return _write_rows(data, out, force, lambda read, record, changed: _to_plain_row(record))
 
@@ -75,7 +75,9 @@ def _write_rows(data: DataSection, out: str | None, force: bool, layout: _Layout
     try:
         with open(kept, "wb") as file, open(dropped, "wb") as aside:
             for row, is_kept in _select_rows(data, ledger, layout):
-                (file if is_kept else aside).write(orjson.dumps(to_plain(row), default=str) + b"\n")
+                (file if is_kept else aside).write(
+                    orjson.dumps(convert_to_plain_json(row), default=str) + b"\n"
+                )
         # Nothing gets its real name if there was no row: an empty file would look like a result.
         _check_not_empty(ledger, data)
         book.write_text(json.dumps(ledger.to_json(), ensure_ascii=False, indent=1), encoding="utf-8")
@@ -108,7 +110,9 @@ def _select_rows(data: DataSection, ledger: Ledger, layout: _Layout) -> Any:
             continue
         outcome = "changed" if cleaned.changed else "kept"
         reason = N_("changed by cleaning") if cleaned.changed else ""
-        ledger.count_row(outcome, origin, reason, " | ".join(list_texts(cleaned.record)) if reason else "", 1)
+        ledger.count_row(
+            outcome, origin, reason, " | ".join(list_record_texts(cleaned.record)) if reason else "", 1
+        )
         yield layout(read, cleaned.record, cleaned.changed), True
 
 

@@ -15,23 +15,23 @@ MODEL_DIR = Path(__file__).parent / "model"
 
 def rows() -> Iterator[dict[str, str]]:
     """Yield training rows of the advertising task: prompt, response (`data.path: demo`)."""
-    from tui_tuner.demo.advertising import make_training_rows
+    from tui_tuner.demo.advertising import make_advertising_rows
 
-    yield from make_training_rows()
+    yield from make_advertising_rows()
 
 
 def held_out_rows() -> Iterator[dict[str, str]]:
     """Yield held-out rows of the same task, with values that no training row names (`demo-held-out`)."""
-    from tui_tuner.demo.advertising import make_held_out_rows as made
+    from tui_tuner.demo.advertising import make_held_out_adverts as made
 
     yield from made()
 
 
 def corpus_rows() -> Iterator[dict[str, str]]:
     """Yield pretraining text: rows with the column text (`data.path: demo-corpus`)."""
-    from tui_tuner.demo.corpus import write_documents
+    from tui_tuner.demo.corpus import make_demo_documents
 
-    yield from write_documents()
+    yield from make_demo_documents()
 
 
 def review_rows() -> Iterator[dict[str, str]]:

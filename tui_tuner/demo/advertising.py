@@ -41,12 +41,12 @@ _CLAUSES = {
 _CLOSINGS = ("Get yours today!", "Order it now!", "Only while stocks last!", "Come and see it!")
 
 
-def make_training_rows() -> Iterator[dict[str, str]]:
+def make_advertising_rows() -> Iterator[dict[str, str]]:
     """Yield `ROWS` rows with the columns prompt and response, the same on every machine."""
     yield from _make_rows(ROWS, random.Random(SEED), list_trained_values)
 
 
-def make_held_out_rows() -> Iterator[dict[str, str]]:
+def make_held_out_adverts() -> Iterator[dict[str, str]]:
     """Yield `HELD_OUT_ROWS` rows in which every value is one that no training row uses."""
     yield from _make_rows(HELD_OUT_ROWS, random.Random(SEED + 1), list_held_out_values)
 

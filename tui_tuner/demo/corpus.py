@@ -22,7 +22,7 @@ _DEEDS = ("bought", "mended", "lost", "painted", "sold", "cleaned")
 _WORDS = tuple(dict.fromkeys((*VALUES, *THINGS, *PLACES, *ANIMALS, *NUMBERS)))
 
 
-def write_documents(count: int = DOCUMENTS, seed: int = SEED) -> Iterator[dict[str, str]]:
+def make_demo_documents(count: int = DOCUMENTS, seed: int = SEED) -> Iterator[dict[str, str]]:
     """Yield `count` documents as rows with the column text, the same on every machine."""
     chance = random.Random(seed)
     kinds, weights = zip(*_KINDS, strict=True)
@@ -30,7 +30,7 @@ def write_documents(count: int = DOCUMENTS, seed: int = SEED) -> Iterator[dict[s
         yield {"text": kind(chance)}
 
 
-def join_items(items: Sequence[str], last: str = "and") -> str:
+def join_demo_items(items: Sequence[str], last: str = "and") -> str:
     """Join items as in `a`, `a and b`, `a, b and c`."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"
 
@@ -64,7 +64,7 @@ def _write_inventory(chance: random.Random) -> str:
     again = chance.choice(
         ("Then everything was counted again:", f"So the list of {name} reads:", "Nothing is missing:")
     )
-    return f"{first} {join_items(items)}. {again} {join_items(items)}."
+    return f"{first} {join_demo_items(items)}. {again} {join_demo_items(items)}."
 
 
 def _write_guests(chance: random.Random) -> str:
@@ -72,10 +72,10 @@ def _write_guests(chance: random.Random) -> str:
     place, day = chance.choice(PLACES), chance.choice(DAYS)
     missing = chance.choice(names)
     came = [name for name in names if name != missing]
-    text = f"Invited to the {place} on {day} were {join_items(names)}."
+    text = f"Invited to the {place} on {day} were {join_demo_items(names)}."
     if chance.random() < 0.5:
-        return f"{text} On {day} in the {place} the host greeted {join_items(names)}."
-    return f"{text} Everybody came but {missing}: {join_items(came)}."
+        return f"{text} On {day} in the {place} the host greeted {join_demo_items(names)}."
+    return f"{text} Everybody came but {missing}: {join_demo_items(came)}."
 
 
 def _write_repeat(chance: random.Random) -> str:
@@ -161,7 +161,7 @@ def _write_tag(chance: random.Random) -> str:
     meaning = [f"its {key} is {value}" for key, value in facts]
     name = chance.choice(NAMES)
     start = chance.choice(("The tag says", f"{name} noted", "On the card stands", "In the book we read"))
-    return f"{start} {words}. That means: this is {_add_article(kind)}, {join_items(meaning)}."
+    return f"{start} {words}. That means: this is {_add_article(kind)}, {join_demo_items(meaning)}."
 
 
 def _write_notes(chance: random.Random) -> str:
@@ -170,9 +170,9 @@ def _write_notes(chance: random.Random) -> str:
     facts = _pick_facts(chance, 3, 5)
     name, other = chance.sample(NAMES, 2)
     told = " ".join(f"The {key} is {value}." for key, value in facts)
-    summed = join_items([f"{value} for the {key}" for key, value in facts])
+    summed = join_demo_items([f"{value} for the {key}" for key, value in facts])
     if chance.random() < 0.5:
-        summed = join_items([f"the {key} {value}" for key, value in facts])
+        summed = join_demo_items([f"the {key} {value}" for key, value in facts])
     return f"{name} ordered {_add_article(kind)}. {told} {other} repeats: {_add_article(kind)}, {summed}."
 
 
@@ -182,9 +182,9 @@ def _write_order(chance: random.Random) -> str:
         name: [f"{chance.choice(NUMBERS)} {_pick_object(chance)}s" for _ in range(chance.randint(1, 3))]
         for name in names
     }
-    asked = " ".join(f"{name} ordered {join_items(items)}." for name, items in orders.items())
+    asked = " ".join(f"{name} ordered {join_demo_items(items)}." for name, items in orders.items())
     chance.shuffle(names)
-    sent = " ".join(f"For {name} there are {join_items(orders[name])}." for name in names)
+    sent = " ".join(f"For {name} there are {join_demo_items(orders[name])}." for name in names)
     return f"{asked} The parcels are ready. {sent}"
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tui_tuner.config.deciding import metric_word
-from tui_tuner.evaluation.evaluation_tables import table_lines
-from tui_tuner.evaluation.inside_text import inside_parts, is_inside, is_right, join_parts, read_shown
+from tui_tuner.config.deciding import name_metric_in_text
+from tui_tuner.evaluation.evaluation_tables import format_table_lines
+from tui_tuner.evaluation.inside_text import (
+    is_output_inside_text,
+    is_prediction_right,
+    join_marked_parts,
+    read_shown_sample,
+    split_marked_parts,
+)
 from tui_tuner.evaluation.samples import ShownSample
 from tui_tuner.locales import _
 from tui_tuner.runs.events import EvaluationTable, Sample
-from tui_tuner.runs.pace import format_metric
+from tui_tuner.runs.pace import format_metric_figure
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import one_line, sanitize
 
@@ -34,22 +40,22 @@ def compare_answers(view: RunView) -> list[str]:
             lines.append(
                 _(
                     "{name}: {before} before, {after} after",
-                    name=metric_word(name),
-                    before=format_metric(name, first.get(name), 3),
-                    after=format_metric(name, last[name], 3),
+                    name=name_metric_in_text(name),
+                    before=format_metric_figure(name, first.get(name), 3),
+                    after=format_metric_figure(name, last[name], 3),
                 )
             )
     return [*lines, ""] if lines else lines
 
 
-def list_table_lines(tables: Sequence[EvaluationTable], step: int | None) -> list[str]:
+def list_evaluation_tables(tables: Sequence[EvaluationTable], step: int | None) -> list[str]:
     """Return the tables of the best evaluation, or else of the newest, in lines of text."""
     steps = {table.step for table in tables}
     chosen = step if step in steps else max(steps, default=None)
     lines: list[str] = []
     for table in tables:
         if table.step == chosen:
-            told = table_lines(table)
+            told = format_table_lines(table)
             lines += ["", *told] if told else []
     if not lines:
         return []
@@ -58,10 +64,10 @@ def list_table_lines(tables: Sequence[EvaluationTable], step: int | None) -> lis
 
 def _pair_lines(before: Sample, after: Sample) -> list[str]:
     """Return the lines of one prompt with its outputs before and after."""
-    first, last = read_shown(before), read_shown(after)
+    first, last = read_shown_sample(before), read_shown_sample(after)
     asked = after.prompt.strip()
     # A prompt that is the passage itself is shown below, with the spans found in it.
-    inside = last.passage.strip() == asked and is_inside(last)
+    inside = last.passage.strip() == asked and is_output_inside_text(last)
     lines = [_label_line(_("prompt"), _flatten_text(asked))] if asked and not inside else []
     lines += [
         _label_line(_("before"), _describe_output(before, first)),
@@ -80,18 +86,18 @@ def _label_line(word: str, text: str) -> str:
 
 def _describe_output(sample: Sample, told: ShownSample) -> str:
     """Return a model's output with a sign of right or wrong and its place in the text."""
-    if not is_inside(told):
+    if not is_output_inside_text(told):
         return _flatten_text(sample.text) + ("" if sample.stopped else "  " + _("[did not stop]"))
-    right = is_right(told)
+    right = is_prediction_right(told)
     sign = "" if right is None else "✓ " if right else "✗ "
-    words = describe_prediction(told)
+    words = describe_compared_prediction(told)
     if told.passage or told.found or told.wanted:
-        parts = join_parts(inside_parts(told, around=AROUND, short=LONGEST))
+        parts = join_marked_parts(split_marked_parts(told, around=AROUND, short=LONGEST))
         return sign + (f"{words}   {parts}" if words else parts)
     return sign + words
 
 
-def describe_prediction(told: ShownSample) -> str:
+def describe_compared_prediction(told: ShownSample) -> str:
     """Return a prediction with its probability and the next likely ones; safe for a terminal."""
     if not told.scores:
         if told.found:
@@ -101,18 +107,18 @@ def describe_prediction(told: ShownSample) -> str:
             if told.passage or told.wanted
             else _flatten_text(told.text) or _("(nothing)")
         )
-    choices = [f"{choice_name(name)} {format_share(score)}" for name, score in told.scores[:SCORES]]
+    choices = [f"{name_choice(name)} {format_probability(score)}" for name, score in told.scores[:SCORES]]
     if told.text.strip() and told.text.strip() not in (name.strip() for name, _score in told.scores):
         choices.insert(0, _flatten_text(told.text))
     return " · ".join(choices)
 
 
-def choice_name(name: str) -> str:
+def name_choice(name: str) -> str:
     """Return the name of a choice; an empty one means no answer."""
     return one_line(name.strip(), 60) or _("(no answer)")
 
 
-def format_share(score: float) -> str:
+def format_probability(score: float) -> str:
     """Format a probability."""
     return f"{score:.1%}"
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+def count_confusions(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Count rows by true class (down) and predicted class (across), int64 [classes, classes]."""
     # One number for each pair of classes, so that a single count gives the whole table.
     places = true.astype(np.int64) * classes + predicted.astype(np.int64)
@@ -21,7 +21,7 @@ def measure_accuracy(true: np.ndarray, predicted: np.ndarray) -> float:
     return float((same.all(1) if same.ndim == 2 else same).mean())
 
 
-def matthews_correlation(table: np.ndarray) -> float:
+def compute_matthews_correlation(table: np.ndarray) -> float:
     """Return the Matthews correlation of a confusion matrix of any size; 0 where it is undefined."""
     counts = table.astype(np.float64)
     rows, true, predicted = counts.sum(), counts.sum(1), counts.sum(0)
@@ -30,7 +30,7 @@ def matthews_correlation(table: np.ndarray) -> float:
     return float(together / math.sqrt(spread)) if spread > 0 else 0.0
 
 
-def class_figures(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+def compute_class_figures(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Return precision, recall and F1 of each class, float64 [classes, 3]; 0 for 0 / 0.
 
     Args:
@@ -44,7 +44,7 @@ def class_figures(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> 
     )
 
 
-def pearson_correlation(true: np.ndarray, predicted: np.ndarray) -> float:
+def compute_pearson_correlation(true: np.ndarray, predicted: np.ndarray) -> float:
     """Return Pearson's correlation; 0 if either side is constant."""
     one, other = (part.astype(np.float64) - part.astype(np.float64).mean() for part in (true, predicted))
     norms = float(np.linalg.norm(one)), float(np.linalg.norm(other))
@@ -53,7 +53,7 @@ def pearson_correlation(true: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.clip((one / norms[0]) @ (other / norms[1]), -1.0, 1.0))
 
 
-def class_probabilities(logits: np.ndarray, several: bool) -> np.ndarray:
+def compute_class_probabilities(logits: np.ndarray, several: bool) -> np.ndarray:
     """Return probabilities of the classes of each row, [rows, classes]; with several classes each on its
     own.
     """
@@ -68,7 +68,7 @@ def _safe_ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
-def most_frequent(counts: Sequence[int] | np.ndarray, most: int) -> list[int]:
+def find_most_frequent_classes(counts: Sequence[int] | np.ndarray, most: int) -> list[int]:
     """Return the indices of the `most` largest counts, in ascending order."""
     order = sorted(range(len(counts)), key=lambda place: (-int(counts[place]), place))[:most]
     return sorted(order)

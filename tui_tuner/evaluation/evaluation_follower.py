@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tui_tuner.config.deciding import best_of, is_better_higher, metric_word, name_deciding_metric
+from tui_tuner.config.deciding import (
+    find_best_step,
+    is_deciding_higher_better,
+    name_deciding_metric,
+    name_metric_in_text,
+)
 from tui_tuner.config.metrics import rename_metrics
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Evaluation, EvaluationTable, EventBody, Resolved, RolledBack, RunStarted
-from tui_tuner.runs.pace import format_metric
+from tui_tuner.runs.pace import format_metric_figure
 
 DECIDES = "evaluation.best"
 
@@ -58,28 +63,28 @@ class EvaluationFollower:
         """Describe the last evaluation: the deciding metric first, and its best value so far."""
         names = sorted(body.metrics, key=lambda name: name != self.name)
         metrics = ", ".join(
-            f"{metric_word(name)} {format_metric(name, body.metrics[name])}" for name in names
+            f"{name_metric_in_text(name)} {format_metric_figure(name, body.metrics[name])}" for name in names
         )
         if self.name == "loss" or self.name not in body.metrics or self._best is None:
             return metrics
         step, best = self._best
-        said = {"metrics": metrics, "name": metric_word(self.name), "step": step}
+        said = {"metrics": metrics, "name": name_metric_in_text(self.name), "step": step}
         if step == body.step:
             return _("{metrics}; the best {name} so far", **said)
         return _(
             "{metrics}; the best {name} so far is {best}, at step {step}",
-            best=format_metric(self.name, best),
+            best=format_metric_figure(self.name, best),
             **said,
         )
 
     def _settle_metric(self) -> None:
         self.name = name_deciding_metric(self._config, self._resolved)
-        self.higher = is_better_higher(self.name, self._own)
+        self.higher = is_deciding_higher_better(self.name, self._own)
 
     def _add_value(self, step: int, value: float) -> None:
         self._values.append((step, value))
         # NaN, or an evaluation before the first step, cannot be the best.
-        if best_of([(step, value)], self.higher) is None:
+        if find_best_step([(step, value)], self.higher) is None:
             return
         if self._best is None or (value > self._best[1] if self.higher else value < self._best[1]):
             self._best = (step, value)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-from tui_tuner.config.deciding import metric_word
+from tui_tuner.config.deciding import name_metric_in_text
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import EvaluationTable
-from tui_tuner.runs.pace import format_metric
+from tui_tuner.runs.pace import format_metric_figure
 from tui_tuner.text import one_line
 
 CONFUSION = "confusion"
@@ -45,7 +45,7 @@ class ConfusedPair(NamedTuple):
     share: float
 
 
-def read_grid(table: EvaluationTable) -> TableGrid:
+def read_evaluation_table(table: EvaluationTable) -> TableGrid:
     """Read the table of an event; damaged values become None."""
     rows, columns = [one_line(name) for name in table.rows], [one_line(name) for name in table.columns]
     values: list[list[float | None]] = []
@@ -65,12 +65,12 @@ def _as_number(value: object) -> float | None:
     return value
 
 
-def table_title(name: str) -> str:
+def format_table_title(name: str) -> str:
     """Return the title of a table; safe for a terminal."""
     return _(TITLES[name]) if name in TITLES else one_line(name, 40)
 
 
-def cell_text(column: str, value: float | None) -> str:
+def format_table_cell(column: str, value: float | None) -> str:
     """Format a value for its column: counts as whole numbers, F1 and the like times 100."""
     if value is None:
         return "–"
@@ -78,10 +78,10 @@ def cell_text(column: str, value: float | None) -> str:
     # JSON writes a count of 3.0 as a float, and an F1 of exactly 1 must stay 100.
     if isinstance(value, int) or (whole and (value > 1 or column in COUNTS)):
         return f"{int(value):,}"
-    return format_metric(column, value, 3)
+    return format_metric_figure(column, value, 3)
 
 
-def row_shares(grid: TableGrid) -> list[list[float]]:
+def compute_row_shares(grid: TableGrid) -> list[list[float]]:
     """Return each value as a share of its row, 0 to 1: how the rows of a class were predicted."""
     shares = []
     for line in grid.values:
@@ -91,9 +91,9 @@ def row_shares(grid: TableGrid) -> list[list[float]]:
     return shares
 
 
-def most_confused(grid: TableGrid, most: int = MOST_PAIRS) -> list[ConfusedPair]:
+def find_most_confused_classes(grid: TableGrid, most: int = MOST_PAIRS) -> list[ConfusedPair]:
     """Return the pairs of classes that were confused most often."""
-    shares = row_shares(grid)
+    shares = compute_row_shares(grid)
     found = []
     for row, true in enumerate(grid.rows):
         for column, predicted in enumerate(grid.columns):
@@ -103,21 +103,21 @@ def most_confused(grid: TableGrid, most: int = MOST_PAIRS) -> list[ConfusedPair]
     return sorted(found, key=lambda pair: (-pair.times, -pair.share, pair.true, pair.predicted))[:most]
 
 
-def table_lines(table: EvaluationTable) -> list[str]:
+def format_table_lines(table: EvaluationTable) -> list[str]:
     """Format a table compactly in lines of text."""
-    grid = read_grid(table)
+    grid = read_evaluation_table(table)
     if not grid.rows or not grid.columns:
         return []
-    title = table_title(grid.name)
+    title = format_table_title(grid.name)
     if grid.name == CONFUSION and len(grid.columns) > MOST_CLASSES:
-        return [title, *_pair_lines(most_confused(grid))]
+        return [title, *_pair_lines(find_most_confused_classes(grid))]
     label = min(LABEL, max(cell_len(name) for name in grid.rows))
     texts = [
-        [cell_text(column, value) for column, value in zip(grid.columns, line, strict=True)]
+        [format_table_cell(column, value) for column, value in zip(grid.columns, line, strict=True)]
         for line in grid.values
     ]
     heads = [
-        metric_word(name) if grid.name != CONFUSION else fit_cells(name, LABEL // 2).strip()
+        name_metric_in_text(name) if grid.name != CONFUSION else fit_table_cells(name, LABEL // 2).strip()
         for name in grid.columns
     ]
     widths = [
@@ -126,7 +126,7 @@ def table_lines(table: EvaluationTable) -> list[str]:
     ]
     lines = [title, "  " + " " * label + _join_cells(heads, widths)]
     for name, line in list(zip(grid.rows, texts, strict=True))[:MOST_ROWS]:
-        lines.append("  " + fit_cells(name, label) + _join_cells(line, widths))
+        lines.append("  " + fit_table_cells(name, label) + _join_cells(line, widths))
     if len(grid.rows) > MOST_ROWS:
         lines.append("  " + _("and {count} more", count=len(grid.rows) - MOST_ROWS))
     return lines
@@ -135,21 +135,21 @@ def table_lines(table: EvaluationTable) -> list[str]:
 def _pair_lines(pairs: Sequence[ConfusedPair]) -> list[str]:
     if not pairs:
         return ["  " + _("No class was mistaken for another.")]
-    return ["  " + pair_line(pair) for pair in pairs]
+    return ["  " + format_confused_pair(pair) for pair in pairs]
 
 
-def pair_line(pair: ConfusedPair) -> str:
+def format_confused_pair(pair: ConfusedPair) -> str:
     """Format a pair of confused classes."""
     return _(
         "{true} mistaken for {predicted}: {count} ({share:.0%})",
-        true=fit_cells(pair.true, LABEL).strip(),
-        predicted=fit_cells(pair.predicted, LABEL).strip(),
-        count=cell_text("", pair.times),
+        true=fit_table_cells(pair.true, LABEL).strip(),
+        predicted=fit_table_cells(pair.predicted, LABEL).strip(),
+        count=format_table_cell("", pair.times),
         share=pair.share,
     )
 
 
-def fit_cells(text: str, width: int) -> str:
+def fit_table_cells(text: str, width: int) -> str:
     """Fit safe text into exactly `width` cells of a terminal."""
     if cell_len(text) <= width:
         return set_cell_size(text, width)

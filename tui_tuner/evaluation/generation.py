@@ -11,8 +11,8 @@ from tui_tuner.data.chat.template import render_chat
 from tui_tuner.evaluation.samples import Progress
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import count_virtual_tokens
-from tui_tuner.models.evaluation_mode import evaluation_mode
-from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
+from tui_tuner.models.evaluation_mode import use_evaluation_mode
+from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 
 LEAST_TOKENS = 8  # shortest answer tried after memory ran out
 
@@ -105,11 +105,11 @@ def generate_answers(
         # Reading from the device waits for it, so it happens twice a second and not for each token.
         if on_progress is not None and time.monotonic() - last > _WORD_SECONDS:
             last = time.monotonic()
-            ended = count_ended(written, stops)
+            ended = count_ended_answers(written, stops)
             note = _("token {tokens:,} of at most {most:,}", tokens=written.shape[1], most=most)
             on_progress(len(answers) + ended, len(prompts), note)
 
-    with evaluation_mode(model):
+    with use_evaluation_mode(model):
         while todo:
             batch = todo[:batch_size]
             if virtual:
@@ -125,7 +125,7 @@ def generate_answers(
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                free_memory_of(error)
+                free_attempt_memory(error)
                 if len(batch) > 1:
                     batch_size = len(batch) // 2
                     if on_halved is not None:
@@ -140,7 +140,7 @@ def generate_answers(
     return [answers[index] for index in range(len(prompts))]
 
 
-def count_ended(written: Any, stops: Sequence[int]) -> int:
+def count_ended_answers(written: Any, stops: Sequence[int]) -> int:
     """Count the answers [answers, tokens] that have reached a stop token."""
     import torch
 
@@ -161,11 +161,11 @@ def find_stop_tokens(model: Any, tokenizer: Any) -> set[int]:
     for holder in configs:
         value = getattr(holder, "eos_token_id", None)
         found.update([value] if isinstance(value, int) else value or [])
-    turn_end = template_stop_token(tokenizer)
+    turn_end = find_template_stop_token(tokenizer)
     return found if turn_end is None else found | {turn_end}
 
 
-def template_stop_token(tokenizer: Any) -> int | None:
+def find_template_stop_token(tokenizer: Any) -> int | None:
     """Return the id of the special token right after an assistant's text in the chat template, or None."""
     if not getattr(tokenizer, "chat_template", None):
         return None
@@ -297,7 +297,7 @@ def _answer_shorter(
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            free_memory_of(error)
+            free_attempt_memory(error)
             max_new_tokens //= 2
             continue
         if found.stopped:

@@ -44,7 +44,7 @@ class MarkedSpan(NamedTuple):
     other: str = ""
 
 
-def read_shown(values: Any) -> ShownSample:
+def read_shown_sample(values: Any) -> ShownSample:
     """Read what a task showed from an event `sample` or from JSON; damaged values are left out."""
 
     def get_value(name: str) -> Any:
@@ -97,12 +97,12 @@ def _read_spans(values: Any, length: int) -> list[Span]:
     return sorted(found, key=lambda span: (span.start, -span.end))
 
 
-def is_inside(shown: ShownSample) -> bool:
+def is_output_inside_text(shown: ShownSample) -> bool:
     """Return whether the output is in a text or is a choice, rather than text that was generated."""
     return bool(shown.passage or shown.found or shown.wanted or shown.scores)
 
 
-def is_right(shown: ShownSample) -> bool | None:
+def is_prediction_right(shown: ShownSample) -> bool | None:
     """Return whether a prediction agrees with the data; None if it cannot be right or wrong."""
     if shown.passage or shown.found or shown.wanted:
         found, wanted = _span_keys(shown.found), _span_keys(shown.wanted)
@@ -110,13 +110,13 @@ def is_right(shown: ShownSample) -> bool | None:
             return found == wanted
         if not wanted and not shown.reference:
             return not found
-        return bool(found & wanted) or (bool(shown.text) and same_words(shown.text, shown.reference))
+        return bool(found & wanted) or (bool(shown.text) and have_same_words(shown.text, shown.reference))
     if shown.scores and shown.reference:
         return shown.text.strip() == shown.reference.strip()
     return None
 
 
-def same_words(one: str, other: str) -> bool:
+def have_same_words(one: str, other: str) -> bool:
     """Return whether two texts are equal except for case, blanks and punctuation at the ends."""
     return _strip_text(one) == _strip_text(other)
 
@@ -133,7 +133,7 @@ def _has_labels(shown: ShownSample) -> bool:
     return any(span.label for span in (*shown.found, *shown.wanted))
 
 
-def mark_spans(shown: ShownSample, judged: bool) -> tuple[list[MarkedSpan], list[Span]]:
+def mark_text_spans(shown: ShownSample, judged: bool) -> tuple[list[MarkedSpan], list[Span]]:
     """Return the spans to mark in the text, without overlaps, and those of the data that did not fit.
 
     Args:
@@ -180,7 +180,7 @@ def _do_overlap(one: Span, other: Span) -> bool:
     return one.start < other.end and other.start < one.end
 
 
-def inside_parts(
+def split_marked_parts(
     shown: ShownSample, judged: bool = True, around: int = AROUND, short: int = SHORT
 ) -> list[Part]:
     """Return the text with the spans that were found and those that should have been.
@@ -189,7 +189,7 @@ def inside_parts(
         around: Characters kept on each side of a mark, if the text is longer than `short`.
     """
     text = shown.passage or shown.prompt
-    marks, left = mark_spans(shown, judged)
+    marks, left = mark_text_spans(shown, judged)
     kept = _choose_windows(text, [mark.span for mark in marks], around, short)
     parts: list[Part] = []
     for start, end in kept:
@@ -251,6 +251,6 @@ def _at_blank(text: str, place: int, way: int) -> int:
     return place
 
 
-def join_parts(parts: Iterable[Part]) -> str:
+def join_marked_parts(parts: Iterable[Part]) -> str:
     """Join parts to one line of plain text."""
     return one_line("".join("  " if part == APART else part.text for part in parts).strip())

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from tui_tuner.config.metrics import name_today
+from tui_tuner.config.metrics import find_current_metric_name
 from tui_tuner.config.problems import suggest_nearest
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
@@ -59,7 +59,7 @@ _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 _TOKEN = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
 
 
-def find_attributes(prompt: str) -> list[tuple[str, str]]:
+def find_prompt_attributes(prompt: str) -> list[tuple[str, str]]:
     """Return the (key, value) pairs of all attribute lists in a prompt, in order.
 
     A list is `key#value*key#value` or `key: value | key: value`, with at least two pairs: a lone `#` or `:`
@@ -76,7 +76,7 @@ def find_attributes(prompt: str) -> list[tuple[str, str]]:
     return found
 
 
-def is_mentioned(text: str, value: str) -> bool:
+def is_attribute_mentioned(text: str, value: str) -> bool:
     """Return whether a text contains a value: the same words in the same order, ignoring case and line
     breaks.
 
@@ -91,7 +91,7 @@ def is_mentioned(text: str, value: str) -> bool:
     return re.search(before + re.escape(needle) + after, hay) is not None
 
 
-def attribute_coverage(rows: Sequence[ScoredAnswer]) -> float | None:
+def measure_attribute_coverage(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return the share of all attributes in the prompts that the answers mention.
 
     Each distinct value of a prompt counts once, even with two keys; keys need not be mentioned. Rows whose
@@ -100,17 +100,17 @@ def attribute_coverage(rows: Sequence[ScoredAnswer]) -> float | None:
     return _measure_coverage((row.prompt, row.text) for row in rows)
 
 
-def reference_coverage(rows: Sequence[ScoredAnswer]) -> float | None:
+def measure_reference_coverage(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return `attribute_coverage` of the references: the share that the data set itself mentions."""
     return _measure_coverage((row.prompt, row.reference) for row in rows if row.reference)
 
 
-def stopped_share(rows: Sequence[ScoredAnswer]) -> float | None:
+def measure_stopped_share(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return the share of the answers that the model ended itself, by a stop token."""
     return _mean_value([float(row.stopped) for row in rows])
 
 
-def exact_match(rows: Sequence[ScoredAnswer]) -> float | None:
+def measure_exact_match(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return the share of the answers equal to the reference, ignoring white space; others are left out."""
     return _mean_value(
         [
@@ -121,41 +121,49 @@ def exact_match(rows: Sequence[ScoredAnswer]) -> float | None:
     )
 
 
-def token_f1(rows: Sequence[ScoredAnswer]) -> float | None:
+def measure_token_f1(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return the mean F1 between the tokens of answer and reference, as multisets (SQuAD, 1606.05250).
 
-    Tokens as in `split_tokens`; unlike SQuAD's script, articles are kept. Rows without a reference are left
-    out.
+    Tokens as in `split_metric_tokens`; unlike SQuAD's script, articles are kept. Rows without a reference are
+    left out.
     """
     return _mean_value(
-        [_token_f1(split_tokens(row.text), split_tokens(row.reference)) for row in rows if row.reference]
+        [
+            _token_f1(split_metric_tokens(row.text), split_metric_tokens(row.reference))
+            for row in rows
+            if row.reference
+        ]
     )
 
 
-def rouge_l(rows: Sequence[ScoredAnswer]) -> float | None:
+def measure_rouge_l(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return the mean ROUGE-L (Lin 2004): F1 of the longest common subsequence of tokens.
 
-    Tokens as in `split_tokens`, no stemming, precision and recall weighted equally, the whole answer as one
-    sentence. Rows without a reference are left out.
+    Tokens as in `split_metric_tokens`, no stemming, precision and recall weighted equally, the whole answer
+    as one sentence. Rows without a reference are left out.
     """
     return _mean_value(
-        [_rouge_l(split_tokens(row.text), split_tokens(row.reference)) for row in rows if row.reference]
+        [
+            _rouge_l(split_metric_tokens(row.text), split_metric_tokens(row.reference))
+            for row in rows
+            if row.reference
+        ]
     )
 
 
-def split_tokens(text: str) -> list[str]:
+def split_metric_tokens(text: str) -> list[str]:
     """Split a text into words and numbers, case folded; scripts without spaces into characters."""
     return _TOKEN.findall(_fold_text(text))
 
 
 # A measure returns None if the rows have nothing to count.
 MEASURES: dict[str, Callable[[Sequence[ScoredAnswer]], float | None]] = {
-    "attribute_coverage": attribute_coverage,
-    "reference_coverage": reference_coverage,
-    "stopped": stopped_share,
-    "exact_match": exact_match,
-    "f1": token_f1,
-    "rouge_l": rouge_l,
+    "attribute_coverage": measure_attribute_coverage,
+    "reference_coverage": measure_reference_coverage,
+    "stopped": measure_stopped_share,
+    "exact_match": measure_exact_match,
+    "f1": measure_token_f1,
+    "rouge_l": measure_rouge_l,
 }
 
 
@@ -169,14 +177,14 @@ def choose_metrics(names: Sequence[str] | str, rows: Sequence[ScoredAnswer]) -> 
         ConfigError: an unknown metric.
     """
     if names == "auto":
-        if 2 * sum(len(find_attributes(row.prompt)) > 1 for row in rows) >= max(1, len(rows)):
+        if 2 * sum(len(find_prompt_attributes(row.prompt)) > 1 for row in rows) >= max(1, len(rows)):
             return ["attribute_coverage", "stopped"]
         if 2 * sum(bool(row.reference.strip()) for row in rows) >= max(1, len(rows)):
             return ["rouge_l", "stopped"]
         return ["stopped"]
     asked = [names] if isinstance(names, str) else list(names)
     for name in asked:
-        if name_today(name) not in MEASURES:
+        if find_current_metric_name(name) not in MEASURES:
             raise ConfigError(
                 f"{_('unknown metric {name!r}.', name=one_line(name, 60))}{suggest_nearest(name, MEASURES)}",
                 where="evaluation.metrics",
@@ -194,16 +202,16 @@ def score_answers(names: Sequence[str] | str, rows: Sequence[ScoredAnswer]) -> d
     Raises:
         ConfigError: an unknown metric.
     """
-    measured = {name: MEASURES[name_today(name)](rows) for name in choose_metrics(names, rows)}
+    measured = {name: MEASURES[find_current_metric_name(name)](rows) for name in choose_metrics(names, rows)}
     return {name: value for name, value in measured.items() if value is not None}
 
 
 def _measure_coverage(pairs: Iterable[tuple[str, str]]) -> float | None:
     named = found = 0
     for prompt, text in pairs:
-        values = {_fold_text(value) for _unused, value in find_attributes(prompt)}
+        values = {_fold_text(value) for _unused, value in find_prompt_attributes(prompt)}
         named += len(values)
-        found += sum(is_mentioned(text, value) for value in values)
+        found += sum(is_attribute_mentioned(text, value) for value in values)
     return found / named if named else None
 
 

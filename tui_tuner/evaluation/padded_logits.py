@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tui_tuner.compute.check_rows import CheckRows
-from tui_tuner.compute.forward import ForwardWay, build_inputs, lay_padded
+from tui_tuner.compute.forward import ForwardWay, build_forward_inputs, lay_padded_rows
 from tui_tuner.methods.attached import count_virtual_positions
-from tui_tuner.models.evaluation_mode import evaluation_mode
+from tui_tuner.models.evaluation_mode import use_evaluation_mode
 
 # Largest difference of logits between a sequence alone and one with padding, as a share of the largest logit
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-6}
@@ -33,7 +33,7 @@ def compute_padded_logits(model: Any, rows: CheckRows, pad: int, batch_size: int
     found: list[Any] = [None] * len(rows)
     way = ForwardWay(packing=False, compact=False, segments=False, virtual=count_virtual_positions(model))
     order = sorted(range(len(rows)), key=lambda place: -int(rows.lengths[place]))
-    with torch.no_grad(), evaluation_mode(model):
+    with torch.no_grad(), use_evaluation_mode(model):
         for group in _group_rows(model, rows, order, batch_size, way, pad):
             for place, logits in zip(group, _compute_logits(model, rows, group, way, pad), strict=True):
                 found[place] = logits
@@ -70,8 +70,8 @@ def _is_exact(model: Any, rows: CheckRows, pair: Sequence[int], way: ForwardWay,
 def _compute_logits(
     model: Any, rows: CheckRows, group: Sequence[int], way: ForwardWay, pad: int
 ) -> list[np.ndarray]:
-    micro = lay_padded(rows, list(group), pad).to(next(model.parameters()).device)
-    logits = model(**build_inputs(model, micro, way)).logits
+    micro = lay_padded_rows(rows, list(group), pad).to(next(model.parameters()).device)
+    logits = model(**build_forward_inputs(model, micro, way)).logits
     if logits.ndim == 3:
         logits = logits[:, way.virtual :]
     values = logits.double().cpu().numpy()

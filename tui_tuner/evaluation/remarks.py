@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from tui_tuner.config.deciding import label_of
-from tui_tuner.evaluation.inside_text import is_inside, is_right, read_shown
-from tui_tuner.evaluation.repeats import find_most_repeated
+from tui_tuner.config.deciding import label_metric
+from tui_tuner.evaluation.inside_text import is_output_inside_text, is_prediction_right, read_shown_sample
+from tui_tuner.evaluation.repeats import find_repeated_text
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.events import Sample
-from tui_tuner.runs.pace import format_metric
+from tui_tuner.runs.pace import format_metric_figure
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import one_line
 
@@ -38,12 +38,12 @@ def list_remarks(view: RunView) -> list[Remark]:
     found = [*(said for said in _remark_deciding(view) if said.about not in known), *_remark_generated(view)]
     after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
     before = {sample.index: sample for sample in view.samples if sample.stage == "before"}
-    if any(is_inside(read_shown(sample)) for sample in after.values()):
+    if any(is_output_inside_text(read_shown_sample(sample)) for sample in after.values()):
         return [*found, *_remark_right(before, after)]
     return [*found, *_remark_answers(before, after)]
 
 
-def measured_at(view: RunView, name: str) -> list[tuple[int, float | None]]:
+def list_metric_measurements(view: RunView, name: str) -> list[tuple[int, float | None]]:
     """Return (step, value) of each measurement of a metric; None and NaN are kept."""
     return [(point.step, point.metrics[name]) for point in view.evaluations if name in point.metrics]
 
@@ -51,10 +51,10 @@ def measured_at(view: RunView, name: str) -> list[tuple[int, float | None]]:
 def _remark_deciding(view: RunView) -> list[Remark]:
     """Report whether the deciding metric is better than at first, and whether it was better before."""
     name = view.deciding_metric
-    values = measured_at(view, name)
+    values = list_metric_measurements(view, name)
     if len(values) < 2:
         return []
-    metric = label_of(name, view.metrics)
+    metric = label_metric(name, view.metrics)
     last_step, last = values[-1]
     if last is None or not math.isfinite(last):
         said = _(
@@ -68,7 +68,7 @@ def _remark_deciding(view: RunView) -> list[Remark]:
     start, first = known[0]
     found = []
     if len(known) > 1 and not _is_better(last, first, higher):
-        figures = format_metric(name, first), format_metric(name, last)
+        figures = format_metric_figure(name, first), format_metric_figure(name, last)
         found.append(Remark(_describe_not_better(metric, figures, (start, last_step)), about=NOT_BETTER))
     # The evaluation before the first step is of the base model, which is in no folder of the run.
     best_step, best = (max if higher else min)(known[1:] or known, key=lambda item: item[1])
@@ -78,7 +78,7 @@ def _remark_deciding(view: RunView) -> list[Remark]:
             "{metric} was best at step {step:,}: {best}. That model is in the folder `best`.",
             metric=metric,
             step=best_step,
-            best=format_metric(name, best),
+            best=format_metric_figure(name, best),
         )
         found.append(Remark(said, bool(found), BEST))
     return found
@@ -121,9 +121,9 @@ def _remark_generated(view: RunView) -> list[Remark]:
             Remark(
                 _(
                     "{metric} is worse than before training: {first} before, {last} after.",
-                    metric=label_of(name, view.metrics),
-                    first=format_metric(name, first),
-                    last=format_metric(name, last),
+                    metric=label_metric(name, view.metrics),
+                    first=format_metric_figure(name, first),
+                    last=format_metric_figure(name, last),
                 )
             )
         )
@@ -149,7 +149,7 @@ def _remark_answers(before: dict[int, Sample], after: dict[int, Sample]) -> list
                 )
             )
         )
-    repeated = [piece for text in texts.values() if (piece := find_most_repeated(text)) is not None]
+    repeated = [piece for text in texts.values() if (piece := find_repeated_text(text)) is not None]
     if repeated:
         most = max(repeated, key=lambda piece: piece.times)
         found.append(
@@ -184,7 +184,7 @@ def _remark_right(before: dict[int, Sample], after: dict[int, Sample]) -> list[R
     """Count how many of the shown prompts were right before and after training."""
     counts = []
     for samples in (before, after):
-        known = [is_right(read_shown(sample)) for sample in samples.values()]
+        known = [is_prediction_right(read_shown_sample(sample)) for sample in samples.values()]
         judged = [right for right in known if right is not None]
         counts.append((sum(judged), len(judged)))
     (first, of), (last, of_last) = counts

@@ -24,14 +24,14 @@ class Piece(NamedTuple):
     length: int
 
 
-def split_words(text: str) -> list[str]:
+def split_words_with_blanks(text: str) -> list[str]:
     """Split a text into words and signs, each with the blanks after it; joined they are the text."""
     return _WORD.findall(text)
 
 
 def fold_repeats(text: str) -> list[Piece]:
     """Split a text into pieces, of which repeated ones occur once."""
-    words = split_words(text)
+    words = split_words_with_blanks(text)
     bare = [word.strip() for word in words]
     pieces: list[Piece] = []
     plain: list[str] = []
@@ -103,7 +103,7 @@ def _fold_word(word: str) -> list[Piece]:
     return pieces or [_plain_piece(word)]
 
 
-def find_most_repeated(text: str) -> Piece | None:
+def find_repeated_text(text: str) -> Piece | None:
     """Return what a text repeats, if that is at least half of it."""
     longest = max(fold_repeats(text), key=lambda piece: (piece.times > 1, piece.length), default=None)
     if longest is None or longest.times < LEAST_TIMES or longest.length * 2 < len(text):

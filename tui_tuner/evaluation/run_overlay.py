@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tui_tuner.config.deciding import label_of, metric_word
-from tui_tuner.config.notices import without_addresses
+from tui_tuner.config.deciding import label_metric, name_metric_in_text
+from tui_tuner.config.notices import mask_notify_addresses
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.history import read_view
-from tui_tuner.runs.pace import format_metric
+from tui_tuner.runs.history import read_run_view
+from tui_tuner.runs.pace import format_metric_figure
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView
-from tui_tuner.text import human_seconds, one_line
+from tui_tuner.text import format_seconds, one_line
 
 MOST_POINTS = 600  # of a curve; more steps are averaged in equal groups
 BY = {"step": N_("step"), "tokens": N_("trained tokens"), "seconds": N_("seconds of training")}
@@ -62,7 +62,7 @@ class RunOverlay:
 
 def read_overlay(folder: RunFolder) -> RunOverlay:
     """Read the whole journal and the config of a run. Damaged parts are left out."""
-    view = read_view(folder)
+    view = read_run_view(folder)
     axes = _make_axes(view)
     names = dict.fromkeys(name for point in view.evaluations for name in point.metrics)
     # By every measure at once: switching the axis must not read the journals again.
@@ -122,23 +122,25 @@ def _list_results(view: RunView, state: str) -> dict[str, str]:
         _("state"): _(state),
         _("steps"): f"{view.step:,}/{view.total_steps:,}" if view.total_steps else f"{view.step:,}",
         _("trained tokens"): f"{tokens:,}" if tokens else "–",
-        _("time of the steps"): human_seconds(seconds) if view.steps else "–",
+        _("time of the steps"): format_seconds(seconds) if view.steps else "–",
         _("trained tok/s"): f"{tokens / seconds:,.0f}" if tokens and seconds else "–",
-        _("training loss"): format_metric("loss", view.steps[-1].loss) if view.steps else "–",
+        _("training loss"): format_metric_figure("loss", view.steps[-1].loss) if view.steps else "–",
     }
     last: dict[str, str] = {}
     for point in view.evaluations:
         for name, value in point.metrics.items():
             if value is not None:
-                last[name] = format_metric(name, value)
+                last[name] = format_metric_figure(name, value)
     best = view.best_step()
     for name in sorted(last, key=lambda name: name != view.deciding_metric):
-        found[_("held-out {metric}", metric=metric_word(name))] = last[name]
+        found[_("held-out {metric}", metric=name_metric_in_text(name))] = last[name]
     if best is not None:
         values = [point.metrics.get(view.deciding_metric) for point in view.evaluations if point.step == best]
         value = next((value for value in values if value is not None), None)
-        label = _("best {metric}", metric=label_of(view.deciding_metric, view.metrics))
-        found[label] = _("{value} at {step:,}", value=format_metric(view.deciding_metric, value), step=best)
+        label = _("best {metric}", metric=label_metric(view.deciding_metric, view.metrics))
+        found[label] = _(
+            "{value} at {step:,}", value=format_metric_figure(view.deciding_metric, value), step=best
+        )
     return found
 
 
@@ -146,7 +148,7 @@ def _list_settings(folder: RunFolder) -> dict[str, str]:
     """Return every field of the config with its value."""
     try:
         # Addresses of notifications contain tokens, and a comparison is often shared.
-        values = without_addresses(folder.load_config().model_dump(mode="json"))
+        values = mask_notify_addresses(folder.load_config().model_dump(mode="json"))
     except TunerError:
         return {}
     return dict(_flatten_values(values))
@@ -163,7 +165,7 @@ def _flatten_values(values: Mapping[str, Any], before: str = "") -> list[tuple[s
     return found
 
 
-def find_differences(runs: Sequence[Mapping[str, str]]) -> list[tuple[str, list[str]]]:
+def find_run_differences(runs: Sequence[Mapping[str, str]]) -> list[tuple[str, list[str]]]:
     """Return (label, value of each run) of everything that differs between them."""
     names = dict.fromkeys(name for values in runs for name in values)
     rows = [(name, [values.get(name, "–") for values in runs]) for name in names]

@@ -43,24 +43,24 @@ class Scores:
     f1: list[float]
 
 
-def normalise_answer(text: str) -> str:
+def normalise_squad_answer(text: str) -> str:
     """Normalise a text for comparison: lower case, no punctuation, no English articles, single spaces."""
     bare = text.lower().translate(_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", bare).split())
 
 
-def exact_match(answer: str, found: str) -> float:
+def score_squad_match(answer: str, found: str) -> float:
     """Return 1 if both texts are equal when normalised, else 0."""
-    return float(normalise_answer(answer) == normalise_answer(found))
+    return float(normalise_squad_answer(answer) == normalise_squad_answer(found))
 
 
-def word_f1(answer: str, found: str, unanswered: bool) -> float:
+def score_squad_f1(answer: str, found: str, unanswered: bool) -> float:
     """Return the harmonic mean of the shares of words that both texts have in common.
 
     Args:
         unanswered: Count as version 2.0 does: two texts without a word are equal, while version 1.1 gives 0.
     """
-    wanted, given = normalise_answer(answer).split(), normalise_answer(found).split()
+    wanted, given = normalise_squad_answer(answer).split(), normalise_squad_answer(found).split()
     if unanswered and not (wanted and given):
         return float(wanted == given)
     common = sum((Counter(wanted) & Counter(given)).values())
@@ -70,14 +70,14 @@ def word_f1(answer: str, found: str, unanswered: bool) -> float:
     return (2 * precision * recall) / (precision + recall)
 
 
-def list_right_answers(answers: Sequence[str], unanswered: bool) -> list[str]:
+def list_squad_answers(answers: Sequence[str], unanswered: bool) -> list[str]:
     """Return the answers to compare with: for version 2.0, an empty text if no word would be left."""
     if not unanswered:
         return list(answers)
-    return [answer for answer in answers if normalise_answer(answer)] or [""]
+    return [answer for answer in answers if normalise_squad_answer(answer)] or [""]
 
 
-def score_each(questions: Sequence[AnsweredQuestion], unanswered: bool) -> Scores:
+def score_squad_answers(questions: Sequence[AnsweredQuestion], unanswered: bool) -> Scores:
     """Score the model's best answers, before any threshold.
 
     Args:
@@ -85,13 +85,13 @@ def score_each(questions: Sequence[AnsweredQuestion], unanswered: bool) -> Score
     """
     found = Scores([], [])
     for one in questions:
-        right = list_right_answers(one.answers, unanswered)
-        found.exact.append(max(exact_match(answer, one.text) for answer in right))
-        found.f1.append(max(word_f1(answer, one.text, unanswered) for answer in right))
+        right = list_squad_answers(one.answers, unanswered)
+        found.exact.append(max(score_squad_match(answer, one.text) for answer in right))
+        found.f1.append(max(score_squad_f1(answer, one.text, unanswered) for answer in right))
     return found
 
 
-def score_with_threshold(questions: Sequence[AnsweredQuestion], scores: Scores, threshold: float) -> Scores:
+def score_squad_threshold(questions: Sequence[AnsweredQuestion], scores: Scores, threshold: float) -> Scores:
     """Return the scores if questions with `no_answer` above the threshold get no answer."""
 
     def apply_threshold(values: Sequence[float]) -> list[float]:
@@ -103,7 +103,7 @@ def score_with_threshold(questions: Sequence[AnsweredQuestion], scores: Scores, 
     return Scores(apply_threshold(scores.exact), apply_threshold(scores.f1))
 
 
-def find_best_threshold(questions: Sequence[AnsweredQuestion], values: Sequence[float]) -> float:
+def find_best_squad_threshold(questions: Sequence[AnsweredQuestion], values: Sequence[float]) -> float:
     """Return the threshold of `no_answer` with the best mean of these scores, as SQuAD 2.0's script finds
     it.
 
@@ -124,7 +124,7 @@ def find_best_threshold(questions: Sequence[AnsweredQuestion], values: Sequence[
     return threshold
 
 
-def raise_threshold(questions: Sequence[AnsweredQuestion], threshold: float) -> float:
+def raise_squad_threshold(questions: Sequence[AnsweredQuestion], threshold: float) -> float:
     """Return a threshold moved slightly above the `no_answer` of a question, which keeps its answer.
 
     Computed again, in other batches or on another machine, that score has other last digits, and the question
@@ -137,6 +137,6 @@ def raise_threshold(questions: Sequence[AnsweredQuestion], threshold: float) -> 
     return threshold + min(gap / 2, ROUNDING)
 
 
-def mean_value(values: Sequence[float]) -> float | None:
+def compute_mean_score(values: Sequence[float]) -> float | None:
     """Return the mean, or None without values."""
     return sum(values) / len(values) if values else None

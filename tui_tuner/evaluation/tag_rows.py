@@ -14,12 +14,17 @@ from tui_tuner.data.records import IGNORE, Example, Record, TaggedText, Text
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.data.tagging.tag_schemes import OUTSIDE
 from tui_tuner.data.tagging.word_windows import WordTokenizer, WordWindow, cut_windows
-from tui_tuner.evaluation.class_metrics import class_probabilities
+from tui_tuner.evaluation.class_metrics import compute_class_probabilities
 from tui_tuner.evaluation.padded_logits import compute_padded_logits
-from tui_tuner.evaluation.tag_samples import TextWords, find_spans, join_words, split_text
-from tui_tuner.evaluation.tagging import find_scheme
+from tui_tuner.evaluation.tag_samples import (
+    TextWords,
+    convert_tags_to_spans,
+    join_tagged_words,
+    split_text_for_tags,
+)
+from tui_tuner.evaluation.tagging import find_rows_scheme
 from tui_tuner.locales import N_
-from tui_tuner.models.head_classes import class_names
+from tui_tuner.models.head_classes import list_loaded_classes
 
 
 def predict_tags(
@@ -29,8 +34,8 @@ def predict_tags(
 
     Rows of words are joined by single spaces to a text first.
     """
-    names = class_names(model)
-    scheme = bool(find_scheme([names]))
+    names = list_loaded_classes(model)
+    scheme = bool(find_rows_scheme([names]))
     texts = [_words_of(row) for row in rows]
     cut = _cut_windows(WordTokenizer(tokenizer), config, texts)
     todo = [example for windows in cut for _window, example in windows]
@@ -39,14 +44,14 @@ def predict_tags(
     for words, windows in zip(texts, cut, strict=True):
         tags, scores = [OUTSIDE] * len(words.words), [0.0] * len(words.words)
         for window, _example in windows:
-            shares = class_probabilities(next(logits)[window.places], False)
+            shares = compute_class_probabilities(next(logits)[window.places], False)
             for word, share in zip(window.words, shares, strict=True):
                 best = int(share.argmax())
                 tags[word], scores[word] = names[best], float(share[best])
         if not words.words:
             found.append(RowProblem(N_("the row has no words")))
             continue
-        spans = find_spans(words, tags, scheme, scores)
+        spans = convert_tags_to_spans(words, tags, scheme, scores)
         found.append(
             [{"start": one.start, "end": one.end, "label": one.label, "score": one.score} for one in spans]
         )
@@ -55,8 +60,8 @@ def predict_tags(
 
 def _words_of(row: Record) -> TextWords:
     if isinstance(row, TaggedText):
-        return join_words(row.tokens)
-    return split_text(row.text if isinstance(row, Text) else "")
+        return join_tagged_words(row.tokens)
+    return split_text_for_tags(row.text if isinstance(row, Text) else "")
 
 
 def _cut_windows(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.examples.held_out import pick_records
+from tui_tuner.data.examples.held_out import pick_held_out_records
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.tagging.tag_encoder import name_tags
 from tui_tuner.data.tagging.tag_schemes import OUTSIDE
@@ -24,10 +24,10 @@ from tui_tuner.evaluation.samples import (
     Span,
     Stage,
 )
-from tui_tuner.evaluation.tagging import find_entities, find_scheme
+from tui_tuner.evaluation.tagging import find_lenient_entities, find_rows_scheme
 from tui_tuner.locales import _
-from tui_tuner.models.evaluation_mode import evaluation_mode
-from tui_tuner.models.head_classes import class_names
+from tui_tuner.models.evaluation_mode import use_evaluation_mode
+from tui_tuner.models.head_classes import list_loaded_classes
 
 # A word with the signs that join its parts, a character of a script without spaces, or any other sign
 _WORD = re.compile(
@@ -50,7 +50,7 @@ class TextWords:
     places: list[tuple[int, int]]
 
 
-def join_words(words: Sequence[str]) -> TextWords:
+def join_tagged_words(words: Sequence[str]) -> TextWords:
     """Join words to a text, with spaces between them."""
     places, at = [], 0
     for word in words:
@@ -59,7 +59,7 @@ def join_words(words: Sequence[str]) -> TextWords:
     return TextWords(" ".join(words), list(words), places)
 
 
-def split_text(text: str) -> TextWords:
+def split_text_for_tags(text: str) -> TextWords:
     """Split a text into words: at white space, with signs on their own, as in most tagged data."""
     places = [found.span() for found in _WORD.finditer(text)]
     return TextWords(text, [text[start:end] for start, end in places], places)
@@ -79,7 +79,7 @@ class Tagger:
     def __init__(self, model: Any, tokenizer: Any, config: RunConfig) -> None:
         self.model, self.config = model, config
         self.words = WordTokenizer(tokenizer)
-        self.names = class_names(model)
+        self.names = list_loaded_classes(model)
 
     def tag_words(self, words: Sequence[str]) -> list[TagGuess]:
         """Predict the tag of each word."""
@@ -108,7 +108,7 @@ class Tagger:
         return found
 
 
-def find_spans(
+def convert_tags_to_spans(
     words: TextWords, tags: Sequence[str], scheme: bool, scores: Sequence[float] = ()
 ) -> list[Span]:
     """Convert tags to spans, in characters of the text.
@@ -118,7 +118,7 @@ def find_spans(
         scores: The probability of each word's tag; a span gets the mean of its words.
     """
     if scheme:
-        parts = [(one.type, one.start, one.end) for one in find_entities(tags)]
+        parts = [(one.type, one.start, one.end) for one in find_lenient_entities(tags)]
     else:
         parts = [(tag, place, place + 1) for place, tag in enumerate(tags) if tag != OUTSIDE]
     return [
@@ -132,21 +132,21 @@ def find_spans(
     ]
 
 
-def describe_spans(text: str, spans: Sequence[Span]) -> str:
+def describe_tag_spans(text: str, spans: Sequence[Span]) -> str:
     """Format spans as a line of text."""
     if not spans:
         return _("nothing found")
     return ", ".join(f"{text[span.start : span.end]} ({span.label})" for span in spans)
 
 
-def show_tags(
+def show_tag_sample(
     words: TextWords, found: Sequence[TagGuess], scheme: bool, wanted: Sequence[str] | None = None
 ) -> ShownSample:
     """Build a sample of a text with the spans found in it and those of the data."""
-    spans = find_spans(words, [one.tag for one in found], scheme, [one.score for one in found])
-    right = [] if wanted is None else find_spans(words, wanted, scheme)
-    reference = "" if wanted is None else describe_spans(words.text, right)
-    said = describe_spans(words.text, spans)
+    spans = convert_tags_to_spans(words, [one.tag for one in found], scheme, [one.score for one in found])
+    right = [] if wanted is None else convert_tags_to_spans(words, wanted, scheme)
+    reference = "" if wanted is None else describe_tag_spans(words.text, right)
+    said = describe_tag_spans(words.text, spans)
     return ShownSample(words.text, said, reference, passage=words.text, found=spans, wanted=right)
 
 
@@ -162,34 +162,34 @@ class TagSamples(SampleSource):
             return []
         learned = self.held_out.store.meta["learned"]
         names = learned["names"] or learned["known"]
-        records = pick_records(self.held_out, count, self.config.data.seed)
+        records = pick_held_out_records(self.held_out, count, self.config.data.seed)
         return [(record["tokens"], name_tags(record["tags"], names)) for record in records]
 
     def collect_samples(self, model: Any, stage: Stage, progress: Progress) -> SampleReport | None:
         settings = self.config.evaluation
-        own = [(split_text(text), None) for text in settings.prompts or []]
+        own = [(split_text_for_tags(text), None) for text in settings.prompts or []]
         rows = self._held_out_rows(settings.samples)
         asked: list[tuple[TextWords, list[str] | None]] = [
             *own,
-            *((join_words(words), tags) for words, tags in rows),
+            *((join_tagged_words(words), tags) for words, tags in rows),
         ]
         asked = asked[:DURING] if stage == "during" else asked
         if not asked:
             return None
         shown = []
-        with evaluation_mode(model):
+        with use_evaluation_mode(model):
             tagger = Tagger(model, self.tokenizer, self.config)
-            scheme = bool(find_scheme([tagger.names]))
+            scheme = bool(find_rows_scheme([tagger.names]))
             for done, (words, wanted) in enumerate(asked):
                 progress(done, len(asked))
-                shown.append(show_tags(words, tagger.tag_words(words.words), scheme, wanted))
+                shown.append(show_tag_sample(words, tagger.tag_words(words.words), scheme, wanted))
         progress(len(asked), len(asked))
         return SampleReport(shown)
 
 
-def tag_text(model: Any, tokenizer: Any, config: RunConfig, text: str) -> ShownSample:
+def tag_own_text(model: Any, tokenizer: Any, config: RunConfig, text: str) -> ShownSample:
     """Find the tagged spans in a user's text."""
-    words = split_text(text)
-    with evaluation_mode(model):
+    words = split_text_for_tags(text)
+    with use_evaluation_mode(model):
         tagger = Tagger(model, tokenizer, config)
-        return show_tags(words, tagger.tag_words(words.words), bool(find_scheme([tagger.names])))
+        return show_tag_sample(words, tagger.tag_words(words.words), bool(find_rows_scheme([tagger.names])))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tui_tuner.data.tagging.tag_schemes import OUTSIDE, find_beginnings, recognise_scheme
+from tui_tuner.data.tagging.tag_schemes import OUTSIDE, find_entity_beginnings, recognise_tag_scheme
 
 Tags = Sequence[str]
 
@@ -24,7 +24,7 @@ class Entity(NamedTuple):
     end: int
 
 
-def find_entities(tags: Tags) -> list[Entity]:
+def find_lenient_entities(tags: Tags) -> list[Entity]:
     """Return the entities of tags in the lenient mode."""
     found: list[Entity] = []
     begin, before, kind = 0, OUTSIDE, ""
@@ -39,7 +39,7 @@ def find_entities(tags: Tags) -> list[Entity]:
     return found
 
 
-def one_text(rows: Sequence[Tags]) -> list[str]:
+def join_row_tags(rows: Sequence[Tags]) -> list[str]:
     """Join the tags of all rows, with `O` between them, as seqeval reads them."""
     return [tag for row in rows for tag in (*row, OUTSIDE)]
 
@@ -92,7 +92,7 @@ RULES = {
 }
 
 
-def strict_entities(tags: Tags, scheme: str) -> list[Entity]:
+def find_strict_entities(tags: Tags, scheme: str) -> list[Entity]:
     """Return the entities of tags by the rules of a scheme, one of `RULES`."""
     rule = RULES[scheme]
     # An O on both sides, so that the rules see a neighbour for the first and the last tag too.
@@ -136,7 +136,7 @@ class EntityCounts:
 
     def total_figures(self) -> tuple[float, float, float]:
         """Return precision, recall and F1 over all types together."""
-        return f1_figures(self.right.total(), self.found.total(), self.wanted.total())
+        return compute_entity_figures(self.right.total(), self.found.total(), self.wanted.total())
 
     def list_types(self) -> list[str]:
         """Return all types, sorted."""
@@ -144,10 +144,10 @@ class EntityCounts:
 
     def type_figures(self, type: str) -> tuple[float, float, float]:
         """Return precision, recall and F1 of one type."""
-        return f1_figures(self.right[type], self.found[type], self.wanted[type])
+        return compute_entity_figures(self.right[type], self.found[type], self.wanted[type])
 
 
-def f1_figures(right: int, found: int, wanted: int) -> tuple[float, float, float]:
+def compute_entity_figures(right: int, found: int, wanted: int) -> tuple[float, float, float]:
     """Return precision, recall and F1; 0 if nothing was found or nothing is there."""
     precision = right / found if found else 0.0
     recall = right / wanted if wanted else 0.0
@@ -160,8 +160,8 @@ class Judgement:
     """The evaluation of predicted tags.
 
     Args:
-        scheme: Its name in `data.tagging.tag_schemes.recognise_scheme`; empty for tags without a scheme, each
-            of which is then a class, except `O`.
+        scheme: Its name in `data.tagging.tag_schemes.recognise_tag_scheme`; empty for tags without a scheme,
+            each of which is then a class, except `O`.
         strict: None if the scheme is unknown.
     """
 
@@ -172,33 +172,33 @@ class Judgement:
     f1_macro: float = 0.0
 
 
-def judge_tags(wanted: Sequence[Tags], found: Sequence[Tags]) -> Judgement:
+def score_tags(wanted: Sequence[Tags], found: Sequence[Tags]) -> Judgement:
     """Compare the tags that a model found with the correct ones.
 
     Args:
         wanted, found: Rows of tags, one for each word; both have the same number of words.
     """
-    scheme = find_scheme(wanted)
+    scheme = find_rows_scheme(wanted)
     right = words = 0
     counts, strict = EntityCounts(), EntityCounts() if scheme in RULES else None
-    read = find_entities if scheme else _word_entities
+    read = find_lenient_entities if scheme else _word_entities
     # seqeval's lenient mode reads all rows as one, its strict mode row by row; the O between rows makes
     # up for it.
-    counts.add_row(read(one_text(wanted)), read(one_text(found)))
+    counts.add_row(read(join_row_tags(wanted)), read(join_row_tags(found)))
     for row, guess in zip(wanted, found, strict=True):
         words += len(row)
         right += sum(one == other for one, other in zip(row, guess, strict=True))
         if strict is not None:
-            strict.add_row(strict_entities(row, scheme), strict_entities(guess, scheme))
+            strict.add_row(find_strict_entities(row, scheme), find_strict_entities(guess, scheme))
     accuracy = right / words if words else 0.0
     return Judgement(accuracy, counts, scheme, strict, _macro_f1(wanted, found))
 
 
-def find_scheme(rows: Sequence[Tags]) -> str:
+def find_rows_scheme(rows: Sequence[Tags]) -> str:
     """Return the scheme of the tags of all rows."""
-    pairs = [find_beginnings(row) for row in rows]
+    pairs = [find_entity_beginnings(row) for row in rows]
     occurrences = Counter(tag for row in rows for tag in row)
-    return recognise_scheme(
+    return recognise_tag_scheme(
         occurrences, any(inside for inside, _b in pairs), any(needless for _i, needless in pairs)
     )
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 
 LARGEST = 2 << 20  # bytes: a few hundred thousand words, which take a small model minutes
 STANDARD_INPUT = "-"
 
 
-def read_text(path: str) -> str:
+def read_text_input(path: str) -> str:
     """Return the text of a file, or of standard input for `-`; line ends become newlines.
 
     Raises:
@@ -26,7 +26,7 @@ def read_text(path: str) -> str:
     blob = sys.stdin.buffer.read(LARGEST + 1) if path == STANDARD_INPUT else _read_file(path, where)
     if len(blob) > LARGEST:
         raise DataError(
-            _("is larger than {largest}, the largest text accepted.", largest=human_bytes(LARGEST)),
+            _("is larger than {largest}, the largest text accepted.", largest=format_bytes(LARGEST)),
             where=where,
             hint=_("Copy the relevant part to a file of its own."),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from tui_tuner.evaluation.repeats import Piece, fold_repeats, split_words
+from tui_tuner.evaluation.repeats import Piece, fold_repeats, split_words_with_blanks
 from tui_tuner.text import sanitize
 
 MOST_COMPARED = 800  # words of an answer that are compared
@@ -34,12 +34,13 @@ class AnswerWords(NamedTuple):
     folded: bool = False
 
 
-def split_answer(text: str, whole: bool = False, short: int = SHORT) -> AnswerWords:
+def split_answer_words(text: str, whole: bool = False, short: int = SHORT) -> AnswerWords:
     """Split an answer into words, without repetitions and the end of a long one unless `whole`."""
     text = sanitize(text.strip()).replace("\t", "    ")
     if whole:
         return AnswerWords(
-            [Word(word) for word in split_words(text[:MOST_SHOWN])], max(0, len(text) - MOST_SHOWN)
+            [Word(word) for word in split_words_with_blanks(text[:MOST_SHOWN])],
+            max(0, len(text) - MOST_SHOWN),
         )
     words: list[Word] = []
     shown = said = 0  # characters on the screen, and of the answer
@@ -49,7 +50,7 @@ def split_answer(text: str, whole: bool = False, short: int = SHORT) -> AnswerWo
             words += _fold_piece(piece)
             shown, said, folded = shown + len(piece.text), said + piece.length, True
             continue
-        for word in split_words(piece.text) if piece.times == 1 else ():
+        for word in split_words_with_blanks(piece.text) if piece.times == 1 else ():
             if shown and shown + len(word) > short:
                 return AnswerWords(words, len(text) - said, folded)
             words += _without_gap(word[:short])
@@ -69,7 +70,7 @@ def _without_gap(word: str) -> list[Word]:
 def _fold_piece(piece: Piece) -> list[Word]:
     """Return repeated text once, in brackets if it is several words, with the number of repetitions."""
     unit = piece.text.rstrip()
-    words = [Word(word) for word in split_words(unit)]
+    words = [Word(word) for word in split_words_with_blanks(unit)]
     if len(words) > 1:
         words = [Word("⟨", True), *words, Word("⟩", True)]
     return [*words, Word(f" ×{piece.times:,}", True), Word(piece.text[len(unit) :] or " ", True)]

@@ -94,7 +94,7 @@ NEEDS: dict[str, Need] = {
 }
 
 
-def find_need(task: str) -> Need:
+def find_example_need(task: str) -> Need:
     """Return the rule for a task; one without its own gets the rule of similar tasks."""
     if task in NEEDS:
         return NEEDS[task]
@@ -108,9 +108,9 @@ def find_need(task: str) -> Need:
     return NEEDS[alike.get(kind.decides, "sft")]
 
 
-def describe_numbers(task: str) -> str:
+def describe_example_numbers(task: str) -> str:
     """State in a sentence how many examples a task needs, and by whose rule."""
-    need = find_need(task)
+    need = find_example_need(task)
     said = {"begins": need.begins, "clear": need.clear, "good": need.good, "who": _(need.short)}
     if need.unit == OF_CLASS:
         return _(
@@ -138,12 +138,16 @@ def describe_numbers(task: str) -> str:
     )
 
 
-def describe_need(task: str) -> str:
+def describe_example_need(task: str) -> str:
     """State how many examples a task needs, with the source in full."""
-    return _("{numbers} Source: {source}.", numbers=describe_numbers(task), source=_(find_need(task).source))
+    return _(
+        "{numbers} Source: {source}.",
+        numbers=describe_example_numbers(task),
+        source=_(find_example_need(task).source),
+    )
 
 
-def judge_size(need: Need, count: int) -> str:
+def judge_example_count(need: Need, count: int) -> str:
     """Return `too_few`, `few`, `some` or `good` for a count, by a rule."""
     if count < need.begins:
         return "too_few"

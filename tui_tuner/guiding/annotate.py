@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tui_tuner.errors import DataError, DiskFullError, UsageError
-from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, find_need
+from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, find_example_need
 from tui_tuner.guiding.example_rows import ANNOTATED, list_record_kinds
-from tui_tuner.guiding.marking import Row, find_row_text, read_texts
+from tui_tuner.guiding.marking import Row, find_row_text, read_texts_to_mark
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.text import one_line
 
@@ -242,7 +242,7 @@ def open_annotation(path: str | None, task: str, folder: Path | str = ".") -> An
         return _load_annotation(Annotation(named, task, kind))
     out = named.with_name(f"{named.stem}-{_NAMES[kind]}.jsonl")
     found = _load_annotation(Annotation(out, task, kind, from_file=True))
-    done, found.texts = read_texts(named, kind)
+    done, found.texts = read_texts_to_mark(named, kind)
     if not found.rows:
         # These are already labelled in the source file
         for row in done:
@@ -281,9 +281,9 @@ def _is_own(path: Path, kind: str) -> bool:
 # ---- progress -------------------------------------------------------------------------------------------
 
 
-def describe_progress(annotation: Annotation) -> str:
+def describe_annotation_progress(annotation: Annotation) -> str:
     """State how many rows there are, and how many more are needed for the next goal."""
-    need, counts = find_need(annotation.task), annotation.count_marks()
+    need, counts = find_example_need(annotation.task), annotation.count_marks()
     count = len(annotation.rows)
     rows = _n("{count:,} row", "{count:,} rows", count, count=count)
     label = ""

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.metrics import name_today
+from tui_tuner.config.metrics import find_current_metric_name
 from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.guiding.machine import CPU, HERE, Budget, Machine, find_machine, parse_budget
 from tui_tuner.locales import _
@@ -21,7 +21,7 @@ _PRICE = re.compile(
 )
 
 
-def parse_machine(asked: str | None) -> tuple[Machine, float | None]:
+def parse_machine_answer(asked: str | None) -> tuple[Machine, float | None]:
     """Parse `here`, `cpu`, `RTX 4090`, `24 GB` or `RTX 4090 at 0.40/h` into (machine, price of an hour).
 
     Raises:
@@ -52,7 +52,7 @@ def parse_machine(asked: str | None) -> tuple[Machine, float | None]:
     return found, price
 
 
-def parse_limit(asked: str | float | None, price: float | None = None) -> Budget:
+def parse_limit_answer(asked: str | float | None, price: float | None = None) -> Budget:
     """Parse a budget such as `5`, `$5`, `2 h` or `30 min`.
 
     Raises:
@@ -73,7 +73,7 @@ class Judge:
     prompts: tuple[str, ...] = ()  # answered before and after, for the user to read
 
 
-def parse_judge(asked: Any, task: str) -> Judge:
+def parse_judge_answer(asked: Any, task: str) -> Judge:
     """Parse `held-out`, the name of a metric or a list of prompts for a task.
 
     Raises:
@@ -91,7 +91,7 @@ def parse_judge(asked: Any, task: str) -> Judge:
             return Judge(prompts=prompts)
         raise _refuse_judge(_("a list of prompts may hold only texts."), list_judges(task))
     # People write “Exact match” or “exact-match” for exact_match
-    name = name_today(str(asked).strip().lower().replace(" ", "_").replace("-", "_"))
+    name = find_current_metric_name(str(asked).strip().lower().replace(" ", "_").replace("-", "_"))
     if name == HELD_OUT.replace("-", "_"):
         return Judge()
     kind, found = TASKS[task], find_task(task)

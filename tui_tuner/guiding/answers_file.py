@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.load import read_text
+from tui_tuner.config.load import read_config_text
 from tui_tuner.config.problems import suggest_nearest
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.errors import ConfigError
@@ -53,7 +53,7 @@ class AnswersFile:
         return ConfigError(f"{key}: {error.what}", where=self.format_place(key), hint=error.hint, field=key)
 
 
-def read_answers(path: str | Path) -> Answers:
+def read_guide_answers(path: str | Path) -> Answers:
     """Read the answers in a YAML file; missing and empty keys are None.
 
     Raises:
@@ -66,7 +66,7 @@ def read_answers_file(path: str | Path) -> AnswersFile:
     """Read the answers of a file together with their lines.
 
     Raises:
-        ConfigError: as `read_answers`.
+        ConfigError: as `read_guide_answers`.
     """
     file = Path(path)
     # The lines are needed before the answers are checked, so that every error can name its own
@@ -88,7 +88,7 @@ def read_answers_file(path: str | Path) -> AnswersFile:
 def _parse_answers(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """Parse a file of answers into (values, line of each key); both empty for an empty file."""
     try:
-        values, lines = parse_yaml(read_text(file))
+        values, lines = parse_yaml(read_config_text(file))
     except BadYaml as bad:
         where = f"{one_line(file)}:{bad.line}" if bad.line else one_line(file)
         raise ConfigError(
@@ -136,8 +136,8 @@ def _check_words(answers: Answers) -> None:
         ConfigError: an answer that is not understood.
     """
     goal = find_goal(answers.task) if answers.task else None
-    answer_parsing.parse_machine(answers.machine)
-    answer_parsing.parse_limit(answers.budget)
+    answer_parsing.parse_machine_answer(answers.machine)
+    answer_parsing.parse_limit_answer(answers.budget)
     task = goal.known_task if goal else None
     if task:
-        answer_parsing.parse_judge(answers.judge, task)
+        answer_parsing.parse_judge_answer(answers.judge, task)

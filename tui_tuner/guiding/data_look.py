@@ -14,13 +14,13 @@ from typing import Any
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.data.labels.problem import REGRESSION
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.read_data import DataReading, ReadRow
 from tui_tuner.data.records import Record, Text
 from tui_tuner.errors import DataError, TunerError
-from tui_tuner.guiding.amounts import Need, describe_need, find_need
+from tui_tuner.guiding.amounts import Need, describe_example_need, find_example_need
 from tui_tuner.guiding.example_rows import can_annotate
 from tui_tuner.guiding.looking.concerns import (
     UNLABELLED,
@@ -28,15 +28,15 @@ from tui_tuner.guiding.looking.concerns import (
     describe_refusal,
     describe_wrong_shape,
     find_concerns,
-    find_label_problem,
+    find_row_label_problem,
     offer_annotation,
-    word_fix,
+    word_concern_fix,
 )
 from tui_tuner.guiding.looking.tally import Spread, Tally
 from tui_tuner.guiding.proposal import Concern
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.models.facts import load_facts
-from tui_tuner.planning.row_counting import count_quickly, count_row_tokens
+from tui_tuner.planning.row_counting import count_row_tokens, count_rows_quickly
 from tui_tuner.tasks import find_task, name_of_task
 from tui_tuner.tasks.preview.better_tasks import find_better_task
 from tui_tuner.text import one_line
@@ -134,14 +134,14 @@ def look_at_data(
     try:
         config = _apply_fields(config, columns, more or {})
         if task is None:
-            config = with_values(config, {"task": _find_suited_task(config)})
+            config = edit_values(config, {"task": _find_suited_task(config)})
         return _DataReader(config, path, stop or (lambda: False), said, began, seconds).read_and_judge()
     except (TunerError, OSError) as error:
         return DataLook(
             one_line(path),
             config.task,
             concerns=(describe_refusal(error, config),),
-            need=find_need(config.task),
+            need=find_example_need(config.task),
             seconds=time.monotonic() - began,
         )
 
@@ -151,10 +151,10 @@ def _apply_fields(config: RunConfig, columns: Mapping[str, str] | None, more: Ma
     told = {name: value for name, value in more.items() if name.startswith("data.") and name != "data.path"}
     if columns:
         told["data.columns"] = dict(columns)
-    config = with_values(config, told)
+    config = edit_values(config, told)
     model = {name: value for name, value in more.items() if name.startswith("model.")}
     try:
-        return with_values(config, model) if model else config
+        return edit_values(config, model) if model else config
     except TunerError:
         # Errors about the model are reported when the model is chosen
         return config
@@ -234,7 +234,7 @@ class _DataReader:
             total_tokens=total,
             labels=dict(self.tally.labels.most_common(50)),
             tags=dict(self.tally.tags.most_common(50)),
-            problem=find_label_problem(self.tally, self.config),
+            problem=find_row_label_problem(self.tally, self.config),
             duplicates=self.tally.duplicates,
             contradictions=self.tally.contradictions,
             language=self.tally.guess_language(),
@@ -242,7 +242,7 @@ class _DataReader:
             first=tuple(self.first),
             to_mark=self.bare if can_annotate(self.config.task) else 0,
             concerns=tuple(self._list_concerns(tokens, total or 0)),
-            need=find_need(self.config.task),
+            need=find_example_need(self.config.task),
             seconds=time.monotonic() - self.began,
         )
 
@@ -297,7 +297,7 @@ class _DataReader:
 
     def _count_lines(self) -> int | None:
         """Count the lines of a file that was not read to its end; None if they are not its rows."""
-        facts = count_quickly(self.config, seconds=0.0).facts
+        facts = count_rows_quickly(self.config, seconds=0.0).facts
         rows = facts.rows + facts.validation_rows if facts else 0
         # Fewer lines than rows: one line holds several rows, so the count says nothing
         return rows if rows >= self.read else None
@@ -337,7 +337,7 @@ class _DataReader:
             return
         better = find_better_task(self.config)
         if better is not None:
-            fixes = tuple((word_fix(fix), fix) for fix in better.hint.fixes)
+            fixes = tuple((word_concern_fix(fix), fix) for fix in better.hint.fixes)
             yield Concern("better_task", better.sentence, better.hint.on_screen, fixes=fixes)
         limit = _find_model_limit(self.config)
         # "Too few" is only certain if every row was read: the rest may hold what is missing
@@ -430,4 +430,4 @@ def describe_look(look: DataLook) -> list[str]:
     return [line for line in lines if line]
 
 
-__all__ = ["DataLook", "describe_look", "describe_need", "look_at_data"]
+__all__ = ["DataLook", "describe_example_need", "describe_look", "look_at_data"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.errors import DiskFullError, UsageError
-from tui_tuner.guiding.amounts import describe_need
+from tui_tuner.guiding.amounts import describe_example_need
 from tui_tuner.locales import _
 from tui_tuner.text import one_line, sanitize
 
@@ -203,7 +203,7 @@ def format_example(task: str, goal: str = "") -> str:
 def explain_example(task: str, goal: str = "") -> str:
     """Explain in sentences what a row holds and how many rows are needed."""
     rows = find_example_rows(task, goal)
-    said = [describe_need(task)]
+    said = [describe_example_need(task)]
     if rows and _is_table(rows):
         said.insert(
             0, _("One row per line; the first line names the columns: {names}.", names=_name_columns(rows))

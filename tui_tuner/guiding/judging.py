@@ -12,8 +12,8 @@ from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.config.metrics import METRICS, Metric
 from tui_tuner.locales import N_, _
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.text import rough_seconds
-from tui_tuner.verdicts.gain import quantile_of_t
+from tui_tuner.text import format_rough_seconds
+from tui_tuner.verdicts.gain import compute_t_quantile
 
 HELD_OUT, PROMPTS = "held-out", "prompts"
 EVALUATIONS = 11  # in a run: about ten, and one before the first step
@@ -146,7 +146,7 @@ def _describe_time(seconds: float | None) -> str:
         return ""
     if seconds < 1:
         return _("Takes less than a second.")
-    return _("Takes about {time}.", time=rough_seconds(seconds))
+    return _("Takes about {time}.", time=format_rough_seconds(seconds))
 
 
 def _describe_held_out(kind: TaskKind, held: int) -> str:
@@ -156,7 +156,7 @@ def _describe_held_out(kind: TaskKind, held: int) -> str:
     if held < 2:
         return usual
     if kind.decides == "text":
-        points = 100 * compute_half_width(held, compute_class_spread())
+        points = 100 * compute_interval_half_width(held, compute_class_spread())
         told = _(
             "With {rows:,} of them, a gain of {points:.0f} in 100 or more is beyond chance.",
             rows=held,
@@ -166,7 +166,7 @@ def _describe_held_out(kind: TaskKind, held: int) -> str:
         told = _(
             "With {rows:,} of them, a gain of at least {width:.2f} standard deviations is beyond chance.",
             rows=held,
-            width=compute_half_width(held),
+            width=compute_interval_half_width(held),
         )
     return f"{usual} {told}"
 
@@ -174,7 +174,7 @@ def _describe_held_out(kind: TaskKind, held: int) -> str:
 # ---- how many rows ----------------------------------------------------------------------------------------
 
 
-def compute_half_width(rows: int, spread: float = 1.0, confidence: float = 0.95) -> float:
+def compute_interval_half_width(rows: int, spread: float = 1.0, confidence: float = 0.95) -> float:
     """Return half the confidence interval of a mean paired difference over so many rows: t · s / √n.
 
     Each row is measured before and after, so what makes rows easy or hard cancels out: `spread` is the
@@ -185,7 +185,7 @@ def compute_half_width(rows: int, spread: float = 1.0, confidence: float = 0.95)
     """
     if rows < 2:
         return math.inf
-    return quantile_of_t(0.5 + confidence / 2, rows - 1) * spread / math.sqrt(rows)
+    return compute_t_quantile(0.5 + confidence / 2, rows - 1) * spread / math.sqrt(rows)
 
 
 def count_needed_rows(
@@ -202,7 +202,7 @@ def count_needed_rows(
     # Two-sided for the confidence, one-sided for the power
     z = normal.inv_cdf(0.5 + confidence / 2) + normal.inv_cdf(power)
     rows = max(2, math.ceil((z * spread / difference) ** 2))
-    while power <= 0.5 and compute_half_width(rows, spread, confidence) > difference:
+    while power <= 0.5 and compute_interval_half_width(rows, spread, confidence) > difference:
         # The t distribution is wider than the normal one where there are few rows
         rows += 1
     return rows

@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.notices import FIELD as NOTIFY
-from tui_tuner.config.notices import entries_in, problem_of
+from tui_tuner.config.notices import find_notify_problem, split_notify_entries
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.planning.calibration import calibrate_card
-from tui_tuner.planning.estimate import make_machine as machine_with
-from tui_tuner.planning.gpus import CARDS, Card, find_local_card, parse_cards
+from tui_tuner.planning.estimate import make_imaginary_machine as machine_with
+from tui_tuner.planning.gpus import CARDS, Card, find_local_card, parse_gpu_cards
 from tui_tuner.planning.hardware import Hardware, detect_hardware
-from tui_tuner.planning.speed.rate_store import rate_card
-from tui_tuner.text import human_bytes, human_money, human_seconds, one_line
+from tui_tuner.planning.speed.rate_store import add_rates_to_card
+from tui_tuner.text import format_bytes, format_money, format_seconds, one_line
 
 HERE, CPU = "here", "cpu"
 STEP = 0.25  # GiB to which free memory is rounded down, so that small fluctuations do not change a plan
@@ -109,13 +109,13 @@ def find_machine(asked: str | None = HERE) -> Machine:
         hardware, config = detect_local_hardware(), RunConfig()
         values = {"hardware.devices": CPU} if plain == CPU else {}
         # With the memory overhead and the speed that earlier runs showed on this machine
-        card = rate_card(calibrate_card(find_local_card(with_values(config, values), hardware)))
+        card = add_rates_to_card(calibrate_card(find_local_card(edit_values(config, values), hardware)))
         usable = math.floor(card.usable / STEP) * STEP
         if plain == CPU:
             # A plan for the processor must not see a GPU, or `auto` would choose it
             hardware = replace(hardware, gpus=())
         return Machine(plain or HERE, replace(card, usable=usable), hardware, config=values)
-    card, config = parse_cards(name, RunConfig())
+    card, config = parse_gpu_cards(name, RunConfig())
     count = config.hardware.devices if isinstance(config.hardware.devices, int) else 1
     return Machine(name, card, machine_with(card), count, {"hardware.devices": count} if count > 1 else {})
 
@@ -145,7 +145,7 @@ def describe_machine(folder: Path | None = None) -> tuple[str, ...]:
     )
     free = find_free_disk(folder)
     if free is not None:
-        lines.append(_("{size} free on the disk of this folder.", size=human_bytes(free)))
+        lines.append(_("{size} free on the disk of this folder.", size=format_bytes(free)))
     return (*lines, *hardware.notes)
 
 
@@ -222,18 +222,18 @@ class Budget:
         if not self.is_given:
             return ""
         if self.money is None:
-            return _("At most {time}.", time=human_seconds(self.seconds or 0.0))
+            return _("At most {time}.", time=format_seconds(self.seconds or 0.0))
         if self.seconds is None:
             if self.price is None:
                 return _(
-                    "To plan with {money}, the price of an hour is needed.", money=human_money(self.money)
+                    "To plan with {money}, the price of an hour is needed.", money=format_money(self.money)
                 )
-            return _("An hour costs nothing, so {money} sets no limit.", money=human_money(self.money))
+            return _("An hour costs nothing, so {money} sets no limit.", money=format_money(self.money))
         return _(
             "{money} buys {time} at {price} per hour.",
-            money=human_money(self.money),
-            time=human_seconds(self.seconds),
-            price=human_money(self.price or 0.0),
+            money=format_money(self.money),
+            time=format_seconds(self.seconds),
+            price=format_money(self.price or 0.0),
         )
 
 
@@ -340,8 +340,8 @@ class MessageChoice:
             return dict(self.values)
         before, typed = self.asks[1], answer.strip()
         # Users who know the notation may type the prefix themselves
-        entries = entries_in(typed if typed.startswith(before) else before + typed) or [typed]
-        problem = next(filter(None, map(problem_of, entries)), "")
+        entries = split_notify_entries(typed if typed.startswith(before) else before + typed) or [typed]
+        problem = next(filter(None, map(find_notify_problem, entries)), "")
         if problem:
             raise ConfigError(_("{problem}.", problem=problem), where=NOTIFY, field=NOTIFY)
         return {NOTIFY: entries}

@@ -19,7 +19,7 @@ _STEERING = re.compile(
 )
 
 
-def read_texts(path: Path, kind: str) -> tuple[list[Row], list[str]]:
+def read_texts_to_mark(path: Path, kind: str) -> tuple[list[Row], list[str]]:
     """Read a file of any kind into (rows that are labelled already, texts that are not).
 
     Raises:
@@ -27,7 +27,7 @@ def read_texts(path: Path, kind: str) -> tuple[list[Row], list[str]]:
     """
     from tui_tuner.config.schema import DataSection
     from tui_tuner.data.read_data import DataReading
-    from tui_tuner.data.records import list_texts
+    from tui_tuner.data.records import list_record_texts
 
     if path.suffix.lower() in (".txt", ".text"):
         return [], _split_plain_texts(path)
@@ -44,7 +44,7 @@ def read_texts(path: Path, kind: str) -> tuple[list[Row], list[str]]:
             if row is not None:
                 done.append(row)
             else:
-                texts += [text.strip() for text in list_texts(read.record)[:1] if text.strip()]
+                texts += [text.strip() for text in list_record_texts(read.record)[:1] if text.strip()]
     except DataError:
         # Unknown column names: take the column with the longest texts
         texts = _read_longest_column(data)
@@ -62,9 +62,9 @@ def _find_unmarked_text(values: Mapping[str, Any], columns: Mapping[str, str]) -
 
 def _split_plain_texts(path: Path) -> list[str]:
     """Split a plain text file at blank lines, or into lines if it has no blank ones."""
-    from tui_tuner.evaluation.text_input import read_text
+    from tui_tuner.evaluation.text_input import read_text_input
 
-    text = strip_control_characters(read_text(str(path))).replace("\r\n", "\n")
+    text = strip_control_characters(read_text_input(str(path))).replace("\r\n", "\n")
     parts = re.split(r"\n\s*\n", text)
     if len([part for part in parts if part.strip()]) < 2:
         parts = text.split("\n")
@@ -115,7 +115,7 @@ def strip_control_characters(text: str) -> str:
     return _STEERING.sub("", text)
 
 
-def split_words(text: str) -> list[tuple[int, int]]:
+def split_words_to_mark(text: str) -> list[tuple[int, int]]:
     """Split a text into (begin, end) of words and signs; each Chinese character or kana is a word."""
     found: list[tuple[int, int]] = []
     # Whether the last word may continue with the next letter

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.cells import cell_len, chop_cells
 
-from tui_tuner.config.advice import write_setting, write_value
-from tui_tuner.config.load import absolute_paths, build_config, dump_config
+from tui_tuner.config.advice import write_setting, write_shell_value
+from tui_tuner.config.load import build_config, dump_config, make_paths_absolute
 from tui_tuner.config.writing.commented import write_commented
 from tui_tuner.config.writing.flat import flatten_config
 from tui_tuner.guiding.proposal import Concern, Proposal
@@ -30,7 +30,7 @@ def lay_out_page(proposal: Proposal, width: int = WIDTH) -> list[str]:
     if proposal.settings:
         lines += [_("Settings"), ""]
         for one in proposal.settings:
-            lines += wrap_cells(f"{one.field}: {write_value(one.value)}", width, _INDENT)
+            lines += wrap_cells(f"{one.field}: {write_shell_value(one.value)}", width, _INDENT)
             lines += wrap_cells(one.why, width, _INDENT * 3)
         lines.append("")
     stops = [concern for concern in proposal.concerns if concern.stops]
@@ -123,7 +123,7 @@ def write_config_text(proposal: Proposal, head: Iterable[str] = ()) -> str:
     """
     import yaml
 
-    config = absolute_paths(build_config(proposal.values))
+    config = make_paths_absolute(build_config(proposal.values))
     # Through YAML and back, so paths and tuples have the form in which a config file holds them
     values = yaml.safe_load(dump_config(config))
     # Only fields that the proposal sets are written: defaults may change with a later version
@@ -135,9 +135,9 @@ def write_config_text(proposal: Proposal, head: Iterable[str] = ()) -> str:
 
 
 def _nest_values(values: dict[str, Any]) -> dict[str, Any]:
-    from tui_tuner.config.values import set_path
+    from tui_tuner.config.values import set_config_path
 
     made: dict[str, Any] = {}
     for path, value in values.items():
-        set_path(made, path, value)
+        set_config_path(made, path, value)
     return made

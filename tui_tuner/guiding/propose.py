@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.kinds.tasks import TASKS, is_tiny
-from tui_tuner.config.tiny import values_to_take
+from tui_tuner.config.kinds.tasks import TASKS, is_tiny_model
+from tui_tuner.config.tiny import find_missing_tiny_values
 from tui_tuner.errors import HubError, ModelError, TunerError
 from tui_tuner.guiding import answer_parsing
 from tui_tuner.guiding.data_look import DataLook, look_at_data
@@ -66,13 +66,13 @@ class _Proposer:
         draft, answers = self.draft, self.draft.answers
         wanted = self._read_own_text("task") or answers.task
         goal = find_goal(wanted) if wanted else None
-        machine, named = answer_parsing.parse_machine(answers.machine)
-        budget = answer_parsing.parse_limit(answers.budget, spending.find_price(draft, named))
+        machine, named = answer_parsing.parse_machine_answer(answers.machine)
+        budget = answer_parsing.parse_limit_answer(answers.budget, spending.find_price(draft, named))
         task = self._settle_data(goal)
         if task is None:
             return self._finish_proposal()
         goal = goal or find_goal_of_task(task)
-        judge = answer_parsing.parse_judge(answers.judge, task)
+        judge = answer_parsing.parse_judge_answer(answers.judge, task)
         facts = self._settle_model(machine, budget)
         if facts is None:
             return self._finish_proposal()
@@ -86,7 +86,7 @@ class _Proposer:
         found = self._settle_training(facts, tokens, machine)
         spent = spending.estimate_spending(found, machine, budget.price)
         # Fewer steps change warm-up, evaluations and time, so the plan is made again
-        if spending.keep_within(draft, found, spent, budget):
+        if spending.keep_within_budget(draft, found, spent, budget):
             found = ways.plan_on_machine(draft.build_config_so_far(), facts, tokens.facts, machine)
             spent = spending.estimate_spending(found, machine, budget.price)
         self._settle_judge(judge, tokens)
@@ -196,14 +196,16 @@ class _Proposer:
         if name:
             # `demo` and the tiny models are names of this package, even if a folder has the same name
             here = self.root / Path(name).expanduser()
-            path = os.path.abspath(here) if here.is_dir() and name != DEMO and not is_tiny(name) else name
+            path = (
+                os.path.abspath(here) if here.is_dir() and name != DEMO and not is_tiny_model(name) else name
+            )
             draft.set_field("model.name", path, _("It was asked for."))
         else:
             choose_model(draft, machine, budget, self.look, self.root)
         try:
             return load_facts(draft.build_config_so_far().model)
         except (ModelError, HubError) as error:
-            draft.add_concerns(token_counts.turn_into_concern(error, "model", "model"))
+            draft.add_concerns(token_counts.turn_error_into_concern(error, "model", "model"))
             return None
 
     def _settle_machine(self, machine: Machine) -> None:
@@ -233,7 +235,7 @@ class _Proposer:
         try:
             return self._count_and_settle(facts)
         except TunerError as error:
-            draft.add_concerns(token_counts.turn_into_concern(error, "unusable"))
+            draft.add_concerns(token_counts.turn_error_into_concern(error, "unusable"))
             return None
 
     def _count_and_settle(self, facts: ModelFacts) -> token_counts.Tokens:
@@ -269,12 +271,12 @@ class _Proposer:
 
     def _settle_training(self, facts: ModelFacts, tokens: token_counts.Tokens, machine: Machine) -> Plan:
         draft = self.draft
-        tiny = is_tiny(draft.values.get("model.name"))
+        tiny = is_tiny_model(draft.values.get("model.name"))
         # Tiny models take tried values first; `settle_field` then leaves those alone
         if not tiny:
             steps.settle_steps(draft, tokens.facts.rows)
         found = ways.choose_way(draft, facts, tokens.facts, machine)
-        for path, value in values_to_take(draft.nest_values()).items():
+        for path, value in find_missing_tiny_values(draft.nest_values()).items():
             draft.set_field(
                 path, value, _("Found by trial, for models this small that start from random weights.")
             )
@@ -318,5 +320,5 @@ class _Proposer:
 
 def _is_money(budget: str | float | None) -> bool:
     """Return whether the budget is an amount of money, whose time follows from the price."""
-    found = answer_parsing.parse_limit(budget)
+    found = answer_parsing.parse_limit_answer(budget)
     return found.money is not None

@@ -14,7 +14,7 @@ from tui_tuner.inference.loading import LoadedModel
 from tui_tuner.inference.sampling import Sampling
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import count_virtual_tokens
-from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
+from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 from tui_tuner.text import one_line
 
 
@@ -112,7 +112,7 @@ class TurnTaker:
         return not any(on for place, on in enumerate(self._on) if place != me)
 
 
-def answer_all(
+def answer_with_all_models(
     loaded: Sequence[LoadedModel],
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
@@ -130,21 +130,21 @@ def answer_all(
         OutOfMemoryError: there is no room for this prompt.
     """
     answers = []
-    for one in answer_each(loaded, prompts, sampling, on_piece, cancelled):
+    for one in answer_with_each_model(loaded, prompts, sampling, on_piece, cancelled):
         if isinstance(one, BaseException):
             raise one
         answers.append(one)
     return answers
 
 
-def answer_each(
+def answer_with_each_model(
     loaded: Sequence[LoadedModel],
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     on_piece: Callable[[int, str, int], None],
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Answer | BaseException]:
-    """Answer as `answer_all`, but return the error of a model in the place of its answer."""
+    """Answer as `answer_with_all_models`, but return the error of a model in the place of its answer."""
     turns = TurnTaker(len(loaded))
     # Slots instead of appending: threads finish in any order
     found: list[Answer | BaseException] = [Answer()] * len(loaded)
@@ -253,7 +253,7 @@ def _generate_answer(
         if not is_out_of_memory(error):
             raise
         # The traceback holds the tensors of the failed pass until it is cleared
-        free_memory_of(error)
+        free_attempt_memory(error)
         raise OutOfMemoryError(
             _("there is not enough memory for {count:,} tokens.", count=len(prompt) + answer.tokens),
             where=one_line(loaded.origin.name),

@@ -15,7 +15,7 @@ from tui_tuner.inference.loading import ModelKeeper
 from tui_tuner.inference.origin import Origin, find_origin
 from tui_tuner.locales import _
 from tui_tuner.models.hub.kinds import FetchCancelled, Progress
-from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
+from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.tasks import find_task
 from tui_tuner.training.load_run import LoadedRun
@@ -23,7 +23,7 @@ from tui_tuner.training.load_run import LoadedRun
 _warm: dict[str, ModelKeeper] = {}  # in a helper process: the models of the last question, by device
 
 
-def ask_loaded(loaded: LoadedRun, text: str, question: str = "") -> ShownSample:
+def ask_loaded_model(loaded: LoadedRun, text: str, question: str = "") -> ShownSample:
     """Ask a model about a text, with its task's own way to answer.
 
     Raises:
@@ -44,14 +44,14 @@ def ask_loaded(loaded: LoadedRun, text: str, question: str = "") -> ShownSample:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        free_memory_of(error)
+        free_attempt_memory(error)
         raise OutOfMemoryError(
             _("there is not enough memory for this text."),
             hint=_("Shorten the text, or use the processor (--device cpu)."),
         ) from None
 
 
-def convert_shown(shown: ShownSample) -> dict[str, Any]:
+def convert_shown_answer(shown: ShownSample) -> dict[str, Any]:
     """Convert an answer to plain values; spans are in characters of `passage`."""
     values = asdict(shown)
     values["passage"] = shown.passage or (shown.prompt if shown.found else "")
@@ -71,7 +71,7 @@ def load_asked_model(origin: Origin, device: str = "auto") -> LoadedRun:
     return LoadedRun(loaded.model, loaded.tokenizer, loaded.config)
 
 
-def answer(
+def run_ask_operation(
     arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any] | None:
     """Run the operation `ask` of a helper process, which keeps the model for the next question.
@@ -83,7 +83,7 @@ def answer(
             model and `done` of `total` weights; while fetching, the same in bytes.
 
     Returns:
-        The result of `convert_shown`; None if it was cancelled.
+        The result of `convert_shown_answer`; None if it was cancelled.
     """
     device = str(arguments.get("device", "auto"))
     if device not in _warm:
@@ -108,7 +108,7 @@ def answer(
         return None
     progress({"doing": "answering"})
     run = LoadedRun(loaded.model, loaded.tokenizer, loaded.config)
-    return convert_shown(ask_loaded(run, arguments["text"], arguments.get("question", "")))
+    return convert_shown_answer(ask_loaded_model(run, arguments["text"], arguments.get("question", "")))
 
 
 def _find_asked_origin(arguments: Mapping[str, Any]) -> Origin:

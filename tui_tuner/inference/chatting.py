@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.evaluation.generation import find_context_length
-from tui_tuner.inference.answering import Answer, answer_each
+from tui_tuner.inference.answering import Answer, answer_with_each_model
 from tui_tuner.inference.base_download import fetch_missing_bases
 from tui_tuner.inference.loading import LoadedModel, ModelKeeper
-from tui_tuner.inference.origin import Origin, check_writes
-from tui_tuner.inference.prompts import encode_chat, has_template, show_tokens
+from tui_tuner.inference.origin import Origin, check_models_write
+from tui_tuner.inference.prompts import encode_chat_prompt, has_prompt_template, list_prompt_tokens
 from tui_tuner.inference.sampling import Sampling
 from tui_tuner.models.hub.kinds import FetchCancelled
 from tui_tuner.models.hub.kinds import Progress as Fetched
@@ -26,7 +26,7 @@ PIECE_SECONDS = (
 _models: dict[str, ModelKeeper] = {}  # loaded in this process, for one device at a time
 
 
-def open_chat(
+def load_chat_models(
     arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
 ) -> list[dict[str, Any]]:
     """Load the models of a chat.
@@ -37,9 +37,9 @@ def open_chat(
             then with {"loading": name, "done": weights, "total": weights}.
 
     Returns:
-        For each model the facts of `describe_loaded`.
+        For each model the facts of `describe_loaded_model`.
     """
-    return [describe_loaded(one) for one in _load_chat_models(arguments, progress, cancelled)]
+    return [describe_loaded_model(one) for one in _load_chat_models(arguments, progress, cancelled)]
 
 
 def answer_chat(
@@ -48,9 +48,10 @@ def answer_chat(
     """Let the models of a chat answer.
 
     Args:
-        arguments: As `open_chat`, with `sampling` and `turns`: for each model its list of turns, None for one
-            that only stays loaded.
-        progress: Called with {"model": number, "piece": text, "tokens": so far}, and as by `open_chat`.
+        arguments: As `load_chat_models`, with `sampling` and `turns`: for each model its list of turns, None
+            for one that only stays loaded.
+        progress: Called with {"model": number, "piece": text, "tokens": so far}, and as by
+        `load_chat_models`.
 
     Returns:
         For each model with turns an `Answer` in plain values, incomplete if it was cancelled, or
@@ -65,42 +66,42 @@ def answer_chat(
     for place, turns in enumerate(arguments["turns"]):
         if turns is not None:
             try:
-                prompts[place] = encode_chat(loaded[place], turns)
+                prompts[place] = encode_chat_prompt(loaded[place], turns)
             except TunerError as error:
                 # A template that refuses the turns is one model's problem; the others still answer
-                found[place] = {"error": words_of(error)}
+                found[place] = {"error": format_error_words(error)}
     told = PieceSender(progress, list(prompts))
     asked = [loaded[place] for place in prompts]
-    answers = answer_each(asked, list(prompts.values()), sampling, told.add_piece, cancelled)
+    answers = answer_with_each_model(asked, list(prompts.values()), sampling, told.add_piece, cancelled)
     told.send_rest()
     for place, answer in zip(prompts, answers, strict=True):
         if isinstance(answer, Answer):
             found[place] = answer.list_answer_values()
         elif isinstance(answer, TunerError):
-            found[place] = {"error": words_of(answer)}
+            found[place] = {"error": format_error_words(answer)}
         else:
             # Anything but our own errors is a bug, and must not look like a model's refusal
             raise answer
     return [found[place] for place in sorted(found)]
 
 
-def chat_tokens(
+def list_chat_tokens(
     arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
 ) -> list[list[tuple[int, str, bool]]]:
     """Return the exact tokens that `answer_chat` would pass to each model: (id, text, special)."""
     loaded = _load_chat_models(arguments, progress, cancelled)
     turns = zip(loaded, arguments["turns"] if loaded else [], strict=True)
-    return [show_tokens(one, encode_chat(one, said)) for one, said in turns if said is not None]
+    return [list_prompt_tokens(one, encode_chat_prompt(one, said)) for one, said in turns if said is not None]
 
 
-def describe_loaded(loaded: LoadedModel) -> dict[str, Any]:
+def describe_loaded_model(loaded: LoadedModel) -> dict[str, Any]:
     """Return facts about a loaded model for a chat's heading."""
     weight = loaded.model.get_input_embeddings().weight
     return {
         "name": loaded.origin.display_label,
         "task": loaded.config.task,
         "context": find_context_length(loaded.model),
-        "template": has_template(loaded.tokenizer),
+        "template": has_prompt_template(loaded.tokenizer),
         "device": str(weight.device),
         "dtype": str(weight.dtype).removeprefix("torch."),
     }
@@ -160,7 +161,7 @@ def _load_chat_models(
 
     origins = [Origin.from_values(one) for one in arguments["models"]]
     # Checked before anything is downloaded: a model that cannot write would be fetched for nothing
-    check_writes(origins)
+    check_models_write(origins)
     try:
         fetch_missing_bases(origins, report_fetching, cancelled)
     except FetchCancelled:

@@ -38,7 +38,7 @@ def read_model_task(folder: Path) -> str:
     Raises:
         ModelError: it neither writes text nor has the head of a supported task.
     """
-    values = read_json_object(folder / "config.json")
+    values = read_model_json(folder / "config.json")
     names = [str(name) for name in values.get("architectures") or [] if isinstance(name, str)]
     for ending, task in _HEADS.items():
         if any(name.endswith(ending) for name in names):
@@ -64,7 +64,7 @@ def _is_bare_encoder(name: str) -> bool:
 
 def read_adapter_task(folder: Path) -> str:
     """Read the task of a PEFT adapter from its own config, or from the model config next to it."""
-    kind = read_json_object(folder / "adapter_config.json").get("task_type")
+    kind = read_model_json(folder / "adapter_config.json").get("task_type")
     if isinstance(kind, str) and kind in _TYPES:
         return _TYPES[kind]
     if (folder / "config.json").is_file():
@@ -78,7 +78,7 @@ def read_head_values(folder: Path, modules: tuple[str, ...] = ()) -> dict[str, A
     Args:
         modules: Possible names of the head; its weights give the number of classes if no config names them.
     """
-    values = read_json_object(folder / "config.json")
+    values = read_model_json(folder / "config.json")
     names = values.get("id2label")
     kept = {name: values[name] for name in ("problem_type",) if values.get(name)}
     if isinstance(names, Mapping) and names:
@@ -97,7 +97,7 @@ def read_head_values(folder: Path, modules: tuple[str, ...] = ()) -> dict[str, A
     return {"num_labels": count, **kept} if count else kept
 
 
-def find_label_problem(values: Mapping[str, Any]) -> str:
+def find_head_label_problem(values: Mapping[str, Any]) -> str:
     """Return the kind of labels of a model config, as a value of `data.problem`."""
     kind = values.get("problem_type")
     if isinstance(kind, str) and kind in _PROBLEMS:
@@ -108,7 +108,7 @@ def find_label_problem(values: Mapping[str, Any]) -> str:
     return "regression" if count == 1 else "single"
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_model_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of a model; empty if it cannot be read, which loading will report."""
     try:
         # A folder of unknown origin must not fill the memory

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tui_tuner.inference.origin import Origin
 from tui_tuner.runs.events import Sample
-from tui_tuner.runs.wire import decode_line
+from tui_tuner.runs.wire import decode_event_line
 
 _MOST = 20
 _BYTES = 1 << 22  # of a journal, whose first samples are near its beginning
@@ -21,7 +21,7 @@ def read_held_out_prompts(origin: Origin) -> list[str]:
         with open(Path(origin.path) / "events.jsonl", "rb") as file:
             for line in file.read(_BYTES).split(b"\n"):
                 # Decoding is slow, and hardly any line is a sample
-                event = decode_line(line) if b'"sample"' in line else None
+                event = decode_event_line(line) if b'"sample"' in line else None
                 if event is not None and isinstance(event.body, Sample) and event.body.prompt.strip():
                     # Each evaluation writes its samples again; one prompt per row is enough
                     found.setdefault(event.body.index, event.body.prompt)

@@ -23,7 +23,7 @@ GOOD, JUDGED, PREFERRED = "kept.jsonl", "kept-judged.jsonl", "kept-preferred.jso
 Row = dict[str, Any]
 
 
-def keep_rating(folder: Path, reply: Reply, rivals: Sequence[Reply]) -> list[str]:
+def keep_answer_rating(folder: Path, reply: Reply, rivals: Sequence[Reply]) -> list[str]:
     """Save the rating of an answer (`reply.good`), replacing its earlier rating.
 
     A good answer is preferred to each rival that is not good, and the other way round.

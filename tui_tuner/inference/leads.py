@@ -14,7 +14,7 @@ from tui_tuner.locales import _
 from tui_tuner.runs.events import Verdict
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
-from tui_tuner.verdicts.verdict_lines import list_advice
+from tui_tuner.verdicts.verdict_lines import list_verdict_advice
 
 
 class Lead(NamedTuple):
@@ -25,7 +25,7 @@ class Lead(NamedTuple):
     key: str
 
 
-def has_model(folder: RunFolder) -> bool:
+def has_saved_model(folder: RunFolder) -> bool:
     """Return whether a run has saved a model or a checkpoint."""
     return (
         folder.best_path.is_dir() or folder.last_path.is_dir() or any(folder.checkpoints_path.glob("step-*"))
@@ -34,7 +34,7 @@ def has_model(folder: RunFolder) -> bool:
 
 def list_leads(folder: RunFolder, kind: TaskKind | None) -> list[Lead]:
     """List the commands for a run's model, depending on its task; none without a model."""
-    if kind is None or not has_model(folder):
+    if kind is None or not has_saved_model(folder):
         return []
     name, runs = shlex.quote(folder.name), format_runs_option(folder)
     leads = []
@@ -57,7 +57,7 @@ def format_leads(folder: RunFolder, kind: TaskKind | None) -> list[str]:
 
 def format_again_command(folder: RunFolder, values: Mapping[str, Any]) -> str:
     """Return the command that trains a run's config again with changed values."""
-    path = shlex.quote(shorten_path(folder.path / "config.yaml"))
+    path = shlex.quote(shorten_lead_path(folder.path / "config.yaml"))
     return f"tui-tuner run {path} --set output.name=auto {write_setting(values)}"
 
 
@@ -71,7 +71,7 @@ def format_verdict_leads(folder: RunFolder | None, verdict: Verdict) -> list[str
         command = f"tui-tuner stop {shlex.quote(folder.name)}{format_runs_option(folder)}"
         return [_("stop now and keep the best checkpoint: {command}", command=one_line(command, 4000))]
     lines = []
-    for item in list_advice(verdict):
+    for item in list_verdict_advice(verdict):
         lines.append(_("advice: {words}", words=item.words))
         if item.values and folder is not None:
             lines.append(f"  {one_line(format_again_command(folder, item.values), 4000)}")
@@ -80,11 +80,11 @@ def format_verdict_leads(folder: RunFolder | None, verdict: Verdict) -> list[str
 
 def format_runs_option(folder: RunFolder) -> str:
     """Return the `--runs` option for a run's folder; empty for the default folder."""
-    root = shorten_path(folder.path.parent)
+    root = shorten_lead_path(folder.path.parent)
     return "" if root == "runs" else f" --runs {shlex.quote(root)}"
 
 
-def shorten_path(path: Path) -> str:
+def shorten_lead_path(path: Path) -> str:
     """Return a path relative to the current folder; absolute if it is outside."""
     whole = os.path.abspath(path)
     try:

@@ -12,28 +12,28 @@ from typing import Any, NamedTuple
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import OutOfMemoryError
-from tui_tuner.inference.heads import read_head_values, read_json_object
+from tui_tuner.inference.heads import read_head_values, read_model_json
 from tui_tuner.inference.model_places import (
     add_task_tokens,
     build_origin_config,
     find_model_folder,
-    fit_config,
-    load_headed,
-    require_consent,
+    fit_origin_config,
+    load_headed_model,
+    require_origin_consent,
 )
 from tui_tuner.inference.origin import ADAPTER, BASE, Origin
-from tui_tuner.inference.room import check_room
+from tui_tuner.inference.room import check_model_room
 from tui_tuner.locales import _
-from tui_tuner.methods.putting import leaves_base, put_adapter
+from tui_tuner.methods.saved.putting import leaves_base, put_adapter
 from tui_tuner.methods.stored import read_stored
-from tui_tuner.models.loading import load_tokenizer, torch_dtype
-from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
+from tui_tuner.models.loading import find_torch_dtype, load_tokenizer
+from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 from tui_tuner.models.weight_reading import count_weights
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task, find_task
 from tui_tuner.text import one_line
-from tui_tuner.training.base_model import check_base, read_base, require_base
-from tui_tuner.training.load_run import choose_device, load_run
+from tui_tuner.training.base_model import check_base, read_base_record, require_base
+from tui_tuner.training.load_run import choose_load_device, load_run
 
 Said = Callable[[str, int, int], None]  # name of the model, weights loaded so far, all weights
 
@@ -56,7 +56,7 @@ class ModelKeeper:
     """
 
     def __init__(self, device: str = "auto") -> None:
-        self.device = choose_device(device)
+        self.device = choose_load_device(device)
         self._bases: dict[str, Any] = {}
         self._taken: dict[Origin, str] = {}  # the base model of each
         self._loaded: dict[tuple[Origin, Any], LoadedModel] = {}
@@ -96,7 +96,7 @@ class ModelKeeper:
             key = _make_source_key(config, self.device) + (origin.display_label if own else "")
             if not any(base.startswith(key) for base in self._bases):
                 new[key] = (origin, config)
-        check_room(new.values(), self.device)
+        check_model_room(new.values(), self.device)
 
     def _release_bases(self) -> None:
         """Release base models that no loaded model uses any more."""
@@ -114,7 +114,7 @@ class ModelKeeper:
                 raise
             problem = one_line(error, 200)
             # The frames of the error hold the tensors that were loaded so far
-            free_memory_of(error)
+            free_attempt_memory(error)
             raise OutOfMemoryError(
                 _("ran out of memory while loading the model ({problem}).", problem=problem),
                 where=one_line(origin.name),
@@ -134,7 +134,7 @@ class ModelKeeper:
             )
             return LoadedModel(origin, *found, find_task(found.config.task))
         config = build_origin_config(origin)
-        require_consent(origin, config)
+        require_origin_consent(origin, config)
         task = find_task(config.task)
         if origin.kind == "adapter":
             config, model, tokenizer = self._load_adapter(origin, config, task)
@@ -142,7 +142,7 @@ class ModelKeeper:
             tokenizer = load_tokenizer(config.model)
             add_task_tokens(task, config, tokenizer)
             model = self._make_loader(origin, None, {})(config, self.device, tokenizer, {})
-        return LoadedModel(origin, model.eval(), tokenizer, fit_config(config, model, tokenizer), task)
+        return LoadedModel(origin, model.eval(), tokenizer, fit_origin_config(config, model, tokenizer), task)
 
     def _load_adapter(self, origin: Origin, config: RunConfig, task: Task) -> tuple[RunConfig, Any, Any]:
         """Load an adapter that no run here made; return (config, model, tokenizer)."""
@@ -151,12 +151,12 @@ class ModelKeeper:
         read_stored(folder)
         require_base(config.model, name)
         if not origin.any_base:
-            check_base(config.model, read_base(folder), name)
+            check_base(config.model, read_base_record(folder), name)
         tokenizer = _load_own_tokenizer(folder, config)
         add_task_tokens(task, config, tokenizer)
         head = read_head_values(folder, task.new_modules) if task.new_modules else {}
         model = self._make_loader(origin, folder, head)(config, self.device, tokenizer, {})
-        task.keep_metrics(model, read_json_object(folder / "config.json"))
+        task.keep_metrics(model, read_model_json(folder / "config.json"))
         return config, model if origin.checkpoint == BASE else put_adapter(model, folder), tokenizer
 
     def _make_loader(
@@ -173,7 +173,7 @@ class ModelKeeper:
             task = find_task(config.task)
             key = self._taken[origin] = _make_base_key(config, device, task, learned, head, tokenizer)
             if key not in self._bases:
-                self._bases[key] = load_headed(config, device, tokenizer, task, learned, head)
+                self._bases[key] = load_headed_model(config, device, tokenizer, task, learned, head)
             return share_weights(self._bases[key]) if shares else copy.deepcopy(self._bases[key])
 
         return load_base
@@ -239,6 +239,6 @@ def _make_source_key(config: RunConfig, device: str) -> str:
     # These change nothing about the weights, so models that differ in them can share
     for name in ("tokenizer", "chat_template", "trust_remote_code"):
         section.pop(name, None)
-    section["dtype"] = str(torch_dtype(section["dtype"], device))
+    section["dtype"] = str(find_torch_dtype(section["dtype"], device))
     section["attention"] = "sdpa" if section["attention"] == "auto" else section["attention"]
     return json.dumps(section, sort_keys=True, default=str)

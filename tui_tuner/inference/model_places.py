@@ -11,19 +11,20 @@ from tui_tuner.compute.encoders import find_first_position
 from tui_tuner.config import consent
 from tui_tuner.config.load import build_config, read_config
 from tui_tuner.config.schema import ModelSection, RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.evaluation.generation import find_context_length
-from tui_tuner.inference.heads import find_label_problem, read_json_object
+from tui_tuner.inference.heads import find_head_label_problem, read_model_json
 from tui_tuner.inference.origin import RESOLVED, Origin, read_adapter_config
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import count_virtual_tokens
-from tui_tuner.models.head_classes import head_classes
-from tui_tuner.models.hub.place import is_path
+from tui_tuner.models.head_classes import read_head_classes
+from tui_tuner.models.hub.place import is_model_path
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task
 from tui_tuner.text import one_line
-from tui_tuner.training.base_model import describe_other_base, pin_model, read_base
+from tui_tuner.training.base_model import describe_other_base, pin_model, read_base_record
+from tui_tuner.training.starting import use_merged_base
 
 _OWN_CODE = "auto_map"  # in a model's JSON files: names Python files in the same folder
 
@@ -46,9 +47,9 @@ def build_origin_config(origin: Origin) -> RunConfig:
         ConfigError, ModelError: it is damaged.
     """
     if origin.kind == "run":
-        config = read_config(Path(origin.path) / RESOLVED)
+        config = use_merged_base(read_config(Path(origin.path) / RESOLVED), Path(origin.path))
         if origin.base:
-            return with_values(config, describe_other_base(origin.base))
+            return edit_values(config, describe_other_base(origin.base))
         return _pin_revision(config, Path(origin.path), origin.any_base)
     values: dict[str, Any] = {"name": origin.path, "revision": origin.revision or None}
     if origin.kind == "adapter":
@@ -56,9 +57,9 @@ def build_origin_config(origin: Origin) -> RunConfig:
     section = ModelSection(**values)
     agreed = section.model_copy(update={"trust_remote_code": True})
     # A folder without code needs no consent, and none may be looked up for it
-    trusts = not is_path(section.name) or _brings_code(Path(section.name).expanduser())
+    trusts = not is_model_path(section.name) or _brings_code(Path(section.name).expanduser())
     # The user has agreed to exactly this code before
-    if trusts and consent.is_allowed(agreed):
+    if trusts and consent.is_code_allowed(agreed):
         values["trust_remote_code"] = True
     config = build_config({"task": origin.task, "model": values})
     return _pin_revision(config, Path(origin.path), origin.any_base) if origin.kind == "adapter" else config
@@ -66,8 +67,8 @@ def build_origin_config(origin: Origin) -> RunConfig:
 
 def _pin_revision(config: RunConfig, folder: Path, any_base: bool) -> RunConfig:
     """Set the hub commit that the adapter was trained on."""
-    exact = config.model if any_base else pin_model(config.model, read_base(folder))
-    return config if exact is config.model else with_values(config, {"model.revision": exact.revision})
+    exact = config.model if any_base else pin_model(config.model, read_base_record(folder))
+    return config if exact is config.model else edit_values(config, {"model.revision": exact.revision})
 
 
 def _find_base_section(origin: Origin) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _find_base_section(origin: Origin) -> dict[str, Any]:
     if origin.base:
         told = describe_other_base(origin.base)
         return {"name": told["model.name"], "revision": told["model.revision"]}
-    said, record = read_adapter_config(Path(origin.path)), read_base(Path(origin.path))
+    said, record = read_adapter_config(Path(origin.path)), read_base_record(Path(origin.path))
     name, revision = said["base_model_name_or_path"], said.get("revision") or None
     if not os.path.isdir(Path(name).expanduser()) and record.name and not record.name.startswith(("/", ".")):
         name, revision = record.name, record.revision or None
@@ -87,7 +88,7 @@ def _find_base_section(origin: Origin) -> dict[str, Any]:
     return {"name": name, "revision": revision}
 
 
-def require_consent(origin: Origin, config: RunConfig) -> None:
+def require_origin_consent(origin: Origin, config: RunConfig) -> None:
     """Raise `ConfigError` if a model comes with code that the user has not agreed to run."""
     folder = Path(config.model.name).expanduser()
     if config.model.trust_remote_code or not os.path.isdir(folder) or not _brings_code(folder):
@@ -100,16 +101,16 @@ def require_consent(origin: Origin, config: RunConfig) -> None:
     )
 
 
-def remember_consent(origin: Origin) -> None:
+def remember_origin_consent(origin: Origin) -> None:
     """Record that the user agrees to run the code that comes with a model."""
     section = build_origin_config(origin).model.model_copy(update={"trust_remote_code": True})
-    consent.remember_consent(section)
+    consent.record_code_consent(section)
 
 
 def _brings_code(folder: Path) -> bool:
     """Return whether a folder has its own Python code for a model type that transformers lacks."""
     names = ("config.json", "tokenizer_config.json")
-    told = [read_json_object(folder / name) for name in names]
+    told = [read_model_json(folder / name) for name in names]
     if not any(values.get(_OWN_CODE) for values in told) or not any(folder.glob("*.py")):
         return False
     from transformers import CONFIG_MAPPING
@@ -117,7 +118,7 @@ def _brings_code(folder: Path) -> bool:
     return told[0].get("model_type") not in CONFIG_MAPPING or not told[0].get(_OWN_CODE)
 
 
-def load_headed(
+def load_headed_model(
     config: RunConfig,
     device: str,
     tokenizer: Any,
@@ -133,7 +134,7 @@ def load_headed(
 
     values = {**task.model_values(config, learned), **head}
     kind = task.auto_class.removeprefix("AutoModel")
-    there = head_classes(config.model, kind)
+    there = read_head_classes(config.model, kind)
     wanted = list(head.get("id2label", {}).values()) or ["?"] * int(head.get("num_labels", 0))
     other = bool(there) and (there != wanted if "id2label" in head else len(there) != len(wanted))
     model = load_model(config, device, tokenizer, task.auto_class, values, task.new_modules, new_head=other)
@@ -150,7 +151,7 @@ def add_task_tokens(task: Task, config: RunConfig, tokenizer: Any) -> None:
         task.prepare_tokenizer(config, tokenizer)
 
 
-def fit_config(config: RunConfig, model: Any, tokenizer: Any) -> RunConfig:
+def fit_origin_config(config: RunConfig, model: Any, tokenizer: Any) -> RunConfig:
     """Adapt the config of a model that no run made: kind of labels and longest text."""
     if config.task_kind.writes:
         return config
@@ -167,5 +168,5 @@ def fit_config(config: RunConfig, model: Any, tokenizer: Any) -> RunConfig:
         # Windows must be longer than their overlap
         values["data.stride"] = min(config.data.stride, min(longest) // 4)
     if config.task_kind.decides == "text":
-        values["data.problem"] = find_label_problem(model.config.to_dict())
-    return with_values(config, values) if values else config
+        values["data.problem"] = find_head_label_problem(model.config.to_dict())
+    return edit_values(config, values) if values else config

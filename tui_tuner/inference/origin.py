@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tui_tuner.config.deciding import kind_of
+from tui_tuner.config.deciding import find_task_kind
 from tui_tuner.config.load import read_config
 from tui_tuner.errors import ModelError, RunError, TunerError, UsageError
-from tui_tuner.inference.heads import read_adapter_task, read_json_object, read_model_task
+from tui_tuner.inference.heads import read_adapter_task, read_model_json, read_model_task
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
@@ -150,7 +150,7 @@ def find_base_origin(origin: Origin) -> Origin:
     )
 
 
-def list_checkpoints(origin: Origin) -> list[str]:
+def list_loadable_checkpoints(origin: Origin) -> list[str]:
     """List the checkpoints that can be loaded, the best first and `base` last."""
     if origin.kind == "adapter":
         return ["", BASE]
@@ -165,19 +165,19 @@ def list_checkpoints(origin: Origin) -> list[str]:
     return [*final, *steps, BASE]
 
 
-def read_step(origin: Origin) -> int | None:
+def read_origin_step(origin: Origin) -> int | None:
     """Return the step of a run's model; None if unknown."""
     if origin.checkpoint.startswith("step-"):
         return int(origin.checkpoint[5:])
     place = Path(origin.path) / origin.checkpoint
-    step = read_json_object(place / "evaluation.json").get("step")
+    step = read_model_json(place / "evaluation.json").get("step")
     return step if isinstance(step, int) else None
 
 
-def check_writes(origins: Iterable[Origin]) -> None:
+def check_models_write(origins: Iterable[Origin]) -> None:
     """Raise `UsageError` if one of the models does not write text."""
     for one in origins:
-        kind = kind_of({"task": one.task})
+        kind = find_task_kind({"task": one.task})
         if kind is not None and not kind.writes:
             raise UsageError(
                 _("is for task {task}, whose models do not write text.", task=one.task),
@@ -217,7 +217,7 @@ def _make_run_origin(folder: RunFolder, checkpoint: str) -> Origin:
     config = read_config(folder.path / RESOLVED)
     path = os.path.abspath(folder.path)
     found = Origin("run", folder.name, path, checkpoint, config.task)
-    known = list_checkpoints(found)
+    known = list_loadable_checkpoints(found)
     # The run has a config but has saved nothing, so its base must be asked for by name
     if not checkpoint and known == [BASE]:
         raise RunError(
@@ -260,9 +260,9 @@ def _make_folder_origin(path: Path, checkpoint: str, task: str) -> Origin:
 
 def _make_hub_origin(name: str, revision: str, task: str) -> Origin:
     """Return a hub model; files on this machine show whether it is an adapter, and its task."""
-    from tui_tuner.models.hub.hf_store import find_snapshot
+    from tui_tuner.models.hub.hf_store import find_cached_snapshot
 
-    here = find_snapshot(name, revision or None)
+    here = find_cached_snapshot(name, revision or None)
     found = Origin("hub", name, name, task=task or "sft", revision=revision)
     if here is None:
         return found

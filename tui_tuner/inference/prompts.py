@@ -15,7 +15,7 @@ from tui_tuner.text import one_line
 Turn = dict[str, Any]  # role: system, user or assistant; content
 
 
-def encode_chat(loaded: LoadedModel, turns: Sequence[Turn]) -> list[int]:
+def encode_chat_prompt(loaded: LoadedModel, turns: Sequence[Turn]) -> list[int]:
     """Encode a chat up to the start of the answer, with the model's chat template.
 
     A model without a template continues the plain text of all messages.
@@ -25,7 +25,7 @@ def encode_chat(loaded: LoadedModel, turns: Sequence[Turn]) -> list[int]:
     """
     tokenizer = loaded.tokenizer
     # The tokenizer adds its own special tokens here, as there is no template to write them
-    if not has_template(tokenizer):
+    if not has_prompt_template(tokenizer):
         return list(tokenizer("".join(str(turn["content"]) for turn in turns))["input_ids"])
     try:
         text = render_chat(tokenizer, list(turns), generation=True)
@@ -36,12 +36,12 @@ def encode_chat(loaded: LoadedModel, turns: Sequence[Turn]) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def has_template(tokenizer: Any) -> bool:
+def has_prompt_template(tokenizer: Any) -> bool:
     """Return whether a tokenizer has a chat template; without one, the model continues text."""
     return bool(getattr(tokenizer, "chat_template", None))
 
 
-def show_tokens(loaded: LoadedModel, ids: Sequence[int]) -> list[tuple[int, str, bool]]:
+def list_prompt_tokens(loaded: LoadedModel, ids: Sequence[int]) -> list[tuple[int, str, bool]]:
     """Return (id, text, whether it is special) of each token of a prompt."""
     special = set(loaded.tokenizer.all_special_ids)
     return [(int(one), str(loaded.tokenizer.decode([one])), int(one) in special) for one in ids]

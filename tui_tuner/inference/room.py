@@ -8,10 +8,10 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import OutOfMemoryError, TunerError
 from tui_tuner.inference.origin import Origin
 from tui_tuner.locales import _
-from tui_tuner.models.device import free_memory
+from tui_tuner.models.device import measure_free_memory
 from tui_tuner.models.facts import load_facts
-from tui_tuner.models.loading import torch_dtype
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.models.loading import find_torch_dtype
+from tui_tuner.text import format_bytes, one_line
 
 # Bytes per weight in 4 and 8 bits, with the scales that bitsandbytes keeps per block of 64 (nested) or per
 # row
@@ -19,7 +19,7 @@ _QUANTISED = {"nf4": 0.5 + 1 / 64, "int8": 1.01}
 _PAGES = 1.02  # the overhead of allocators, which round up
 
 
-def check_room(models: Iterable[tuple[Origin, RunConfig]], device: str) -> None:
+def check_model_room(models: Iterable[tuple[Origin, RunConfig]], device: str) -> None:
     """Raise `OutOfMemoryError` if the weights of these models need more than the free memory.
 
     Models of unknown shape are not counted: loading them will show it.
@@ -36,14 +36,14 @@ def check_room(models: Iterable[tuple[Origin, RunConfig]], device: str) -> None:
             continue
         needed += count_weight_bytes(facts.parameters, facts.token_parameters, config, device)
         names.append(one_line(origin.display_label))
-    free = free_memory(device)
+    free = measure_free_memory(device)
     if needed * _PAGES <= free:
         return
     raise OutOfMemoryError(
         _(
             "needs {needed} for the weights, but only {free} is free on {device}.",
-            needed=human_bytes(int(needed * _PAGES)),
-            free=human_bytes(free),
+            needed=format_bytes(int(needed * _PAGES)),
+            free=format_bytes(free),
             device=device,
         ),
         where=", ".join(names),
@@ -55,7 +55,7 @@ def check_room(models: Iterable[tuple[Origin, RunConfig]], device: str) -> None:
 
 def count_weight_bytes(parameters: int, embeddings: int, config: RunConfig, device: str) -> float:
     """Return the bytes of a model's weights as a config loads them; embeddings are never quantised."""
-    width = torch_dtype(config.model.dtype, device).itemsize
+    width = find_torch_dtype(config.model.dtype, device).itemsize
     quantised = _QUANTISED.get(config.model.quantization)
     if quantised is None:
         return float(parameters * width)

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 
 from tui_tuner.errors import RunError, TunerError
-from tui_tuner.launch.output_capture import open_log
+from tui_tuner.launch.output_capture import open_output_log
 from tui_tuner.launch.spawning import ChildProcess
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.text import human_seconds, one_line
+from tui_tuner.text import format_seconds, one_line
 
 SLOW = 60.0  # seconds after which a process that has not started the run is reported as slow
 _POLL = 0.05
@@ -24,7 +24,7 @@ def start_worker(folder: RunFolder, resume: bool = False) -> ChildProcess:
         RunError: the log cannot be written.
         OSError: the process cannot be started.
     """
-    log = open_log(folder.log_path)
+    log = open_output_log(folder.log_path)
     try:
         # Absolute: the worker must find it whatever its working folder is
         arguments = [str(folder.path.resolve()), *["--resume"] * resume, *_pass_consent(folder)]
@@ -43,7 +43,7 @@ def _pass_consent(folder: RunFolder) -> list[str]:
     except TunerError:
         # The worker will report the same error
         return []
-    agreed = model.trust_remote_code and consent.is_allowed(model)
+    agreed = model.trust_remote_code and consent.is_code_allowed(model)
     return ["--trust-remote-code"] * agreed
 
 
@@ -79,7 +79,7 @@ def start_detached(
                 say(
                     _(
                         "the background process has not started the run after {slow}; still waiting.",
-                        slow=human_seconds(SLOW),
+                        slow=format_seconds(SLOW),
                     )
                 )
             if enough():

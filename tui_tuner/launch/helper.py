@@ -235,7 +235,7 @@ class Request:
         if self._find_patience() is not None:
             raise Cancelled(reply.get("result"))
         if "error" in reply:
-            raise rebuild_error(reply["error"], self._error_place)
+            raise rebuild_helper_error(reply["error"], self._error_place)
         return reply.get("result")
 
     def _find_patience(self) -> float | None:
@@ -248,7 +248,7 @@ class Request:
         return self._operation.replace("_", " ")
 
 
-def rebuild_error(error: dict[str, Any], title: str) -> TunerError:
+def rebuild_helper_error(error: dict[str, Any], title: str) -> TunerError:
     """Rebuild the error that an operation raised from its JSON."""
     kind, what = str(error.get("kind")), sanitize(error.get("what", ""))
     if error.get("exit_code") is None:  # not a TunerError

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
-from tui_tuner.config.advice import fixes_of, on_screen
+from tui_tuner.config.advice import format_screen_hint, list_hint_fixes
 from tui_tuner.errors import EXIT_FAILED, TunerError, UsageError
 from tui_tuner.launch.environment import prepare_environment
 from tui_tuner.launch.operations import Operation, list_operations
@@ -75,7 +75,7 @@ class RequestServer:
                     self._inbox.put(job)
                 elif message["id"] in jobs:
                     jobs[message["id"]].cancel.set()
-        end_group()
+        end_process_group()
 
     def _read_lines(self) -> Iterator[bytes]:
         """Yield lines from the parent until it ends."""
@@ -110,7 +110,7 @@ class RequestServer:
             # Our own errors explain themselves; of others the traceback helps to find the bug
             if not isinstance(error, TunerError):
                 traceback.print_exc()
-            self._send_message(job, "error", describe_error(error))
+            self._send_message(job, "error", describe_helper_error(error))
 
     def _send_message(self, job: PendingRequest, kind: str, payload: Any) -> None:
         block = json.dumps({"id": job.id, kind: payload}).encode() + b"\n"
@@ -121,18 +121,18 @@ class RequestServer:
                     block = block[os.write(self._answers, block) :]
             except OSError:
                 # The parent has closed its end
-                end_group()
+                end_process_group()
 
 
-def describe_error(error: BaseException) -> dict[str, Any]:
+def describe_helper_error(error: BaseException) -> dict[str, Any]:
     """Convert an error to JSON: its class, what, where, hint, field and exit code."""
     kind, text = type(error).__name__, str(error)
     if isinstance(error, TunerError):
         more = {
             "where": error.where,
             "hint": error.hint,
-            "on_screen": on_screen(error.hint),
-            "fixes": fixes_of(error.hint),
+            "on_screen": format_screen_hint(error.hint),
+            "fixes": list_hint_fixes(error.hint),
             "field": error.field,
             "exit_code": error.exit_code,
         }
@@ -148,7 +148,7 @@ def _exit_at_once(error: SystemExit) -> None:
     os._exit(error.code if isinstance(error.code, int) else EXIT_FAILED if error.code else 0)
 
 
-def end_group() -> None:
+def end_process_group() -> None:
     """End this process and, if it leads a process group, everything in that group."""
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
@@ -165,7 +165,7 @@ def _end_with_lifeline(lifeline: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | fcntl.FASYNC)
         # The other end was closed before the signal was set up
         if select.select([lifeline], [], [], 0)[0]:
-            end_group()
+            end_process_group()
 
 
 def _take_streams() -> tuple[int, int]:

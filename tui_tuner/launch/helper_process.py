@@ -16,8 +16,8 @@ from typing import IO, Any
 from tui_tuner.errors import RunError
 from tui_tuner.launch.spawning import ChildProcess
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.secrets import current_scrubber
-from tui_tuner.text import human_seconds, one_line
+from tui_tuner.runs.secrets import get_current_scrubber
+from tui_tuner.text import format_seconds, one_line
 
 POLL = 0.1  # seconds between two checks for cancelling and for the process's death
 _TAIL = 8192  # bytes of its standard error that are kept
@@ -125,7 +125,7 @@ class HelperProcess:
     @property
     def error_output(self) -> str:
         """Return the end of its standard error, which includes the output of libraries."""
-        return current_scrubber().mask_text(self._said.decode("utf-8", "replace"))
+        return get_current_scrubber().mask_text(self._said.decode("utf-8", "replace"))
 
     # ---- asking ------------------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class HelperProcess:
                     stop_by = now + patience
                     self._queue_message({"cancel": True})
                 if limit is not None and now > limit:
-                    words = human_seconds(question.seconds or 0)
+                    words = format_seconds(question.seconds or 0)
                     raise ProcessEnded(_("took longer than {words} and was stopped.", words=words))
                 if stop_by is not None and now > stop_by:
                     raise ProcessEnded(_("did not stop when asked to, and was killed."))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from tui_tuner.errors import RunError, UsageError
 from tui_tuner.locales import _
-from tui_tuner.runs.death import vital_signs
+from tui_tuner.runs.death import read_vital_signs
 from tui_tuner.runs.private_files import open_private
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
@@ -63,7 +63,7 @@ def _open_lock(folder: RunFolder) -> int:
 
 
 @contextmanager
-def own_run(folder: RunFolder) -> Iterator[None]:
+def hold_lock(folder: RunFolder) -> Iterator[None]:
     """Hold the lock of a run during the body, and record this process in its manifest.
 
     Raises:
@@ -87,7 +87,7 @@ def own_run(folder: RunFolder) -> Iterator[None]:
                 ),
             ) from None
         _require_not_elsewhere(folder)
-        folder.claim_run(vital_signs=vital_signs())
+        folder.claim_run(vital_signs=read_vital_signs())
         yield
     finally:
         os.close(fd)

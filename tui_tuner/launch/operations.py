@@ -34,24 +34,24 @@ class Operation:
 OPERATIONS: dict[str, Operation] = {
     # Permanently makes torch pretend to have a GPU, and forks its process, which neither CUDA nor OpenMP
     # survives once it is in use. So nothing else may run in this process.
-    "trace": Operation("tui_tuner.training.tracing.step:answer", process="trace"),
-    "launches": Operation("tui_tuner.training.tracing.launches:answer", process="trace"),
+    "trace": Operation("tui_tuner.training.tracing.step:run_trace_operation", process="trace"),
+    "launches": Operation("tui_tuner.training.tracing.launches:run_launches_operation", process="trace"),
     # Keeps the model that was asked last; in its own process, so that its memory can be freed.
-    "ask": Operation("tui_tuner.inference.asking:answer", process="ask"),
+    "ask": Operation("tui_tuner.inference.asking:run_ask_operation", process="ask"),
     # These keep the models of a chat
-    "chat_open": Operation("tui_tuner.inference.chatting:open_chat", process="chat"),
+    "chat_open": Operation("tui_tuner.inference.chatting:load_chat_models", process="chat"),
     "chat_answer": Operation("tui_tuner.inference.chatting:answer_chat", process="chat"),
-    "chat_tokens": Operation("tui_tuner.inference.chatting:chat_tokens", process="chat"),
+    "chat_tokens": Operation("tui_tuner.inference.chatting:list_chat_tokens", process="chat"),
     # Previews the inputs for the first rows of a file; loads no model
-    "predict_look": Operation("tui_tuner.inference.predicting.operation:look_at"),
+    "predict_look": Operation("tui_tuner.inference.predicting.operation:run_preview_operation"),
     # Predicts the rows of a file; its memory is freed when its process ends
-    "predict": Operation("tui_tuner.inference.predicting.operation:answer", process=ALONE),
+    "predict": Operation("tui_tuner.inference.predicting.operation:run_predict_operation", process=ALONE),
     # Encodes the first rows; keeps the tokenizer of the last model
-    "try_rows": Operation("tui_tuner.tasks.preview.trying:answer"),
+    "try_rows": Operation("tui_tuner.tasks.preview.trying:run_try_operation"),
     # Builds a model of any architecture without data
-    "parameters": Operation("tui_tuner.training.tracing.built:answer", process=ALONE),
+    "parameters": Operation("tui_tuner.training.tracing.built:run_parameters_operation", process=ALONE),
     # Trains; its GPU memory, including the CUDA context, is only freed when its process ends
-    "range_test": Operation("tui_tuner.training.range_test:answer", process=ALONE),
+    "range_test": Operation("tui_tuner.training.range_test:run_range_operation", process=ALONE),
 }
 
 

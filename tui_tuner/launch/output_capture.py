@@ -84,14 +84,14 @@ def capture_output(log: Path | None) -> Iterator[Terminal]:
 
 def redirect_output(log: Path | None) -> int:
     """Point descriptors 1 and 2 to the end of `log`, also to switch to another run's log. Returns 1."""
-    fd = os.open(os.devnull, os.O_WRONLY) if log is None else open_log(log)
+    fd = os.open(os.devnull, os.O_WRONLY) if log is None else open_output_log(log)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)
     return 1
 
 
-def open_log(log: Path) -> int:
+def open_output_log(log: Path) -> int:
     """Open a log for appending, and return its descriptor.
 
     Raises:
@@ -146,9 +146,9 @@ class _ScrubbedStream(io.TextIOBase):
     def _write_scrubbed(self, text: str) -> None:
         if not text:
             return
-        from tui_tuner.runs.secrets import current_scrubber
+        from tui_tuner.runs.secrets import get_current_scrubber
 
-        block = current_scrubber().mask_text(text).encode("utf-8", "replace")
+        block = get_current_scrubber().mask_text(text).encode("utf-8", "replace")
         try:
             while block:
                 block = block[os.write(self._fd, block) :]
@@ -182,7 +182,7 @@ def open_missing_streams() -> None:
             setattr(sys, f"__{name}__", stream)
 
 
-def scrub_streams() -> None:
+def scrub_output_streams() -> None:
     """Mask secrets in the standard streams of a process whose streams already point to a log."""
     sys.stdout.flush()
     sys.stderr.flush()

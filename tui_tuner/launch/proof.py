@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import RunError
 from tui_tuner.launch.child import start_worker
 from tui_tuner.launch.spawning import ChildProcess
@@ -55,7 +55,7 @@ class Proof:
         return not self.differences and self.steps_compared > 0 and self.files_compared > 0
 
 
-def shorten_config(config: RunConfig, root: Path) -> RunConfig:
+def shorten_proof_config(config: RunConfig, root: Path) -> RunConfig:
     """Shorten a config to few steps, with frequent checkpoints and evaluations and deterministic kernels."""
     steps = min(config.training.max_steps or STEPS, STEPS)
     rows = 4 * config.training.batch_size * steps
@@ -76,7 +76,7 @@ def shorten_config(config: RunConfig, root: Path) -> RunConfig:
     }
     if config.data.validation:
         short["evaluation.every"] = 4
-    return with_values(config, short)
+    return edit_values(config, short)
 
 
 def prove_exactness(config: RunConfig, root: Path, say: Say, chance: random.Random | None = None) -> Proof:
@@ -89,7 +89,7 @@ def prove_exactness(config: RunConfig, root: Path, say: Say, chance: random.Rand
     store = RunStore(root)
     whole = store.create_run(_name_config(config, "undisturbed"))
     say(_("training undisturbed"))
-    run_to_end(whole)
+    train_proof_to_end(whole)
     steps = len(_read_steps(whole))
     if steps < 3:
         raise RunError(
@@ -102,7 +102,7 @@ def prove_exactness(config: RunConfig, root: Path, say: Say, chance: random.Rand
         # Not at the last steps: the run could end between the step's event and the kill
         target = chance.randint(1, steps - 2)
         say(_("training again, with a kill at step {target}", target=target))
-        if kill_at_step(killed, target):
+        if kill_run_at_step(killed, target):
             break
         say(_("it finished before it could be killed; trying again"))
     else:
@@ -110,13 +110,13 @@ def prove_exactness(config: RunConfig, root: Path, say: Say, chance: random.Rand
             _("the run is too fast to be killed in the middle."), hint=_("Use more or longer steps.")
         )
     say(_("resuming"))
-    run_to_end(killed, resume=True)
-    found = compare_runs(whole, killed)
+    train_proof_to_end(killed, resume=True)
+    found = compare_proof_runs(whole, killed)
     found.killed_at = [target]
     return found
 
 
-def run_to_end(folder: RunFolder, resume: bool = False) -> None:
+def train_proof_to_end(folder: RunFolder, resume: bool = False) -> None:
     """Train a run to its end in a separate process.
 
     Raises:
@@ -132,7 +132,7 @@ def run_to_end(folder: RunFolder, resume: bool = False) -> None:
         raise _describe_failure(folder, child)
 
 
-def kill_at_step(folder: RunFolder, step: int, resume: bool = False) -> bool:
+def kill_run_at_step(folder: RunFolder, step: int, resume: bool = False) -> bool:
     """Train until `step` is in the journal, then send SIGKILL; return whether that was before the end.
 
     Raises:
@@ -154,7 +154,7 @@ def kill_at_step(folder: RunFolder, step: int, resume: bool = False) -> bool:
         child.end_child()
 
 
-def compare_runs(whole: RunFolder, killed: RunFolder) -> Proof:
+def compare_proof_runs(whole: RunFolder, killed: RunFolder) -> Proof:
     """Compare every step, evaluation and weight file of two runs; steps that were repeated count twice."""
     expected, found = _read_steps(whole), Proof()
     found.steps = len(expected)
@@ -209,7 +209,7 @@ def _list_weights(folder: RunFolder) -> Iterator[Path]:
 
 
 def _name_config(config: RunConfig, name: str) -> RunConfig:
-    return with_values(config, {"output.name": name})
+    return edit_values(config, {"output.name": name})
 
 
 def _read_bodies(folder: RunFolder) -> list[EventBody]:

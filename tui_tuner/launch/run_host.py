@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tui_tuner.errors import EXIT_FAILED, RunError, TunerError
 from tui_tuner.launch.environment import prepare_environment
-from tui_tuner.launch.lock import own_run
+from tui_tuner.launch.lock import hold_lock
 from tui_tuner.launch.stopping import StopWatcher
 from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.locales import _
@@ -22,7 +22,7 @@ from tui_tuner.runs.death import find_cause_of_death
 from tui_tuner.runs.events import EventSink, Finished, Phase, Warned
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.private_files import open_private
-from tui_tuner.runs.secrets import current_scrubber
+from tui_tuner.runs.secrets import get_current_scrubber
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 
@@ -64,13 +64,13 @@ def host_run(
     ranks = require_one_process()
     # Asked before this process writes into the folder, which would hide the traces
     death = find_cause_of_death(folder) if folder.find_state() == "lost" else None
-    with own_run(folder):
+    with hold_lock(folder):
         config = folder.load_config()
-        require_consent(folder, config)
+        require_run_consent(folder, config)
         # Space that is freed for the journal when the disk is full, so that the run can report it
-        ballast.reserve_space(folder.path)
+        ballast.reserve_ballast_space(folder.path)
         # A process that was killed could not mask its last lines
-        current_scrubber().blank_out(folder.log_path)
+        get_current_scrubber().blank_out(folder.log_path)
         journal = _open_journal(folder)
         notifier = Notifier(journal, folder.name, config.output.notify)
 
@@ -90,10 +90,10 @@ def host_run(
             # Messages about the end are sent in threads, and the journal must stay open for their results
             notifier.wait_for_pending()
             journal.close()
-            current_scrubber().blank_out(folder.log_path)
+            get_current_scrubber().blank_out(folder.log_path)
 
 
-def require_consent(folder: RunFolder, config: RunConfig) -> None:
+def require_run_consent(folder: RunFolder, config: RunConfig) -> None:
     """Check that the user has agreed to the code that comes with the run's model, if there is any.
 
     Raises:
@@ -105,7 +105,7 @@ def require_consent(folder: RunFolder, config: RunConfig) -> None:
         "Check that code, and agree with `tui-tuner resume {name} --trust-remote-code`.",
         name=one_line(folder.name),
     )
-    consent.require_consent(config.model, str(folder.path / "config.yaml"), hint)
+    consent.require_code_consent(config.model, str(folder.path / "config.yaml"), hint)
 
 
 def _open_journal(folder: RunFolder) -> JournalWriter:
@@ -147,14 +147,14 @@ def _train_hosted(
     resume: bool,
     ranks: Ranks,
 ) -> HostOutcome:
-    from tui_tuner.launch.beforehand import check_data
-    from tui_tuner.training.resuming import check_edits
+    from tui_tuner.launch.beforehand import check_config_data
+    from tui_tuner.training.resuming import check_resumed_edits
 
     try:
         if resume:
-            check_edits(folder, config)
+            check_resumed_edits(folder, config)
         # Reports a wrong path at once, not after the slow imports
-        check_data(config)
+        check_config_data(config)
     except TunerError as error:
         ended = Finished.from_error(error)
         journal.emit(ended)

@@ -12,7 +12,7 @@ from tui_tuner.runs.control import CommandReceiver
 _IMPATIENT = 3
 
 
-def install_handlers(control: CommandReceiver, on_hangup: Callable[[], None] | None = None) -> None:
+def install_signal_handlers(control: CommandReceiver, on_hangup: Callable[[], None] | None = None) -> None:
     """Install the handlers (main thread only). The third SIGINT or SIGTERM ends the process unsaved."""
     seen = {signal.SIGINT: 0, signal.SIGTERM: 0}
 

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import IO
 
-from tui_tuner.runs.death import Death, describe_exit, vital_signs
+from tui_tuner.runs.death import Death, describe_process_exit, read_vital_signs
 
 
 class ChildProcess(subprocess.Popen[bytes]):
@@ -37,7 +37,7 @@ class ChildProcess(subprocess.Popen[bytes]):
     ) -> None:
         self._ending = threading.Lock()
         self._ended = False
-        self._signs, self._began = vital_signs(), time.time()
+        self._signs, self._began = read_vital_signs(), time.time()
         super().__init__(
             [sys.executable, "-m", module, *arguments],
             bufsize=0,
@@ -59,5 +59,5 @@ class ChildProcess(subprocess.Popen[bytes]):
         self.wait()
 
     def describe_death(self) -> Death:
-        """Wait for its end and describe it (see `runs.death.describe_exit`)."""
-        return describe_exit(self.wait(), self.pid, self._signs, self._began)
+        """Wait for its end and describe it (see `runs.death.describe_process_exit`)."""
+        return describe_process_exit(self.wait(), self.pid, self._signs, self._began)

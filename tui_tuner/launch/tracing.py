@@ -7,7 +7,7 @@ from tui_tuner.launch.helper import Helper, Request
 from tui_tuner.launch.helper_process import ProcessEnded
 from tui_tuner.locales import _
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.trace_check import Check, check_trace, explain_untraceable, make_request
+from tui_tuner.planning.trace_check import Check, check_trace, explain_untraceable, make_trace_request
 
 OPERATION = "trace"
 
@@ -52,7 +52,7 @@ class Tracer:
         refusal = explain_untraceable(setup)
         if refusal:
             raise RunError(_("cannot be traced: {refusal}.", refusal=refusal), where="memory")
-        request = self.helper.prepare_request(OPERATION, make_request(setup), seconds=self.seconds)
+        request = self.helper.prepare_request(OPERATION, make_trace_request(setup), seconds=self.seconds)
         self._requests.add(request)
         try:
             return check_trace(setup, request.wait_for_result())

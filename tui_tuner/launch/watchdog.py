@@ -32,8 +32,8 @@ from tui_tuner.runs.events import (
     Warned,
 )
 from tui_tuner.runs.private_files import open_private
-from tui_tuner.runs.secrets import current_scrubber
-from tui_tuner.text import human_bytes, human_seconds
+from tui_tuner.runs.secrets import get_current_scrubber
+from tui_tuner.text import format_bytes, format_seconds
 
 LEAST = 600.0  # seconds without progress that are always allowed
 FACTOR = 20.0  # as well as this many median steps
@@ -123,7 +123,7 @@ class Watchdog:
             self._last = now
         elif quiet < self.compute_limit():
             if self._stalled_since is not None:
-                length = human_seconds(self._last - self._stalled_since)
+                length = format_seconds(self._last - self._stalled_since)
                 self._sink.emit(Log(_("continuing after {length} without progress", length=length)))
             self._stalled_since, self._next_dump = None, 0.0
         elif quiet >= self._next_dump:
@@ -137,10 +137,10 @@ class Watchdog:
         free = shutil.disk_usage(self._folder).free
         low = free < 2 * self._checkpoint_bytes
         if low and not self._disk_said:
-            size = human_bytes(self._checkpoint_bytes)
+            size = format_bytes(self._checkpoint_bytes)
             message = _(
                 "Only {free} of disk space is free; a checkpoint takes {size}.",
-                free=human_bytes(free),
+                free=format_bytes(free),
                 size=size,
             )
             hint = _("Free some space; the run pauses when the disk is full.")
@@ -152,7 +152,7 @@ class Watchdog:
         path = self._folder / "run.log"
         size = path.stat().st_size
         if size != self._log_bytes:
-            current_scrubber().blank_out(path, start=self._log_bytes)
+            get_current_scrubber().blank_out(path, start=self._log_bytes)
             self._log_bytes = size
 
     def _report_stall(self, quiet: float) -> None:
@@ -163,7 +163,7 @@ class Watchdog:
             if self._dump_stacks(name):
                 where = _("{name} in the run folder shows what each thread was doing.", name=name)
                 hint = f"{where} {hint}"
-        said = {"time": human_seconds(quiet), "step": self._step}
+        said = {"time": format_seconds(quiet), "step": self._step}
         if self._phase:
             message = _("no progress for {time} ({phase}, after step {step}).", phase=_(self._phase), **said)
         else:
@@ -180,5 +180,5 @@ class Watchdog:
             file.flush()
             # faulthandler works even if other threads hold locks that Python's own tools need
             faulthandler.dump_traceback(file=file, all_threads=True)
-        current_scrubber().blank_out(self._folder / name)
+        get_current_scrubber().blank_out(self._folder / name)
         return True

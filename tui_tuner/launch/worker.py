@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tui_tuner.config import consent
 from tui_tuner.errors import EXIT_CONFIG, TunerError
-from tui_tuner.launch.output_capture import open_missing_streams, scrub_streams
+from tui_tuner.launch.output_capture import open_missing_streams, scrub_output_streams
 from tui_tuner.launch.run_host import host_run
-from tui_tuner.launch.signals import install_handlers
+from tui_tuner.launch.signals import install_signal_handlers
 from tui_tuner.locales import _
 from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.store import RunFolder
@@ -25,11 +25,11 @@ def run_worker(arguments: list[str]) -> int:
     folder = RunFolder(Path(paths[0]))
     control = CommandReceiver(folder.control_path)
     # Before anything slow, so that a stop that comes early is not lost
-    install_handlers(control)
-    scrub_streams()
+    install_signal_handlers(control)
+    scrub_output_streams()
     try:
         if "--trust-remote-code" in arguments:
-            consent.remember_consent(folder.load_config().model)
+            consent.record_code_consent(folder.load_config().model)
         return host_run(folder, control, resume="--resume" in arguments, end=os._exit).exit_code
     except TunerError as error:
         sys.stderr.write(_("error: {error}", error=error) + "\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.methods.attached import method_of, remember_method
+from tui_tuner.methods.attached import find_model_method, remember_method
 from tui_tuner.methods.method import Method
 from tui_tuner.models.libraries import QUANTISING, hide_packages
 
@@ -60,7 +60,7 @@ def merge(model: Module) -> Module:
     Raises:
         ModelError: the method, or a model with quantised weights, cannot be merged.
     """
-    return method_of(model).merge_weights(model)
+    return find_model_method(model).merge_weights(model)
 
 
 def count_model_parameters(model: Module) -> tuple[int, int]:

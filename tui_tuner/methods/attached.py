@@ -9,6 +9,7 @@ from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.methods.own_weights import WHOLE
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
     from tui_tuner.methods.method import Method
@@ -24,18 +25,19 @@ class Attached:
         method: The method that was attached to the model, or loaded onto it.
         settings: The adapter's config as a method of this package writes it. Methods of peft keep theirs in
             the model.
+        taken: Factors of products that were taken out of the base model's weights, by the layer's name.
     """
 
     method: Method
     settings: dict[str, Any] = field(default_factory=dict)
+    taken: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 def remember_method(model: Module, method: Method, settings: dict[str, Any] | None = None) -> None:
     """Store the method on a model. Settings stored before are kept unless others are given."""
-    if settings is None:
-        found = find_attached(model)
-        settings = found.settings if found is not None else {}
-    setattr(model, _ATTACHED, Attached(method, settings))
+    found = find_attached(model) or Attached(method)
+    kept = found.settings if settings is None else settings
+    setattr(model, _ATTACHED, Attached(method, kept, found.taken))
 
 
 def forget_method(model: Module) -> None:
@@ -50,22 +52,22 @@ def find_attached(model: Module) -> Attached | None:
     return found
 
 
-def method_of(model: Module) -> Method:
+def find_model_method(model: Module) -> Method:
     """Return the method that was attached to a model or loaded onto it; without one it is a whole model."""
     found = find_attached(model)
     return WHOLE if found is None else found.method
 
 
-def is_adapter(model: Module) -> bool:
+def is_adapter_model(model: Module) -> bool:
     """Return whether a model is a base model with an adapter, which is saved without that base model."""
-    return method_of(model).has(Trait.ADAPTER)
+    return find_model_method(model).has(Trait.ADAPTER)
 
 
 def count_virtual_tokens(model: Module) -> int:
     """Return the number of virtual tokens before each sequence, which take up places in the context."""
-    return method_of(model).count_virtual_tokens(model)
+    return find_model_method(model).count_virtual_tokens(model)
 
 
 def count_virtual_positions(model: Module) -> int:
     """Return how many positions a model gives logits for before those of the text."""
-    return method_of(model).count_virtual_positions(model)
+    return find_model_method(model).count_virtual_positions(model)

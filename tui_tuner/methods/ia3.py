@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tui_tuner.errors import ConfigError
 from tui_tuner.methods.layers import (
     choose_last_layers,
-    choose_targets,
+    choose_target_layers,
     find_layers,
     is_transposed,
     name_outside_layers,
@@ -30,13 +30,16 @@ class Ia3(FactorNumbers, PeftMethod):
     """Vectors of factors on the target layers, initially 1, in float32."""
 
     peft_type = "IA3"
+    stacks = True
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import IA3Config, get_peft_model
 
         method = config.method
-        targets = choose_targets(model, method.targets)
-        forward = feed_forward_outputs(model, targets)
+        targets = choose_target_layers(model, method.targets)
+        forward = list_feed_forward_targets(model, targets)
+        if any(name in dict(model.named_modules()) for name in targets):  # full names, of some layers only
+            forward = [name for name in targets if f".{name}".endswith(tuple(f".{one}" for one in forward))]
         # peft's IA3 has no `layers_to_transform`: full names select the layers
         if method.layers is not None:
             targets, forward = (
@@ -68,11 +71,11 @@ def _name_within(model: Module, names: list[str], count: int) -> list[str]:
     return [
         full
         for full, module in model.named_modules()
-        if id(module) in inside and any(full.endswith(f".{name}") for name in names)
+        if id(module) in inside and any(f".{full}".endswith(f".{name}") for name in names)
     ]
 
 
-def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
+def list_feed_forward_targets(model: Module, targets: list[str]) -> list[str]:
     """Return the targets that are the last layer of a feed-forward block, as `block.layer`.
 
     These are layers from a larger width to the model's own.
@@ -82,10 +85,12 @@ def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
     found: dict[str, None] = {}
     for layer in find_layers(model):
         for name, module in layer.named_modules():
-            sizes = find_widths(module)
+            sizes = find_linear_widths(module)
             block = name.rpartition(".")[0]
             # The output layer of attention may have wider inputs too; its block's name shows what it is
-            meant = any(f".{name}".endswith(f".{target}") for target in targets)
+            meant = any(
+                f".{name}".endswith(f".{target}") or target.endswith(f".{name}") for target in targets
+            )
             if sizes is None or not meant or "attn" in block or "attention" in block:
                 continue
             if sizes[1] == hidden and sizes[0] > hidden:
@@ -93,7 +98,7 @@ def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
     return list(found)
 
 
-def find_widths(module: Module) -> tuple[int, int] | None:
+def find_linear_widths(module: Module) -> tuple[int, int] | None:
     """Return (inputs, outputs) of a linear layer; None for any other module."""
     from transformers.pytorch_utils import Conv1D
 

@@ -15,8 +15,8 @@ from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import find_attached, forget_method, remember_method
 from tui_tuner.methods.layers import name_saved_modules, write_head_config
-from tui_tuner.methods.method import Method, refuse_quantised
-from tui_tuner.methods.stored import CONFIG, WEIGHTS, Stored, check_names, read_stored
+from tui_tuner.methods.method import Method, refuse_quantised_merging
+from tui_tuner.methods.stored import CONFIG, WEIGHTS, Stored, check_adapter_names, read_stored
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -78,6 +78,20 @@ class OwnAdapter(Method):
         (folder / CONFIG).write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         write_head_config(model, str(settings.get("task_type")), folder)
 
+    def can_load(self, settings: Mapping[str, Any]) -> bool:
+        return settings.get(METHOD) == self.name
+
+    def read_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: settings[name] for name in self.kind.fields if name in settings}
+
+    def continue_adapter(self, base: Module, folder: Path) -> Module:
+        base.requires_grad_(False)
+        model = self.load_adapter(base, folder)
+        trained = read_stored(folder).shapes
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(name in trained)
+        return model
+
     def load_adapter(self, base: Module, folder: Path) -> Module:
         from safetensors.torch import load_file
 
@@ -91,7 +105,9 @@ class OwnAdapter(Method):
             for name, weight in base.named_parameters()
             if id(weight) not in before or (heads and name.startswith(heads))
         }
-        check_names(stored.shapes.keys() - places.keys(), places.keys() - stored.shapes.keys(), folder)
+        check_adapter_names(
+            stored.shapes.keys() - places.keys(), places.keys() - stored.shapes.keys(), folder
+        )
         for name, weight in load_file(folder / WEIGHTS).items():
             place = places[name]
             if place.shape != weight.shape:
@@ -115,7 +131,7 @@ class OwnAdapter(Method):
         return not stored.settings.get("modules_to_save")
 
     def merge_weights(self, model: Module) -> Module:
-        refuse_quantised(model)
+        refuse_quantised_merging(model)
         self.fold_modules(model)
         forget_method(model)
         return model

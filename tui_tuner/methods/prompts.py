@@ -7,22 +7,30 @@ text. This is checked once before training: it proves that the model reads virtu
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS as KINDS
 from tui_tuner.errors import ConfigError, ModelError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.methods.cache_names import find_cache, join_cache_names
 from tui_tuner.methods.layers import HEADED, name_saved_modules
-from tui_tuner.methods.numbers.virtual_tokens import PrefixNumbers, PromptNumbers, PTuningNumbers
+from tui_tuner.methods.numbers.virtual_tokens import (
+    PrefixNumbers,
+    PromptNumbers,
+    PTuningNumbers,
+    PTuningV2Numbers,
+)
 from tui_tuner.methods.peft_method import PeftMethod
-from tui_tuner.models.evaluation_mode import evaluation_mode
+from tui_tuner.models.evaluation_mode import use_evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
     from torch.nn import Module
 
@@ -41,6 +49,7 @@ class Prompt(PromptNumbers, PeftMethod):
     """
 
     peft_type = "PROMPT_TUNING"
+    names: ClassVar[Mapping[str, str]] = {"virtual_tokens": "num_virtual_tokens"}
     keeps_prefix = False
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
@@ -52,14 +61,14 @@ class Prompt(PromptNumbers, PeftMethod):
         import torch
         from peft import get_peft_model
 
-        # A network that makes the virtual tokens cannot be initialised as words
-        words = None if self.has_network(config) else _choose_words(config, model)
+        # There are no words where a network makes the virtual tokens, or where they begin at random
+        words = _choose_words(config, model) if self.begins_as_words(config) else None
         try:
             model = get_peft_model(model, self.make_settings(model, config, peft_type))
             join_cache_names(model)
             if not self.keeps_prefix:
                 model.word_embeddings = model.get_base_model().get_input_embeddings()
-            with evaluation_mode(model):
+            with use_evaluation_mode(model):
                 with torch.no_grad():
                     if words is not None and not _begin_as_words(self, model, words):
                         words = None
@@ -71,6 +80,22 @@ class Prompt(PromptNumbers, PeftMethod):
             if is_out_of_memory(error):
                 raise
             raise _refuse_model(self.name, f"{type(error).__name__}: {error}") from error
+        return model
+
+    def explain_end(self, settings: Mapping[str, Any]) -> str:
+        if settings.get("prefix_projection") or self.peft_type == "P_TUNING":
+            return _("the small network that made its virtual tokens is not kept after training.")
+        return ""
+
+    def continue_adapter(self, base: Module, folder: Path) -> Module:
+        model = self._load_one(base, folder)  # peft itself loads virtual tokens for use alone
+        model.active_peft_config.inference_mode = False
+        model.prompt_encoder.requires_grad_(True)
+        for module in model.modules():
+            if type(module).__name__ == "ModulesToSaveWrapper":
+                module.modules_to_save.requires_grad_(True)
+        if not self.keeps_prefix:
+            model.word_embeddings = model.get_base_model().get_input_embeddings()
         return model
 
     def merge_weights(self, model: Module) -> Module:
@@ -95,6 +120,10 @@ class Prompt(PromptNumbers, PeftMethod):
     def has_network(self, config: RunConfig) -> bool:
         """Return whether a small network produces the virtual tokens."""
         return False
+
+    def begins_as_words(self, config: RunConfig) -> bool:
+        """Return whether the virtual tokens begin as words, rather than at random."""
+        return not self.has_network(config)
 
     def make_settings(self, model: Module, config: RunConfig, peft_type: str) -> Any:
         """Return peft's config of the adapter for this model."""
@@ -157,6 +186,13 @@ class Prefix(PrefixNumbers, Prompt):
             encoder_hidden_size=config.method.encoder_size,
             **common,
         )
+
+
+class PTuningV2(PTuningV2Numbers, Prefix):
+    """Prefix tuning that begins at random, as the paper's own code does (arXiv 2110.07602)."""
+
+    def begins_as_words(self, config: RunConfig) -> bool:
+        return False
 
 
 def _find_width(model: Module) -> int:
@@ -285,7 +321,7 @@ def _refuse_model(kind: str, why: str) -> ConfigError:
             why=one_line(why, 300).rstrip("."),
         ),
         where="method.kind",
-        hint=_("Use lora, or prompt_tuning.") if kind == "prefix_tuning" else _("Use lora."),
+        hint=_("Use lora, or prompt_tuning.") if KINDS[kind].has_trait(Trait.PREFIX) else _("Use lora."),
     )
 
 
@@ -305,4 +341,9 @@ def _move_away(weight: Tensor) -> Iterator[None]:
             weight.copy_(before)
 
 
-METHODS = (Prompt("prompt_tuning"), PTuning("p_tuning"), Prefix("prefix_tuning"))
+METHODS = (
+    Prompt("prompt_tuning"),
+    PTuning("p_tuning"),
+    Prefix("prefix_tuning"),
+    PTuningV2("p_tuning_v2"),
+)

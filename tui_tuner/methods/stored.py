@@ -12,14 +12,18 @@ from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+BELOW = "below_"  # name and folder of a frozen adapter under a new one
 _LARGEST = 100 << 20  # bytes of a header, the limit of the format
 # Ends of the names of embeddings and heads in different families of models
 EMBEDDINGS = (
     *("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "embed_in.weight"),
     *("lm_head.weight", "embed_out.weight"),
 )
-# Parts of the names of parameters that peft adds
-_PARTS = ("lora_", "hada_", "lokr_", "vera_", "ia3_", "prompt_", "token_adapter", "magnitude")
+# Parts of the names of parameters that peft or a method of ours adds
+_PARTS = (
+    *("lora_", "hada_", "lokr_", "vera_", "ia3_", "prompt_", "token_adapter", "magnitude"),
+    *("bottleneck_", "fusion_", "oft_", "boft_", "fourierft_", "randlora_", "ln_tuning_"),
+)
 
 
 class Stored(NamedTuple):
@@ -82,6 +86,16 @@ def read_stored(place: Path) -> Stored:
     return Stored(settings if isinstance(settings, dict) else {}, shapes)
 
 
+def is_embedding(name: str) -> bool:
+    """Return whether a weight is one of embeddings, or of the head that writes."""
+    return name.endswith(EMBEDDINGS)
+
+
+def list_below(place: Path) -> list[Path]:
+    """Return the folders of the frozen adapters that an adapter was trained on top of, lowest first."""
+    return sorted(one.parent for one in place.glob(f"{BELOW}*/{CONFIG}"))
+
+
 def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -96,7 +110,7 @@ def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(int(size) for size in one["shape"]) for name, one in told.items()}
 
 
-def check_names(over: Collection[str], lacking: Collection[str], place: Path) -> None:
+def check_adapter_names(over: Collection[str], lacking: Collection[str], place: Path) -> None:
     """Raise `ModelError` if an adapter has weights without a place in the model (`over`), or lacks some."""
     if not over and not lacking:
         return

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
-from tui_tuner.methods.layers import find_layers, is_transposed, name_targets
+from tui_tuner.methods.layers import is_transposed, name_inside, name_peft_targets
 from tui_tuner.methods.numbers.matrices import SharedRandomNumbers
-from tui_tuner.methods.peft_method import PeftMethod, wrap_model
+from tui_tuner.methods.peft_method import PeftMethod, wrap_peft_model
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -18,6 +19,7 @@ class Vera(SharedRandomNumbers, PeftMethod):
     """Two vectors next to each linear layer; the random matrices between them are drawn from the seed."""
 
     peft_type = "VERA"
+    names: ClassVar[Mapping[str, str]] = {"rank": "r", "dropout": "vera_dropout"}
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import VeraConfig
@@ -28,23 +30,9 @@ class Vera(SharedRandomNumbers, PeftMethod):
             vera_dropout=method.dropout,
             projection_prng_key=config.training.seed,
             fan_in_fan_out=is_transposed(model),
-            **_name_inside(model, name_targets(model, config, peft_type)),
+            **name_inside(model, name_peft_targets(model, config, peft_type)),
         )
-        return wrap_model(model, settings)
-
-
-def _name_inside(model: Module, where: dict[str, Any]) -> dict[str, Any]:
-    """Replace the names of targets by full names if layers outside the stack share them."""
-    # peft's VeRA has no `exclude_modules`, which other methods use for this
-    if where.pop("exclude_modules") is not None:
-        inside = {id(module) for module in find_layers(model).modules()}
-        names = set(where["target_modules"])
-        where["target_modules"] = [
-            name
-            for name, module in model.named_modules()
-            if id(module) in inside and name.rpartition(".")[2] in names
-        ]
-    return where
+        return wrap_peft_model(model, settings)
 
 
 METHODS = (Vera("vera"),)

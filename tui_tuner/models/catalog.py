@@ -427,7 +427,7 @@ _OTHERS: tuple[tuple[dict[str, Any], str, int | None], ...] = (
 )
 
 
-def list_entries() -> list[Entry]:
+def list_catalog_entries() -> list[Entry]:
     """Return every model of the catalogue, those that share a shape as one entry."""
     shaped = [Entry(shape.build_config(), tuple(ids.split()), count) for shape, ids, count in _MODELS]
     return shaped + [Entry(dict(config), tuple(ids.split()), count) for config, ids, count in _OTHERS]
@@ -436,15 +436,15 @@ def list_entries() -> list[Entry]:
 _BY_ID: dict[str, dict[str, Any]] = {}
 
 
-def find_config(name: str) -> dict[str, Any] | None:
+def find_catalog_config(name: str) -> dict[str, Any] | None:
     """Return the config values of a hub id (case does not matter), or None if it is not in the catalogue."""
     # Filled on first use, as most commands never look a model up.
     if not _BY_ID:
-        for entry in list_entries():
+        for entry in list_catalog_entries():
             _BY_ID.update(dict.fromkeys((known.lower() for known in entry.ids), entry.config))
     return _BY_ID.get(name.strip().lower())
 
 
-def list_names() -> list[str]:
+def list_catalog_names() -> list[str]:
     """Return all hub ids of the catalogue, in its order."""
-    return [known for entry in list_entries() for known in entry.ids]
+    return [known for entry in list_catalog_entries() for known in entry.ids]

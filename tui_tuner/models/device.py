@@ -111,7 +111,7 @@ def find_device(place: str, known: Sequence[Device] = ()) -> Device:
         memory=facts.total_memory / GIB,
     )
     # The index is torch's even if NVML knew the card: they may count in another order.
-    return replace(asked, index=index, has_flash=flash_installed())
+    return replace(asked, index=index, has_flash=is_flash_installed())
 
 
 def prepare_device(place: str) -> None:
@@ -130,7 +130,7 @@ def prepare_device(place: str) -> None:
         torch.backends.cuda.enable_cudnn_sdp(False)
 
 
-def flash_installed() -> bool:
+def is_flash_installed() -> bool:
     """Return whether the package flash_attn is installed. It may still fail to load, built for another
     torch.
     """
@@ -140,7 +140,7 @@ def flash_installed() -> bool:
 CONTAINER = Path("/sys/fs/cgroup")
 
 
-def host_memory() -> tuple[int, int]:
+def measure_host_memory() -> tuple[int, int]:
     """Return total and available memory of the machine in bytes, limited to the container's share."""
     import psutil
 
@@ -163,11 +163,11 @@ def host_memory() -> tuple[int, int]:
     return total, available
 
 
-def free_memory(device: Any) -> int:
+def measure_free_memory(device: Any) -> int:
     """Return the free bytes of a torch device, with what torch has reserved but does not use."""
     place = str(device)
     if not place.startswith("cuda"):
-        return host_memory()[1]
+        return measure_host_memory()[1]
     import torch
 
     free, _total = torch.cuda.mem_get_info(device)

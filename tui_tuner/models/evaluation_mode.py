@@ -8,7 +8,7 @@ from typing import Any
 
 
 @contextmanager
-def evaluation_mode(model: Any) -> Iterator[None]:
+def use_evaluation_mode(model: Any) -> Iterator[None]:
     """Turn dropout off, and restore the mode that the model was in afterwards.
 
     Gradient checkpointing applies in training mode only, so a cache of keys and values works meanwhile.

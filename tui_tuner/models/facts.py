@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import ModelSection
-from tui_tuner.errors import ModelError, name_field
+from tui_tuner.errors import ModelError, name_error_field
 from tui_tuner.locales import _
 from tui_tuner.models.architectures.encoders import NOTHING, ExtraWeights, find_extra_weights
-from tui_tuner.models.architectures.families import FAMILIES, describe_unknown, family_of
+from tui_tuner.models.architectures.families import FAMILIES, describe_unknown_architecture, find_model_family
 from tui_tuner.models.architectures.family import SHARED_GATE, Family, Linear
-from tui_tuner.models.lookup import config_from_hub, has_module, read_config, stored_parameters
+from tui_tuner.models.architectures.older_code import check_older_code
+from tui_tuner.models.lookup import count_elements, find_hub_config, has_module, read_config_json
 from tui_tuner.models.sizes import MOST_PARAMETERS, ConfigNumbers, check_sizes
 from tui_tuner.text import one_line
 
@@ -241,7 +242,7 @@ class ModelFacts:
         return (router, *self._list_mlp(self.expert_ffn, "expert", self.experts), *shared)
 
 
-def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "config.json") -> ModelFacts:
+def read_config_facts(config: Mapping[str, Any], name: str = "", where: str = "config.json") -> ModelFacts:
     """Read the shapes in a transformers config.
 
     Args:
@@ -266,7 +267,7 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
         merged.setdefault("tie_word_embeddings", config.get("tie_word_embeddings"))
         merged.setdefault("model_type", kind)
         config, kind = merged, str(merged["model_type"])
-    family = family_of(kind, config)
+    family = find_model_family(kind, config)
     values = ConfigNumbers(config, family, where)
     facts = _build_facts(values, family, kind, name or str(config.get("_name_or_path") or kind))
     if facts.parameters > MOST_PARAMETERS:
@@ -274,7 +275,7 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
         raise ModelError(what, where=where)
     why = uncounted = ""
     if kind not in FAMILIES:
-        why = uncounted = describe_unknown(kind, family)
+        why = uncounted = describe_unknown_architecture(kind, family)
     elif outer != kind:
         why = uncounted = _("only the language part of {name} is counted", name=one_line(outer, 60))
     elif isinstance(config.get("quantization_config"), Mapping):
@@ -396,7 +397,8 @@ def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
         ModelError: no such model, or its config cannot be used.
         HubError: the hub cannot be reached, or wants an access token.
     """
-    with name_field("model.name" if model.architecture is None else "model.architecture"):
+    check_older_code(model)
+    with name_error_field("model.name" if model.architecture is None else "model.architecture"):
         return _load_facts(model, network)
 
 
@@ -405,29 +407,31 @@ def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
         shape = {**model.architecture}
         if model.tokenizer == "train":
             shape.setdefault("vocab_size", model.vocabulary)
-        return facts_from_config(shape, name=str(shape.get("model_type", "")), where="model.architecture")
-    from tui_tuner.models.tiny import own_folder
+        return read_config_facts(shape, name=str(shape.get("model_type", "")), where="model.architecture")
+    from tui_tuner.models.tiny import find_tiny_folder
 
-    own = own_folder(model.name)
+    own = find_tiny_folder(model.name)
     if own is not None:
-        return facts_from_config(read_config(own / "config.json"), model.name, f"{model.name}/config.json")
+        return read_config_facts(
+            read_config_json(own / "config.json"), model.name, f"{model.name}/config.json"
+        )
     folder = Path(model.name).expanduser()
     if os.path.isdir(folder):
         path = folder / "config.json"
-        return _with_header(facts_from_config(read_config(path), folder.name, one_line(path)), folder)
-    from tui_tuner.models.catalog import find_config
+        return _with_header(read_config_facts(read_config_json(path), folder.name, one_line(path)), folder)
+    from tui_tuner.models.catalog import find_catalog_config
 
-    known = find_config(model.name)
+    known = find_catalog_config(model.name)
     # The catalogue describes the main revision; another one may have other shapes.
     if known is not None and model.revision is None:
-        return facts_from_config(known, model.name, model.name)
-    path = config_from_hub(model, network)
-    return facts_from_config(read_config(path), model.name, f"{one_line(model.name)}/config.json")
+        return read_config_facts(known, model.name, model.name)
+    path = find_hub_config(model, network)
+    return read_config_facts(read_config_json(path), model.name, f"{one_line(model.name)}/config.json")
 
 
 def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
     """Compare the shapes with the safetensors header of a folder, if it has weights."""
-    stored = stored_parameters(folder)
+    stored = count_elements(folder)
     if stored is None:
         return facts
     if facts.family.pooled and not has_module(folder, "pooler"):

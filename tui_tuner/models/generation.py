@@ -9,13 +9,13 @@ from typing import Any
 
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import TunerError
-from tui_tuner.models.loading import cached_only, model_source
-from tui_tuner.models.lookup import read_config
+from tui_tuner.models.loading import find_model_source, is_cache_only
+from tui_tuner.models.lookup import read_config_json
 
 FILE = "generation_config.json"
 
 
-def generation_ends(model: ModelSection, tokenizer: Any) -> list[str]:
+def list_generation_ends(model: ModelSection, tokenizer: Any) -> list[str]:
     """Return the tokens, as text, that end generation by `generation_config.json`, or by `config.json` where
     that is missing; an empty list where a model has neither, such as one with random weights.
 
@@ -37,9 +37,9 @@ def generation_ends(model: ModelSection, tokenizer: Any) -> list[str]:
 def _read_json_file(model: ModelSection, name: str) -> dict[str, Any]:
     """Read a JSON file of the model; empty if it has none or it cannot be read, which loading will report."""
     try:
-        source = model_source(model)
+        source = find_model_source(model)
         path = Path(source) / name if os.path.isdir(source) else _find_hub_file(source, name, model.revision)
-        return read_config(path) if path is not None and path.is_file() else {}
+        return read_config_json(path) if path is not None and path.is_file() else {}
     except TunerError:
         return {}
 
@@ -54,7 +54,7 @@ def _find_hub_file(source: str, name: str, revision: str | None) -> Path | None:
     if isinstance(kept, str):
         return Path(kept)
     # Not None and not a path: the cache remembers that the hub has no such file.
-    if kept is not None or cached_only(source, revision):
+    if kept is not None or is_cache_only(source, revision):
         return None
     try:
         return Path(hf_hub_download(source, name, revision=revision))

@@ -10,13 +10,13 @@ from typing import Any
 
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import TunerError
-from tui_tuner.models.loading import cached_only, model_source
+from tui_tuner.models.loading import find_model_source, is_cache_only
 from tui_tuner.models.lookup import read_model_config
 
 _UNNAMED = re.compile(r"LABEL_\d+")
 
 
-def head_classes(model: ModelSection, kind: str) -> list[str]:
+def read_head_classes(model: ModelSection, kind: str) -> list[str]:
     """Return the class names of the head in a model's files, by number; empty if there is no such head.
 
     Args:
@@ -40,13 +40,13 @@ def head_classes(model: ModelSection, kind: str) -> list[str]:
         return []
 
 
-def class_names(model: Any) -> list[str]:
+def list_loaded_classes(model: Any) -> list[str]:
     """Return the class names of a loaded model's head, by number."""
     named = model.config.id2label
     return [str(named[number]) for number in sorted(named)]
 
 
-def are_unnamed(names: list[str]) -> bool:
+def are_classes_unnamed(names: list[str]) -> bool:
     """Return whether classes have only the names that the library gives them."""
     return all(_UNNAMED.fullmatch(name) for name in names)
 
@@ -54,12 +54,12 @@ def are_unnamed(names: list[str]) -> bool:
 def _read_head_config(model: ModelSection) -> Mapping[str, Any]:
     """Read the model's config.json; empty if it cannot be read, which loading will report."""
     try:
-        source = model_source(model)
+        source = find_model_source(model)
         if os.path.isdir(source):
             return read_model_config(Path(source) / "config.json")
         from transformers import PretrainedConfig
 
-        where = {"revision": model.revision, "local_files_only": cached_only(source, model.revision)}
+        where = {"revision": model.revision, "local_files_only": is_cache_only(source, model.revision)}
         return PretrainedConfig.get_config_dict(source, **where)[0]
     except (TunerError, OSError, ValueError):
         return {}

@@ -6,10 +6,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from tui_tuner.config.advice import advise
+from tui_tuner.config.advice import build_hint
 from tui_tuner.errors import HardwareError, HubError, ModelError
 from tui_tuner.locales import N_, _
-from tui_tuner.models.hub.hub_errors import login_command
+from tui_tuner.models.hub.hub_errors import format_login_command
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
@@ -58,8 +58,8 @@ def _raise_hub(error: BaseException, shown: str) -> None:
     # OSError.
     names = {kind.__name__ for item in chain for kind in type(item).__mro__}
     if "GatedRepoError" in names:
-        hint: str = advise(
-            N_("Accept its terms on the hub's page, then log in: {command}.", command=login_command())
+        hint: str = build_hint(
+            N_("Accept its terms on the hub's page, then log in: {command}.", command=format_login_command())
         )
         raise HubError(
             _("this model is gated: the hub gives it to approved accounts only."), where=shown, hint=hint
@@ -67,8 +67,11 @@ def _raise_hub(error: BaseException, shown: str) -> None:
     if "RevisionNotFoundError" in names:
         raise HubError(_("the hub has no such revision of this model."), where=shown) from error
     if "RepositoryNotFoundError" in names:
-        hint = advise(
-            N_("Check the spelling. A private model needs a login: {command}.", command=login_command())
+        hint = build_hint(
+            N_(
+                "Check the spelling. A private model needs a login: {command}.",
+                command=format_login_command(),
+            )
         )
         raise HubError(
             _("the hub has no such model, or you have no access to it."), where=shown, hint=hint

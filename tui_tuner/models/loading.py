@@ -14,26 +14,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.paths import where_looked
+from tui_tuner.config.paths import explain_missing_path
 from tui_tuner.config.schema import ModelSection, RunConfig
-from tui_tuner.errors import ModelError, name_field
+from tui_tuner.errors import ModelError, name_error_field
 from tui_tuner.locales import _
+from tui_tuner.models.architectures.older_code import check_older_code, name_nearest, try_older_code
 from tui_tuner.models.device import find_device, prepare_device
-from tui_tuner.models.hub.place import bring_tokenizer, hub_source, is_path, is_settled
+from tui_tuner.models.hub.place import bring_tokenizer, find_hub_source, is_model_path, is_settled
 from tui_tuner.models.load_failures import ARCHITECTURE, MODEL, TOKENIZER, explain_failures
 from tui_tuner.models.lookup import check_safetensors, read_model_config
 from tui_tuner.models.new_weights import (
     POOLER,
-    forget_renaming,
-    head_names,
-    note_all_random,
-    note_random,
-    renamed_backbone,
-    renew_outputs,
+    forget_weight_renaming,
+    list_head_modules,
+    map_backbone_names,
+    note_random_head,
+    note_random_weights,
+    renew_head_outputs,
 )
 from tui_tuner.models.sizes import check_sizes, check_small_files
-from tui_tuner.models.tiny import own_folder
-from tui_tuner.models.weights_check import check_described
+from tui_tuner.models.tiny import find_tiny_folder
+from tui_tuner.models.weights_check import check_weights_match_config
 from tui_tuner.text import one_line
 
 _TOKENIZER_FILES = (
@@ -49,17 +50,18 @@ _UNREACHED_SECONDS = 60.0
 _ask_again = 0.0  # a value of `time.monotonic`
 
 
-def model_source(model: ModelSection) -> str:
+def find_model_source(model: ModelSection) -> str:
     """Return a local folder as an absolute path, or the hub id unchanged.
 
     Raises:
         ModelError: a path that is not a folder, or that holds no config.json.
         HubError: a model of ModelScope that is not on this machine yet.
     """
+    check_older_code(model)
     name = model.name
-    if is_path(name):
-        return _checked_folder(own_folder(name) or Path(name).expanduser(), name)
-    return hub_source(name, model.revision, model.hub, model.architecture is None)
+    if is_model_path(name):
+        return _checked_folder(find_tiny_folder(name) or Path(name).expanduser(), name)
+    return find_hub_source(name, model.revision, model.hub, model.architecture is None)
 
 
 def load_tokenizer(model: ModelSection) -> Any:
@@ -71,26 +73,26 @@ def load_tokenizer(model: ModelSection) -> Any:
     """
     if model.tokenizer == "train":
         raise ModelError(_("the tokenizer is trained on the data of the run."), where="model.tokenizer")
-    with name_field("model.name" if model.tokenizer is None else "model.tokenizer"):
+    with name_error_field("model.name" if model.tokenizer is None else "model.tokenizer"):
         return _load_tokenizer(model)
 
 
 def _load_tokenizer(model: ModelSection) -> Any:
     bring_tokenizer(model)
-    source = tokenizer_source(model)
+    source = find_tokenizer_source(model)
     from transformers import AutoTokenizer
 
     revision = model.revision if model.tokenizer is None and not os.path.isdir(source) else None
-    with explain_failures(source, *TOKENIZER):
+    with name_nearest(model), explain_failures(source, *TOKENIZER):
         if not os.path.isdir(source):
             _check_hub_config(
-                source, {"revision": revision, "local_files_only": cached_only(source, revision)}
+                source, {"revision": revision, "local_files_only": is_cache_only(source, revision)}
             )
         tokenizer = AutoTokenizer.from_pretrained(
             source,
             revision=revision,
             trust_remote_code=model.trust_remote_code,
-            local_files_only=cached_only(source, revision),
+            local_files_only=is_cache_only(source, revision),
         )
     if not len(tokenizer):
         raise ModelError(_("the tokenizer has no vocabulary."), where=one_line(source))
@@ -124,7 +126,7 @@ def load_model(
         HardwareError: the device is absent.
     """
     prepare_device(device)
-    with name_field("model.name" if config.model.architecture is None else "model.architecture"):
+    with name_error_field("model.name" if config.model.architecture is None else "model.architecture"):
         return _load_model(config, device, tokenizer, auto_class, values or {}, new_modules, new_head)
 
 
@@ -139,19 +141,19 @@ def _load_model(
 ) -> Any:
     if config.model.architecture is not None:
         return _from_scratch(config, device, tokenizer, auto_class, values)
-    source = model_source(config.model)
+    source = find_model_source(config.model)
     if os.path.isdir(source):
-        check_weights(Path(source))
-        check_described(config.model)
+        check_weight_files(Path(source))
+        check_weights_match_config(config.model)
     return _from_weights(config, source, device, auto_class, values, new_modules, new_head)
 
 
-def check_device(device: str) -> None:
+def check_model_device(device: str) -> None:
     """Raise `HardwareError` unless tensors can live on `device`."""
     find_device(device)
 
 
-def torch_dtype(name: str, device: str) -> Any:
+def find_torch_dtype(name: str, device: str) -> Any:
     """Return the torch dtype of `model.dtype`; `auto` is bfloat16 on a GPU that computes in it, else
     float32.
     """
@@ -162,7 +164,7 @@ def torch_dtype(name: str, device: str) -> Any:
     return torch.bfloat16 if device != "cpu" and find_device(device).has_bf16 else torch.float32
 
 
-def quiet_libraries() -> None:
+def silence_libraries() -> None:
     """Keep transformers, peft and bitsandbytes from printing to a terminal that shows a screen."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
@@ -180,7 +182,7 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def tokenizer_source(model: ModelSection) -> str:
+def find_tokenizer_source(model: ModelSection) -> str:
     """Return the folder or hub id that the tokenizer comes from.
 
     Raises:
@@ -188,11 +190,11 @@ def tokenizer_source(model: ModelSection) -> str:
     """
     if model.tokenizer is not None and os.path.isdir(Path(model.tokenizer).expanduser()):
         source = str(Path(model.tokenizer).expanduser().resolve())
-    elif model.tokenizer is None and is_path(model.name):
-        source = model_source(model)
+    elif model.tokenizer is None and is_model_path(model.name):
+        source = find_model_source(model)
     else:
         name, revision = (model.tokenizer, None) if model.tokenizer else (model.name, model.revision)
-        source = hub_source(name, revision, model.hub, weights=False)
+        source = find_hub_source(name, revision, model.hub, weights=False)
     if os.path.isdir(source) and not any((Path(source) / name).is_file() for name in _TOKENIZER_FILES):
         raise ModelError(
             _("this folder holds no tokenizer."),
@@ -213,7 +215,9 @@ def _checked_folder(path: Path, name: str) -> str:
     shown = one_line(name)
     if not os.path.isdir(path):
         hint = _("Give the folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B.")
-        raise ModelError(_("no such folder."), where=shown, hint=f"{where_looked(name)} {hint}".strip())
+        raise ModelError(
+            _("no such folder."), where=shown, hint=f"{explain_missing_path(name)} {hint}".strip()
+        )
     if not (path / "config.json").is_file():
         hint = _("A model folder holds config.json, the tokenizer and safetensors weights.")
         if (path / "adapter_config.json").is_file():
@@ -226,7 +230,7 @@ def _checked_folder(path: Path, name: str) -> str:
     return str(path.resolve())
 
 
-def check_weights(path: Path) -> None:
+def check_weight_files(path: Path) -> None:
     """Raise `ModelError` unless a folder holds complete safetensors weights."""
     if any(path.glob("*.safetensors")):
         check_safetensors(path)
@@ -272,7 +276,7 @@ def _from_weights(
 ) -> Any:
     import transformers
 
-    dtype = torch_dtype(config.model.dtype, device)
+    dtype = find_torch_dtype(config.model.dtype, device)
     quantization = _quantization_settings(config, dtype)
     options: dict[str, Any] = {"quantization_config": quantization} if quantization else {}
     if quantization or device != "cpu":
@@ -282,14 +286,14 @@ def _from_weights(
     where: dict[str, Any] = {
         "revision": None if os.path.isdir(source) else config.model.revision,
         "trust_remote_code": config.model.trust_remote_code,
-        "local_files_only": cached_only(source, config.model.revision),
+        "local_files_only": is_cache_only(source, config.model.revision),
     }
-    with explain_failures(source, *MODEL):
+    with name_nearest(config.model), explain_failures(source, *MODEL):
         _check_hub_config(source, where)
         settings = transformers.AutoConfig.from_pretrained(source, **where)
         for name, value in values.items():
             setattr(settings, name, value)
-        renamed = renamed_backbone(auto_class, settings) if auto_class != CAUSAL else {}
+        renamed = map_backbone_names(auto_class, settings) if auto_class != CAUSAL else {}
         if renamed:
             options["key_mapping"] = renamed
         model, info = getattr(transformers, auto_class).from_pretrained(
@@ -304,9 +308,10 @@ def _from_weights(
             **where,
             **options,
         )
+        try_older_code(config.model, model)
     random = sorted(info.get("missing_keys") or [])
     # A causal model's head must be in the files; any other head may be new, and so may its pooler.
-    heads = head_names(model) if auto_class != CAUSAL else []
+    heads = list_head_modules(model) if auto_class != CAUSAL else []
     expected = {*new_modules, *heads, *((POOLER,) if heads else ())}
     missing = [name for name in random if not any(part in expected for part in name.split("."))]
     if missing:
@@ -324,7 +329,7 @@ def _from_weights(
     if new_head:
         # A head for other classes has another shape by intention, and gets new weights in the next line.
         other = [key for key in other if str(key[0]).partition(".")[0] not in heads]
-        renew_outputs(model)
+        renew_head_outputs(model)
     if other:
         name, stored, wanted = (*other[0], "?", "?")[:3]
         raise ModelError(
@@ -340,9 +345,9 @@ def _from_weights(
             hint=_("The config and the weights belong to different models."),
         )
     _keep_quantised_weights(model)
-    note_random(model, random)
-    forget_renaming(model, renamed)
-    if os.path.isdir(source) and not is_path(config.model.name):
+    note_random_weights(model, random)
+    forget_weight_renaming(model, renamed)
+    if os.path.isdir(source) and not is_model_path(config.model.name):
         # An adapter stores this as its base: an id that others can find, not a folder of this machine.
         model.name_or_path = model.config._name_or_path = config.model.name
     return model
@@ -415,16 +420,16 @@ def _from_scratch(
             settings = transformers.AutoConfig.for_model(kind, **shape | dict(values))
             model = getattr(transformers, auto_class).from_config(
                 settings,
-                dtype=torch_dtype(config.model.dtype, device),
+                dtype=find_torch_dtype(config.model.dtype, device),
                 attn_implementation=_choose_attention(config),
             )
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelError(_("cannot be built: {error}", error=one_line(error, 300)), where=where) from error
-    note_all_random(model)
+    note_random_head(model)
     return model.to(device)
 
 
-def cached_only(source: str, revision: str | None = None) -> bool:
+def is_cache_only(source: str, revision: str | None = None) -> bool:
     """Return whether to use local files only, after one quick request; the client itself would wait 45 s."""
     if os.path.isdir(source) or is_settled(source, revision):
         return True

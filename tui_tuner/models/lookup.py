@@ -12,10 +12,10 @@ from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError, ModelError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.hub import hub_errors
-from tui_tuner.models.hub.fetching import fetch_config
-from tui_tuner.models.hub.huggingface import HuggingFace, is_reachable
+from tui_tuner.models.hub.fetching import fetch_model_config
+from tui_tuner.models.hub.huggingface import HuggingFace, is_hub_reachable
 from tui_tuner.models.hub.kinds import HUGGINGFACE, MODELSCOPE
-from tui_tuner.models.hub.ms_store import folder_of
+from tui_tuner.models.hub.ms_store import find_modelscope_folder
 from tui_tuner.models.sizes import check_sizes
 from tui_tuner.text import one_line
 
@@ -23,7 +23,7 @@ MAX_CONFIG_BYTES = 16 * 1024 * 1024
 _AGAIN = N_("Download or copy it again.")
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config_json(path: Path) -> dict[str, Any]:
     """Read a JSON object such as a `config.json`.
 
     Raises:
@@ -56,12 +56,12 @@ def read_model_config(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: it cannot be read, or describes an impossible model.
     """
-    values = read_config(path)
+    values = read_config_json(path)
     check_sizes(values, one_line(path))
     return values
 
 
-def config_from_hub(model: ModelSection, network: bool) -> Path:
+def find_hub_config(model: ModelSection, network: bool) -> Path:
     """Find the `config.json` of a hub model in the local cache or, with `network`, on the hub.
 
     Raises:
@@ -80,8 +80,8 @@ def config_from_hub(model: ModelSection, network: bool) -> Path:
                 model.name,
                 "config.json",
                 revision=model.revision,
-                # The client waits much longer for a hub that does not answer than `is_reachable` does.
-                local_files_only=not (network and is_reachable()),
+                # The client waits much longer for a hub that does not answer than `is_hub_reachable` does.
+                local_files_only=not (network and is_hub_reachable()),
                 etag_timeout=5,
             )
         )
@@ -99,24 +99,24 @@ def config_from_hub(model: ModelSection, network: bool) -> Path:
 
 def _config_from_modelscope(model: ModelSection, network: bool) -> Path:
     """Find the `config.json` of a ModelScope model in its local folder or, with `network`, on the hub."""
-    folder = folder_of(model.name, model.revision)
+    folder = find_modelscope_folder(model.name, model.revision)
     if folder is not None and (folder / "config.json").is_file():
         return folder / "config.json"
     if not network:
         hint = _("Check the connection, or give a local folder with config.json.")
         what = _("is not in the local cache, and the hub was not asked.")
         raise HubError(what, where=one_line(model.name), hint=hint)
-    return fetch_config(model.name, model.revision, MODELSCOPE)
+    return fetch_model_config(model.name, model.revision, MODELSCOPE)
 
 
-def stored_parameters(folder: Path) -> int | None:
+def count_elements(folder: Path) -> int | None:
     """Count the elements in the safetensors files of a folder, from their headers; None if there are none.
 
     Quantised files hold packed integers, whose number says nothing about parameters: None.
     """
     total, files = 0, sorted(folder.glob("*.safetensors"))
     for path in files:
-        header = safetensors_header(path)
+        header = read_safetensors_header(path)
         for tensor in header.values():
             if not isinstance(tensor, dict) or not str(tensor.get("dtype", "")).startswith(("F", "BF")):
                 return None
@@ -130,10 +130,10 @@ def stored_parameters(folder: Path) -> int | None:
 def has_module(folder: Path, module: str) -> bool:
     """Return whether the safetensors files of a folder hold weights of a module, by a part of their names."""
     files = sorted(folder.glob("*.safetensors"))
-    return any(module in name.split(".") for path in files for name in safetensors_header(path))
+    return any(module in name.split(".") for path in files for name in read_safetensors_header(path))
 
 
-def safetensors_header(path: Path) -> dict[str, Any]:
+def read_safetensors_header(path: Path) -> dict[str, Any]:
     """Read names, dtypes and shapes in a safetensors file, without its weights.
 
     Raises:
@@ -185,7 +185,7 @@ def check_safetensors(folder: Path) -> None:
         ModelError: a file is damaged or cut short, or the index names a file that is missing.
     """
     for path in sorted(folder.glob("*.safetensors")):
-        header = safetensors_header(path)
+        header = read_safetensors_header(path)
         offsets = [t.get("data_offsets") for t in header.values() if isinstance(t, dict)]
         ends = [pair[1] for pair in offsets if isinstance(pair, list) and len(pair) == 2]
         with open(path, "rb") as file:
@@ -204,7 +204,7 @@ def check_safetensors(folder: Path) -> None:
             )
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = read_config(index).get("weight_map")
+        shards = read_config_json(index).get("weight_map")
         names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:

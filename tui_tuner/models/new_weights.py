@@ -11,7 +11,7 @@ RANDOM = "weights_begun_at_random"  # an attribute of a model that `models.loadi
 POOLER = "pooler"
 
 
-def head_names(model: Any) -> list[str]:
+def list_head_modules(model: Any) -> list[str]:
     """List the modules outside the backbone that hold weights: `classifier`, `score`, `qa_outputs`, ..., in
         order.
 
@@ -29,24 +29,26 @@ def head_names(model: Any) -> list[str]:
     ]
 
 
-def note_random(model: Any, names: Sequence[str]) -> None:
+def note_random_weights(model: Any, names: Sequence[str]) -> None:
     """Record on a model which of its weights were not read from files."""
     setattr(model, RANDOM, tuple(names))
 
 
-def note_all_random(model: Any) -> None:
+def note_random_head(model: Any) -> None:
     """Record on a model made from nothing the weights that belong to the head although they are in the
     backbone.
     """
-    note_random(model, [name for name, _unused in model.named_parameters() if POOLER in name.split(".")])
+    note_random_weights(
+        model, [name for name, _unused in model.named_parameters() if POOLER in name.split(".")]
+    )
 
 
-def new_modules(model: Any) -> list[str]:
+def list_new_modules(model: Any) -> list[str]:
     """List the modules that must be trained with any method: the head, and random parts of the backbone.
 
     An example is BERT's pooler if the files come from masked-language modelling, which has none.
     """
-    found = dict.fromkeys(head_names(model))
+    found = dict.fromkeys(list_head_modules(model))
     for name in getattr(model, RANDOM, ()):
         parts = name.split(".")
         if not any(name.startswith(f"{head}.") for head in found):
@@ -56,14 +58,14 @@ def new_modules(model: Any) -> list[str]:
     return list(found)
 
 
-def renew_outputs(model: Any) -> None:
+def renew_head_outputs(model: Any) -> None:
     """Give the last matrices of a head, one output for each class, new random weights.
 
     Draws from the global seed.
     """
     import torch
 
-    heads = [getattr(model, name) for name in head_names(model)]
+    heads = [getattr(model, name) for name in list_head_modules(model)]
     std = float(getattr(model.config.get_text_config(), "initializer_range", None) or 0.02)
     with torch.no_grad():
         for module in (inner for head in heads for inner in head.modules()):
@@ -74,7 +76,7 @@ def renew_outputs(model: Any) -> None:
                     module.bias.zero_()
 
 
-def renamed_backbone(auto_class: str, settings: Any) -> dict[str, str]:
+def map_backbone_names(auto_class: str, settings: Any) -> dict[str, str]:
     """Map weight names in files to those of a model, for `from_pretrained(key_mapping=...)`.
 
     Some families name the backbone differently in one class: `transformer` in a Llama for question answering,
@@ -91,7 +93,7 @@ def renamed_backbone(auto_class: str, settings: Any) -> dict[str, str]:
     return {rf"^{name}\.": f"{own}." for name in sorted(usual)}
 
 
-def forget_renaming(model: Any, mapping: Mapping[str, str]) -> None:
+def forget_weight_renaming(model: Any, mapping: Mapping[str, str]) -> None:
     """Make a model save its weights under its own names instead of those of the files they came from."""
     known = getattr(model, _CONVERSIONS, None)
     if mapping and known:

@@ -22,7 +22,7 @@ def _is_torchs(kind: type) -> bool:
     return kind.__name__ == "OutOfMemoryError" and kind.__module__.partition(".")[0] == "torch"
 
 
-def free_memory_of(error: BaseException) -> None:
+def free_attempt_memory(error: BaseException) -> None:
     """Release every tensor that the failed attempt held, and return cached memory."""
     for link in _walk_causes(error):
         # The frames that an error went through keep their variables as long as the error lives, so

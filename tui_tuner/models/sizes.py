@@ -103,14 +103,16 @@ class ConfigNumbers:
         # JSON's true and false are integers in Python.
         if isinstance(value, bool) or not isinstance(value, int):
             raise ModelError(
-                _("`{alias}` is {value!r}, not a whole number.", alias=alias, value=show_value(value)),
+                _("`{alias}` is {value!r}, not a whole number.", alias=alias, value=format_size_value(value)),
                 where=self.where,
             )
         most = LIMITS.get(field, 10**9)
         if not least <= value <= most:
             hint = _("It must be between {least} and {most}.", least=least, most=most)
             problem = _(
-                "`{alias}` is {value}, which is not a plausible size.", alias=alias, value=show_value(value)
+                "`{alias}` is {value}, which is not a plausible size.",
+                alias=alias,
+                value=format_size_value(value),
             )
             raise ModelError(problem, where=self.where, hint=hint)
         return value
@@ -138,10 +140,12 @@ def _check_size(name: str, value: Any, most: int, strict: bool, where: str) -> N
         if (
             isinstance(one, bool)
             or not isinstance(one, int | float)
-            or (strict and one != to_whole_number(one))
+            or (strict and one != convert_to_whole_number(one))
         ):
             problem = _(
-                "`{name}` is {value!r}, not a whole number.", name=one_line(name), value=show_value(one)
+                "`{name}` is {value!r}, not a whole number.",
+                name=one_line(name),
+                value=format_size_value(one),
             )
             raise ModelError(problem, where=where, hint=_("Use the config.json that belongs to the weights."))
         # Some open names use -1 for "not set".
@@ -151,7 +155,7 @@ def _check_size(name: str, value: Any, most: int, strict: bool, where: str) -> N
                 _(
                     "`{name}` is {value}, which is not a plausible size.",
                     name=one_line(name),
-                    value=show_value(one),
+                    value=format_size_value(one),
                 ),
                 where=where,
                 hint=_("It must be between {least} and {most}.", least=1, most=most),
@@ -161,12 +165,12 @@ def _check_size(name: str, value: Any, most: int, strict: bool, where: str) -> N
         raise ModelError(problem, where=where)
 
 
-def to_whole_number(value: float) -> int | None:
+def convert_to_whole_number(value: float) -> int | None:
     """Return a number as a whole number; None for NaN and infinity."""
     return int(value) if value == value and abs(value) != float("inf") else None
 
 
-def show_value(value: object) -> str:
+def format_size_value(value: object) -> str:
     """Return a value of a config as text for an error message."""
     try:
         return one_line(value, 60)

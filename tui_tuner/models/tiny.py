@@ -39,7 +39,7 @@ _ENDINGS = ("s", "es", "ed", "ing", "er", "est", "ly", "en", "ness", "tion", "ab
 _PIECES = (*string.punctuation, *_LETTERS, *(f"##{part}" for part in (*_LETTERS, *_ENDINGS)))
 
 
-def own_folder(name: str) -> Path | None:
+def find_tiny_folder(name: str) -> Path | None:
     """Return the folder of a model that this package brings or makes; None for all others.
 
     Raises:

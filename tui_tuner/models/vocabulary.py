@@ -24,12 +24,12 @@ _SHOWN = 5
 _PIECE = 1 << 24  # ids counted at a time
 
 
-def embedding_rows(model: Any) -> int:
+def count_embedding_rows(model: Any) -> int:
     """Return how many tokens a model has an embedding for."""
     return int(model.get_input_embeddings().weight.shape[0])
 
 
-def find_stored_beyond(folder: Path, rows: int) -> list[str]:
+def find_stored_tokens_beyond(folder: Path, rows: int) -> list[str]:
     """List added tokens in a tokenizer's folder for which a model of `rows` embeddings has none."""
     path = folder / "tokenizer.json"
     try:
@@ -48,7 +48,7 @@ def _stored_added(path: Path, changed: int) -> tuple[tuple[int, str], ...]:
         return ()
 
 
-def count_tokens(parts: Iterable[np.ndarray], wanted: Collection[int]) -> dict[int, int]:
+def count_token_ids(parts: Iterable[np.ndarray], wanted: Collection[int]) -> dict[int, int]:
     """Count how often each of the wanted ids occurs in the arrays; ids that do not occur are left out."""
     ids = np.array(sorted(wanted), dtype=np.int64)
     counts = np.zeros(len(ids), dtype=np.int64)
@@ -64,10 +64,10 @@ def count_tokens(parts: Iterable[np.ndarray], wanted: Collection[int]) -> dict[i
     return {int(one): int(count) for one, count in zip(ids, counts, strict=True) if count}
 
 
-def fit_padding(model: Any, tokenizer: Any) -> str:
+def fit_padding_token(model: Any, tokenizer: Any) -> str:
     """Pad with the end token if the padding token has no embedding, and return a note about it."""
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
-    rows = embedding_rows(model)
+    rows = count_embedding_rows(model)
     if pad is None or pad < rows or end is None or end >= rows:
         return ""
     name = one_line(tokenizer.pad_token)
@@ -82,7 +82,7 @@ def fit_padding(model: Any, tokenizer: Any) -> str:
 
 def find_ids_beyond(model: Any, tokenizer: Any) -> list[int]:
     """List the ids of the tokenizer that the model has no embedding for."""
-    rows = embedding_rows(model)
+    rows = count_embedding_rows(model)
     # `len` counts tokens, while added ones may have ids with gaps below them.
     highest = max(
         len(tokenizer), *(number + 1 for number in getattr(tokenizer, "added_tokens_decoder", {0: ""}))
@@ -90,15 +90,15 @@ def find_ids_beyond(model: Any, tokenizer: Any) -> list[int]:
     return list(range(rows, highest))
 
 
-def refuse_tokens(model: Any, tokenizer: Any, used: Mapping[int, int]) -> ModelError:
+def make_vocabulary_error(model: Any, tokenizer: Any, used: Mapping[int, int]) -> ModelError:
     """Make the error for rows with tokens beyond the embeddings, with a way out."""
     return ModelError(
         _(
             "the rows hold tokens that the model has no embedding for: {tokens}. The tokenizer has {count:,} "
             "tokens, the model {rows:,}.",
-            tokens=name_tokens(tokenizer, used),
+            tokens=name_counted_tokens(tokenizer, used),
             count=len(tokenizer),
-            rows=embedding_rows(model),
+            rows=count_embedding_rows(model),
         ),
         where="model.tokenizer",
         hint=_(
@@ -110,14 +110,14 @@ def refuse_tokens(model: Any, tokenizer: Any, used: Mapping[int, int]) -> ModelE
     )
 
 
-def name_tokens(tokenizer: Any, used: Mapping[int, int]) -> str:
+def name_counted_tokens(tokenizer: Any, used: Mapping[int, int]) -> str:
     """Return some tokens with their counts, the most frequent first: `<port> (12), …`."""
     most = sorted(used.items(), key=lambda item: -item[1])
     words = [f"{one_line(str(tokenizer.convert_ids_to_tokens(one)), 40)} ({count:,})" for one, count in most]
     return ", ".join([*words[:_SHOWN], *(["…"] if len(words) > _SHOWN else [])])
 
 
-def find_untrained(model: Any, tokenizer: Any) -> list[int]:
+def find_untrained_tokens(model: Any, tokenizer: Any) -> list[int]:
     """List the ids of added tokens whose embedding was never trained: all zeros, or near the mean.
 
     The padding token is left out, unless it also ends texts: attention never reads its embedding.

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import ModelSection
-from tui_tuner.models.device import host_memory
-from tui_tuner.models.hub.place import folder_on_disk
+from tui_tuner.models.device import measure_host_memory
+from tui_tuner.models.hub.place import find_folder_on_disk
 
 PIECE = 8 << 20  # bytes that are read at a time
 MOST_OF_FREE = 0.5  # share of the free memory that the files may have together
@@ -48,9 +48,9 @@ class ReadAhead:
 
     def _read_all(self) -> None:
         with contextlib.suppress(Exception):
-            files = weight_files(self._model)
+            files = list_weight_files(self._model)
             # Files that fill the memory would push each other out of the cache before they are used.
-            if sum(file.stat().st_size for file in files) <= MOST_OF_FREE * host_memory()[1]:
+            if sum(file.stat().st_size for file in files) <= MOST_OF_FREE * measure_host_memory()[1]:
                 for file in files:
                     self._read_file(file)
 
@@ -80,11 +80,11 @@ def _in_memory(descriptor: int, offset: int) -> bool:
         return False
 
 
-def weight_files(model: ModelSection) -> list[Path]:
+def list_weight_files(model: ModelSection) -> list[Path]:
     """List the safetensors files of a model on this machine; empty if only loading could find them."""
     if model.architecture is not None:
         return []
-    folder = folder_on_disk(model)
+    folder = find_folder_on_disk(model)
     if folder is None:
         from huggingface_hub import try_to_load_from_cache
 

@@ -6,13 +6,13 @@ from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
 from tui_tuner.models.architectures.families import FAMILIES
-from tui_tuner.models.facts import facts_from_config
-from tui_tuner.models.hub.place import folder_on_disk
-from tui_tuner.models.lookup import read_config, stored_parameters
+from tui_tuner.models.facts import read_config_facts
+from tui_tuner.models.hub.place import find_folder_on_disk
+from tui_tuner.models.lookup import count_elements, read_config_json
 from tui_tuner.text import one_line
 
 
-def check_described(model: ModelSection) -> None:
+def check_weights_match_config(model: ModelSection) -> None:
     """Raise unless a folder's config.json and weights describe models of about the same size.
 
     transformers fills weights that are described but not stored with random numbers, however many there are,
@@ -21,12 +21,12 @@ def check_described(model: ModelSection) -> None:
     Raises:
         ModelError: much more is described than stored.
     """
-    folder = folder_on_disk(model)
-    stored = stored_parameters(folder) if folder is not None else None
+    folder = find_folder_on_disk(model)
+    stored = count_elements(folder) if folder is not None else None
     if folder is None or not stored:
         return
     try:
-        facts = facts_from_config(read_config(folder / "config.json"))
+        facts = read_config_facts(read_config_json(folder / "config.json"))
     except ModelError:
         return  # an architecture that is not in the table may name its sizes otherwise
     # A factor of 4 is more than a head or a pooler that is counted but not stored can explain. Only families

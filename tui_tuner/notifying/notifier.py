@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tui_tuner.locales import _
 from tui_tuner.notifying.run_messages import Message, MessageComposer, NotSent
-from tui_tuner.notifying.sending import make_waiter, name_entry, send_message
+from tui_tuner.notifying.sending import make_sending_waiter, name_notice_entry, send_message
 from tui_tuner.runs.events import EventBody, EventSink, Warned
 
 PATIENCE = 10.0  # seconds to wait for messages after the run has ended
@@ -64,7 +64,9 @@ class Notifier:
     def _send_and_report(self, entry: str, message: Message) -> None:
         try:
             send_message(
-                entry, message, make_waiter(lambda: self._deadline < float("inf"), lambda: self._deadline)
+                entry,
+                message,
+                make_sending_waiter(lambda: self._deadline < float("inf"), lambda: self._deadline),
             )
         except NotSent as error:
             self._warn_once(entry, str(error))
@@ -87,7 +89,7 @@ class Notifier:
             self._sink.emit(
                 Warned(
                     "notify_failed",
-                    _("No message could be sent to {place}: {why}.", place=name_entry(entry), why=why),
+                    _("No message could be sent to {place}: {why}.", place=name_notice_entry(entry), why=why),
                     _("Check output.notify. The run itself is not affected."),
                 )
             )

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tui_tuner.config.deciding import metric_word
-from tui_tuner.config.metrics import show_hundredfold
+from tui_tuner.config.deciding import name_metric_in_text
+from tui_tuner.config.metrics import format_hundredfold_metric
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
     Evaluation,
@@ -22,7 +22,7 @@ from tui_tuner.runs.events import (
     Verdict,
     Warned,
 )
-from tui_tuner.text import human_money, human_seconds, one_line
+from tui_tuner.text import format_money, format_seconds, one_line
 from tui_tuner.verdicts.verdict_words import VERDICTS
 
 IDLE = "gpu_idle"  # the code of the warning that a GPU has nothing to do
@@ -142,11 +142,11 @@ class MessageComposer:
         value = self._measured.get(self._deciding)
         parts = []
         if isinstance(value, int | float):
-            figure = show_hundredfold(self._deciding, value) or f"{value:.4g}"
-            parts.append(f"{metric_word(self._deciding)} {figure}")
-        parts.append(human_seconds(seconds))
+            figure = format_hundredfold_metric(self._deciding, value) or f"{value:.4g}"
+            parts.append(f"{name_metric_in_text(self._deciding)} {figure}")
+        parts.append(format_seconds(seconds))
         if cost is not None:
-            parts.append(human_money(cost))
+            parts.append(format_money(cost))
         return ", ".join(parts)
 
 

@@ -14,7 +14,7 @@ from email.header import Header
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from tui_tuner.config.notices import fill_entry, shown_entry
+from tui_tuner.config.notices import fill_notify_entry, mask_notify_entry
 from tui_tuner.locales import _
 from tui_tuner.notifying.desktop import show_on_desktop
 from tui_tuner.notifying.run_messages import Message, NotSent
@@ -68,7 +68,7 @@ def _send_once(entry: str, message: Message) -> None:
     foreign = [name for name in _list_variables(entry) if name.upper().startswith(_FOREIGN)]
     if foreign:
         raise NotSent(_("{name} belongs to another service and must not be sent", name=foreign[0]))
-    place, missing = fill_entry(entry, os.environ)
+    place, missing = fill_notify_entry(entry, os.environ)
     if missing:
         raise NotSent(_("{name} is not set in the environment", name=", ".join(missing)))
     if place == "desktop":
@@ -82,12 +82,12 @@ def _send_once(entry: str, message: Message) -> None:
 
 
 def _list_variables(entry: str) -> list[str]:
-    return fill_entry(entry, {})[1]
+    return fill_notify_entry(entry, {})[1]
 
 
-def name_entry(entry: str) -> str:
+def name_notice_entry(entry: str) -> str:
     """Return an entry in a form that may be shown, without secrets."""
-    return shown_entry(entry)
+    return mask_notify_entry(entry)
 
 
 def _format_for_webhook(message: Message) -> bytes:
@@ -203,7 +203,7 @@ def _split_login(address: str) -> tuple[str, dict[str, str]]:
     }
 
 
-def make_waiter(done: Callable[[], bool], deadline: Callable[[], float]) -> Callable[[float], bool]:
+def make_sending_waiter(done: Callable[[], bool], deadline: Callable[[], float]) -> Callable[[float], bool]:
     """Return a `wait` for `send_message` that gives up after the deadline."""
 
     def wait_or_give_up(seconds: float) -> bool:

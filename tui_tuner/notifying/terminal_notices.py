@@ -34,10 +34,10 @@ class TerminalNotices:
         # Attaching to a run replays its journal, which must not ring for what happened hours ago
         if message is None or abs((time.time() if now is None else now) - event.time) > FRESH:
             return ""
-        return list_codes(self._entries, message)
+        return list_notice_codes(self._entries, message)
 
 
-def list_codes(entries: Sequence[str], message: Message) -> str:
+def list_notice_codes(entries: Sequence[str], message: Message) -> str:
     """Return the control codes for a message; empty if no entry is for the terminal."""
     codes = BELL if "bell" in entries else ""
     if "desktop" in entries and not has_desktop():

@@ -14,14 +14,14 @@ from torch.nn.functional import cross_entropy, pad
 from tui_tuner.compute import chunked_loss, router_loss
 from tui_tuner.compute.check_rows import shorten_rows
 from tui_tuner.compute.differences import compare_gradients, compute_gradient, find_checked_parameters
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, compute_target_logits, lay_flat
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, compute_target_logits, lay_flat_row
 from tui_tuner.compute.precision import computes_in_float32
 from tui_tuner.compute.self_check import EXACT, MOST_HALF, Checker
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.records import IGNORE
 from tui_tuner.locales import _
-from tui_tuner.models.evaluation_mode import evaluation_mode
-from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
+from tui_tuner.models.evaluation_mode import use_evaluation_mode
+from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 from tui_tuner.objectives.objective import Objective, Setup, SingleLosses
 from tui_tuner.text import one_line
 
@@ -59,7 +59,7 @@ class CausalObjective(Objective):
         # long row may not fit into memory.
         chosen: contextlib.AbstractContextManager[list[bool]] = contextlib.nullcontext([])
         if head is not None:
-            chosen = chunked_loss.compute_labelled_only(head, keep)
+            chosen = chunked_loss.compute_labelled_logits_only(head, keep)
         with way.open_autocast(), chosen as entered:
             logits = model(input_ids=micro.input_ids, use_cache=False).logits
         logits = logits[0] if entered else logits[keep]
@@ -97,7 +97,9 @@ class CausalObjective(Objective):
         if chunks is not None:
             head, rows = chunks
             hidden = _states_at_head(model, micro, self.way, head)
-            losses, right = chunked_loss.measure_losses(hidden, head, micro.targets, rows, self.way.autocast)
+            losses, right = chunked_loss.measure_chunked_losses(
+                hidden, head, micro.targets, rows, self.way.autocast
+            )
             return {"loss": losses.double().sum(), "right": right, "each": SingleLosses(losses)}
         with self.way.open_autocast():
             logits = compute_target_logits(model, micro, self.way)
@@ -127,14 +129,14 @@ class CausalObjective(Objective):
         """Drop the router's loss if it differs from what the model itself adds, and warn about it."""
         assert self._checker is not None
         try:
-            with evaluation_mode(setup.model), torch.no_grad():
+            with use_evaluation_mode(setup.model), torch.no_grad():
                 problem = self._router_problem(self._checker)
         # The model's own code may fail in any way if it is given labels.
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             if is_out_of_memory(error):
                 problem = _("memory ran out during the check")
-                free_memory_of(error)
+                free_attempt_memory(error)
         if problem:
             setup.voice.report_warning(
                 "router_loss",
@@ -201,14 +203,14 @@ class CausalObjective(Objective):
             return
         assert self._checker is not None
         try:
-            with evaluation_mode(model):
+            with use_evaluation_mode(model):
                 problem = self._chunks_problem(head)
         # A model with another structure may fail in any way, and then computes all logits at once.
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             if is_out_of_memory(error):
                 problem = _("memory ran out during the check")
-                free_memory_of(error)
+                free_attempt_memory(error)
         if problem:
             setup.voice.report_log(
                 _("All logits are computed at once: in chunks, {problem}.", problem=one_line(problem, 200))
@@ -232,12 +234,12 @@ class CausalObjective(Objective):
         """Compare the summed loss of two rows and its gradient, computed in two chunks and at once."""
         model, bounds = checker.model, EXACT if exact else MOST_HALF
         short = shorten_rows(checker.data, checker.rows[:2], CHUNKED_TOKENS, 2 * CHUNKED_TOKENS)
-        micro = lay_flat(short, range(len(short))).to(checker.device)
+        micro = lay_flat_row(short, range(len(short))).to(checker.device)
         entered: list[Tensor] = []
         # With a head that only multiplies its input by LOUD, a cap changes the proportions of the result.
         with torch.no_grad(), chunked_loss.return_hidden_states(head, entered, LOUD), way.open_autocast():
             left = compute_target_logits(model, micro, way)
-        if not chunked_loss.is_proportional(left, entered[0], exact):
+        if not chunked_loss.are_logits_proportional(left, entered[0], exact):
             return _("the model does more with its logits than scale them")
         parameters = find_checked_parameters(model)
         half = max(1, micro.trained_tokens // 2)
@@ -254,7 +256,7 @@ class CausalObjective(Objective):
 
 def _chunked_loss(model: Module, micro: MicroBatch, way: ForwardWay, head: Module, rows: int) -> Tensor:
     hidden = _states_at_head(model, micro, way, head)
-    return chunked_loss.sum_losses(hidden, head, micro.targets, rows, way.autocast)
+    return chunked_loss.sum_chunked_losses(hidden, head, micro.targets, rows, way.autocast)
 
 
 def _states_at_head(model: Module, micro: MicroBatch, way: ForwardWay, head: Module) -> Tensor:

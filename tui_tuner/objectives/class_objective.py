@@ -11,18 +11,18 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from tui_tuner.compute.check_rows import shorten_rows
 from tui_tuner.compute.encoders import unwrap_model
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, build_inputs, lay_padded
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, build_forward_inputs, lay_padded_rows
 from tui_tuner.compute.numeric import find_autocast_dtype
-from tui_tuner.compute.pooled_heads import Pooled, compute_sequence_logits, find_pooled
+from tui_tuner.compute.pooled_heads import Pooled, compute_sequence_logits, find_pooled_states
 from tui_tuner.compute.transfer import send_tensor
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.data.labels.weights import compute_class_weights
 from tui_tuner.locales import _
-from tui_tuner.models.evaluation_mode import evaluation_mode
-from tui_tuner.models.head_classes import class_names
+from tui_tuner.models.evaluation_mode import use_evaluation_mode
+from tui_tuner.models.head_classes import list_loaded_classes
 from tui_tuner.objectives.objective import EvaluationResult, ExampleValues, Objective, Setup, SingleLosses
-from tui_tuner.text import first_names, one_line
+from tui_tuner.text import join_first_names, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +65,7 @@ class ClassObjective(Objective):
 
     def compute_plain_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
         """Compute one text without positions or mask, as users call the model."""
-        inputs = build_inputs(model, micro, way)
+        inputs = build_forward_inputs(model, micro, way)
         inputs.pop("attention_mask", None)
         with way.open_autocast():
             logits = model(**inputs).logits
@@ -76,7 +76,7 @@ class ClassObjective(Objective):
         target = micro.columns["target"]
         if self.problem == REGRESSION:
             return (logits.squeeze(-1) - target.float()).square()
-        weights = send_weights(self._weights, logits.device)
+        weights = send_class_weights(self._weights, logits.device)
         if self.problem == MULTI:
             each = binary_cross_entropy_with_logits(
                 logits, target.float(), reduction="none", pos_weight=weights
@@ -88,7 +88,7 @@ class ClassObjective(Objective):
     def count_weight(self, data: Rows, rows: Sequence[int]) -> float:
         if self._weights is None or self.problem == MULTI:
             return len(rows)
-        return float(self._weights[read_targets(data, rows)].sum())
+        return float(self._weights[read_class_targets(data, rows)].sum())
 
     # ---- held-out rows ------------------------------------------------------------------------------------
 
@@ -105,22 +105,22 @@ class ClassObjective(Objective):
         }
 
     def judge_evaluation(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> EvaluationResult:
-        found = self._judge(np.stack(sums["logits"]), read_targets(rows), self.names)
+        found = self._judge(np.stack(sums["logits"]), read_class_targets(rows), self.names)
         return EvaluationResult({**self.summarise_sums(sums, weight), **found.metrics}, found.tables)
 
     # ---- before training ----------------------------------------------------------------------------------
 
     def prepare_way(self, setup: Setup) -> None:
-        self.names = class_names(setup.model)
+        self.names = list_loaded_classes(setup.model)
         asked = setup.config.training.class_weights
-        self._weights = compute_class_weights(asked, read_targets(setup.rows), self.names, self.problem)
+        self._weights = compute_class_weights(asked, read_class_targets(setup.rows), self.names, self.problem)
         self._report_targets(setup)
         self.pooled = self._find_pooled(setup)
         super().prepare_way(setup)
 
     def _report_targets(self, setup: Setup) -> None:
         """Report the classes, what guessing would achieve, and whether the model's head is kept."""
-        targets = read_targets(setup.rows)
+        targets = read_class_targets(setup.rows)
         if self.problem == REGRESSION:
             spread = float(targets.astype(np.float64).var())
             setup.voice.report_log(
@@ -133,7 +133,7 @@ class ClassObjective(Objective):
                 )
             )
             return
-        shown = ", ".join(first_names(self.names, 20))
+        shown = ", ".join(join_first_names(self.names, 20))
         setup.voice.report_log(_("{count} classes: {names}.", count=len(self.names), names=shown))
         if self.problem != MULTI:
             counts = np.bincount(targets, minlength=len(self.names))
@@ -168,24 +168,24 @@ class ClassObjective(Objective):
         # Rows of different lengths: only padding shows whether a head reads the last state before it.
         order = sorted(batch, key=lambda row: int(setup.rows.lengths[row]))
         short = shorten_rows(setup.rows, [order[0], order[-1]], _PROBED, 0)
-        micro = lay_padded(short, [0, 1], setup.pad).to(torch.device(setup.device.torch_name))
+        micro = lay_padded_rows(short, [0, 1], setup.pad).to(torch.device(setup.device.torch_name))
         name = find_autocast_dtype(setup.device, setup.config)
         autocast = None if name is None else getattr(torch, name)
         way = ForwardWay(False, False, False, autocast=autocast, device=setup.device.torch_name)
-        with evaluation_mode(setup.model):
-            return find_pooled(setup.model, micro, way)
+        with use_evaluation_mode(setup.model):
+            return find_pooled_states(setup.model, micro, way)
 
     def _share_beginnings(self, setup: Setup) -> None:
         """Do nothing: the head needs each text's own states, so no prefix is shared."""
         return
 
 
-def send_weights(weights: np.ndarray | None, device: torch.device) -> Tensor | None:
+def send_class_weights(weights: np.ndarray | None, device: torch.device) -> Tensor | None:
     """Return class weights as float32 on a device; None if all classes count alike."""
     return None if weights is None else send_tensor(torch.from_numpy(weights).float(), device)
 
 
-def read_targets(data: Rows, rows: Sequence[int] | None = None) -> np.ndarray:
+def read_class_targets(data: Rows, rows: Sequence[int] | None = None) -> np.ndarray:
     """Return the targets of these examples (all of them if None): see `data.labels.numbering`."""
     columns = getattr(data, "columns", None)
     if columns is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute import attention, prefix_cache, shared_check, shared_prefix
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows, build_inputs
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows, build_forward_inputs
 from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.compute.numeric import find_autocast_dtype
 from tui_tuner.compute.randomness import Randomness, find_randomness
@@ -26,10 +26,10 @@ from tui_tuner.compute.self_check import GRADIENT_ROWS, Checker
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens
-from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
+from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 from tui_tuner.objectives.setup import JournalVoice, Setup
 from tui_tuner.objectives.way_choosing import LONGEST_CHECKED, WayChooser, choose_checked_rows
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,7 +121,7 @@ class Objective(ABC):
         """Return the loss of each target, [n] float32, in the order of the examples.
 
         Args:
-            way: How to compute; `compute.forward.build_inputs` makes the inputs of the model.
+            way: How to compute; `compute.forward.build_forward_inputs` makes the inputs of the model.
         """
 
     def compute_plain_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
@@ -286,7 +286,7 @@ class Objective(ABC):
             compact=config.training.loss != "full_logits",
             segments=packing
             and attention.replaces_attention(
-                config.model.attention, setup.device, attention.caps_scores(setup.model)
+                config.model.attention, setup.device, attention.caps_attention_scores(setup.model)
             ),
             autocast=None if name is None else getattr(torch, name),
             device=setup.device.torch_name,
@@ -325,7 +325,7 @@ class Objective(ABC):
         # Sequences that share a prefix would also share its dropout; the router's loss would count it once.
         if not self.way.segments or self.is_random or self.way.router:
             return
-        share = shared_prefix.measure_saving(setup.rows, setup.batches)
+        share = shared_prefix.measure_prefix_saving(setup.rows, setup.batches)
         if share < shared_prefix.LEAST_SAVING:
             return
         assert self._checker is not None
@@ -334,7 +334,7 @@ class Objective(ABC):
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            free_memory_of(error)
+            free_attempt_memory(error)
             problem = _("memory ran out during the check")
         if problem:
             why = one_line(problem, 200)
@@ -402,7 +402,7 @@ class Objective(ABC):
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            free_memory_of(error)
+            free_attempt_memory(error)
             setup.voice.report_warning(
                 "states_not_stored",
                 _(
@@ -418,7 +418,7 @@ class Objective(ABC):
                     "The {frozen} layers below the first trained one are computed once, not in each epoch: "
                     "their states are in a file of {bytes}, deleted after training.",
                     frozen=self._states.frozen,
-                    bytes=human_bytes(self._states.byte_count),
+                    bytes=format_bytes(self._states.byte_count),
                 )
             )
         elif problem:
@@ -443,4 +443,4 @@ class Objective(ABC):
         return [self.way.packing, self.way.compact, self.way.segments, *[True] * self.way.filled]
 
 
-__all__ = ["JournalVoice", "MicroBatch", "Objective", "Setup", "build_inputs"]
+__all__ = ["JournalVoice", "MicroBatch", "Objective", "Setup", "build_forward_inputs"]

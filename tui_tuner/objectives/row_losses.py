@@ -24,7 +24,7 @@ class RowSums:
     sums: Tensor
 
 
-def sum_by_row(losses: Tensor, rows: Sequence[int], data: Rows) -> RowSums | None:
+def sum_losses_by_row(losses: Tensor, rows: Sequence[int], data: Rows) -> RowSums | None:
     """Sum the losses of each example; return None if they cannot be assigned to examples.
 
     Args:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, build_inputs
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, build_forward_inputs
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import SINGLE
 from tui_tuner.data.labels.weights import compute_class_weights
 from tui_tuner.data.records import IGNORE
-from tui_tuner.models.head_classes import class_names
-from tui_tuner.objectives.class_objective import send_weights
+from tui_tuner.models.head_classes import list_loaded_classes
+from tui_tuner.objectives.class_objective import send_class_weights
 from tui_tuner.objectives.objective import EvaluationResult, ExampleValues, Objective, Setup, SingleLosses
 
 if TYPE_CHECKING:
@@ -48,17 +48,17 @@ class TagObjective(Objective):
         self._weights: np.ndarray | None = None
 
     def prepare_way(self, setup: Setup) -> None:
-        self.names = class_names(setup.model)
+        self.names = list_loaded_classes(setup.model)
         asked = setup.config.training.class_weights
         if asked != "none":
-            labels = [read_labels(setup.rows, row) for row in range(len(setup.rows))]
+            labels = [read_tag_labels(setup.rows, row) for row in range(len(setup.rows))]
             self._weights = compute_class_weights(asked, np.concatenate(labels), self.names, SINGLE)
         super().prepare_way(setup)
 
     def _label_logits(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
         """Return [K, classes] float32: the logits at labelled positions, in reading order."""
         with way.open_autocast():
-            logits = model(**build_inputs(model, micro, way)).logits
+            logits = model(**build_forward_inputs(model, micro, way)).logits
         # Virtual tokens come before the text and have no labels.
         logits = logits[:, -micro.input_ids.shape[1] :]
         if micro.places is not None:
@@ -69,13 +69,13 @@ class TagObjective(Objective):
         return self._label_losses(self._label_logits(model, micro, way), micro)
 
     def _label_losses(self, logits: Tensor, micro: MicroBatch) -> Tensor:
-        weights = send_weights(self._weights, logits.device)
+        weights = send_class_weights(self._weights, logits.device)
         return cross_entropy(logits, micro.targets, weight=weights, reduction="none")
 
     def count_weight(self, data: Rows, rows: Sequence[int]) -> float:
         if self._weights is None:
             return super().count_weight(data, rows)
-        return float(sum(self._weights[read_labels(data, row)].sum() for row in rows))
+        return float(sum(self._weights[read_tag_labels(data, row)].sum() for row in rows))
 
     def measure_batch(self, model: Module, micro: MicroBatch) -> dict[str, Any]:
         logits = self._label_logits(model, micro, self.judged_way)
@@ -84,7 +84,7 @@ class TagObjective(Objective):
         return {
             "loss": losses.double().sum(),
             "each": SingleLosses(losses),
-            FOUND: ExampleValues(found.split(count_labels(micro))),
+            FOUND: ExampleValues(found.split(count_tag_labels(micro))),
         }
 
     def judge_evaluation(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> EvaluationResult:
@@ -102,18 +102,18 @@ class TagObjective(Objective):
             if guess is None:
                 continue
             row = row_of(index)
-            wanted.setdefault(row, []).extend(name[label] for label in read_labels(rows, index))
+            wanted.setdefault(row, []).extend(name[label] for label in read_tag_labels(rows, index))
             guessed.setdefault(row, []).extend(name[label] for label in guess)
         return list(wanted.values()), list(guessed.values())
 
 
-def read_labels(data: Rows, row: int) -> np.ndarray:
+def read_tag_labels(data: Rows, row: int) -> np.ndarray:
     """Return the labels of an example, without the positions that have none."""
     labels = data[row].labels
     return labels[labels != IGNORE]
 
 
-def count_labels(micro: MicroBatch) -> list[int]:
+def count_tag_labels(micro: MicroBatch) -> list[int]:
     """Count the labels of each example of a forward pass."""
     keep = micro.keep.cpu()
     if micro.position_ids is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tui_tuner.compute.check_rows import list_windows, reach_beyond, shorten_rows
+from tui_tuner.compute.check_rows import list_attention_windows, make_window_check_rows, shorten_rows
 from tui_tuner.compute.chunks import count_chunk_rows
 from tui_tuner.compute.forward import ForwardWay, Rows
 from tui_tuner.compute.precision import computes_in_float32
@@ -16,11 +16,11 @@ from tui_tuner.compute.self_check import (
     CheckResult,
     LossesOf,
     PassCount,
-    make_plainest,
-    self_check,
+    find_fastest_way,
+    make_plainest_way,
 )
 from tui_tuner.locales import _
-from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
+from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 from tui_tuner.objectives.setup import Setup
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class WayChooser:
         return found
 
     def _check_way(self, wanted: ForwardWay) -> CheckResult:
-        """Run `self_check`; if memory runs out, on shorter rows, then in 16 bits, and finally not at all."""
+        """Run `find_fastest_way`; if memory runs out, on shorter rows, then in 16 bits, and finally not at
+        all.
+        """
         setup = self.setup
         chosen = choose_checked_rows(setup.batches[0], setup.rows.lengths, LONGEST_CHECKED)
         labels = count_chunk_rows(_count_logits(setup.model), wanted.device)
@@ -91,13 +93,13 @@ class WayChooser:
         return self._unchecked_way(wanted)
 
     def _try_check(self, checker: Checker, wanted: ForwardWay) -> CheckResult | None:
-        """Run `self_check`; return None, with its memory released, if memory ran out."""
+        """Run `find_fastest_way`; return None, with its memory released, if memory ran out."""
         try:
-            return self_check(checker, wanted)
+            return find_fastest_way(checker, wanted)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            free_memory_of(error)
+            free_attempt_memory(error)
             return None
 
     def _own_numbers(self, checker: Checker, way: ForwardWay) -> bool:
@@ -118,7 +120,7 @@ class WayChooser:
             return CheckResult(wanted)
         hint = _("Each sequence is computed alone, in the plainest way, which is correct but slow.")
         voice.report_warning("self_check", what, hint)
-        return CheckResult(make_plainest(wanted), exact=False)
+        return CheckResult(make_plainest_way(wanted), exact=False)
 
     def _check_windows(self, checked: CheckResult) -> CheckResult:
         """Return the same way, or a plainer one if it ignores the model's attention window.
@@ -127,13 +129,13 @@ class WayChooser:
         checked if the data has rows that long.
         """
         longest = self.setup.longest_row
-        beyond = [size for size in list_windows(self.setup.model) if size < longest]
+        beyond = [size for size in list_attention_windows(self.setup.model) if size < longest]
         if not beyond or not (checked.exact and checked.way.packing):
             return checked
         assert self.checker is not None
         # Rows longer than the largest window are longer than the smaller ones too.
         size = beyond[-1]
-        rows = reach_beyond(self.checker.data, size, longest)
+        rows = make_window_check_rows(self.checker.data, size, longest)
         # From the strictest check to the one that needs least memory: without gradients, then in 16 bits.
         for graded, float32 in ((2, True), (0, True), (0, False)):
             if graded and size > LONGEST_GRADED:

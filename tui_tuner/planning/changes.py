@@ -27,7 +27,7 @@ class Change:
     quality: int  # 0: the same result; 1: nearly; 2: another method or other data
 
 
-def list_changes(config: RunConfig, card: Card | None = None) -> list[Change]:
+def list_saving_changes(config: RunConfig, card: Card | None = None) -> list[Change]:
     """Return single changes that can save memory, those that change the result least first."""
     training, model, method = config.training, config.model, config.method
     found = []
@@ -79,8 +79,8 @@ def _less_kept(degree: Any, gpu: bool) -> list[Change]:
     return found[place : None if gpu else -1]
 
 
-def apply_changes(config: Config, changes: tuple[Change, ...]) -> Config:
-    """Return the config with these changes, unvalidated: only for those of `list_changes`."""
+def apply_saving_changes(config: Config, changes: tuple[Change, ...]) -> Config:
+    """Return the config with these changes, unvalidated: only for those of `list_saving_changes`."""
     for change in changes:
         section, _unused, name = change.path.partition(".")
         # Not validated again: a search makes thousands of configs, and these values are known to be valid
@@ -96,7 +96,9 @@ def _go_together(config: RunConfig, group: tuple[Change, ...]) -> bool:
     return "model.quantization" not in paths or METHODS[kind].has_trait(Trait.QUANTISABLE)
 
 
-def group_changes(config: RunConfig, changes: list[Change], count: int) -> Iterator[tuple[Change, ...]]:
+def group_saving_changes(
+    config: RunConfig, changes: list[Change], count: int
+) -> Iterator[tuple[Change, ...]]:
     """Yield every group of `count` changes that go together."""
     for group in itertools.combinations(changes, count):
         if len({change.path for change in group}) == count and _go_together(config, group):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
-from tui_tuner.text import human_seconds
+from tui_tuner.text import format_seconds
 
 PAID_BACK = 2.0  # times its cost that compiling must save: both are estimates
 
@@ -55,7 +55,7 @@ def choose_compile(
     if steps is None or step_seconds is None:
         return False, _("The length of the run is not known, so compiling may not pay off.")
     saved = steps * step_seconds * gain.share
-    said = {"cost": human_seconds(gain.seconds), "saved": human_seconds(saved)}
+    said = {"cost": format_seconds(gain.seconds), "saved": format_seconds(saved)}
     if saved < PAID_BACK * gain.seconds:
         return False, _("Compiling takes about {cost} and would save {saved} in this run.", **said)
     return True, _(

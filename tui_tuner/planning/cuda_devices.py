@@ -52,7 +52,9 @@ class VisibleDevice:
     part: int | None = None
 
 
-def list_visible(gpus: Sequence[ListedGpu], visible: str | None, order: str | None) -> list[VisibleDevice]:
+def list_visible_devices(
+    gpus: Sequence[ListedGpu], visible: str | None, order: str | None
+) -> list[VisibleDevice]:
     """Return the devices that CUDA shows a process, in its order.
 
     Args:

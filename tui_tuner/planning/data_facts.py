@@ -68,6 +68,6 @@ def make_facts(train: Any, validation: Any = None) -> DataFacts:
     )
 
 
-def count_steps(rows: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
+def count_optimizer_steps(rows: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
     """Count the optimizer steps over so many training rows; an epoch's last step may have fewer rows."""
     return max_steps or max(1, math.ceil(epochs * math.ceil(rows / batch_size)))

@@ -11,12 +11,12 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _, _n
 from tui_tuner.models.architectures.heads import SPAN, TEXT
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.planning.data_facts import DataFacts, count_steps
+from tui_tuner.planning.data_facts import DataFacts, count_optimizer_steps
 from tui_tuner.planning.flops import count_flops
 from tui_tuner.planning.gpus import Card
-from tui_tuner.planning.heads.outputs import find_head
-from tui_tuner.planning.memory.stack import find_installed
-from tui_tuner.planning.speed.speed_rates import format_step
+from tui_tuner.planning.heads.outputs import find_trained_head
+from tui_tuner.planning.memory.stack import find_installed_stack
+from tui_tuner.planning.speed.speed_rates import format_step_time
 from tui_tuner.planning.speed.step_time import Clock
 from tui_tuner.text import one_line
 
@@ -51,10 +51,10 @@ class Duration:
 def count_run_steps(config: RunConfig, rows: int) -> int:
     """Count the optimizer steps of a run over so many training rows."""
     training = config.training
-    return count_steps(rows, training.batch_size, training.epochs, training.max_steps)
+    return count_optimizer_steps(rows, training.batch_size, training.epochs, training.max_steps)
 
 
-def count_work(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
+def count_run_work(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     """Count steps, tokens and floating-point operations (`planning.flops`, plus those of recomputation).
 
     Every row counts as one of mean length. Unless trained tokens were counted, all count as trained.
@@ -65,7 +65,7 @@ def count_work(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     rows, per_row = share * data.rows, data.mean_tokens or float(config.data.max_length)
     tokens = round(rows * per_row)
     supervised = round(share * data.supervised) if data.supervised is not None else None
-    cost = count_flops(facts, config.method, head=find_head(config, facts, data))
+    cost = count_flops(facts, config.method, head=find_trained_head(config, facts, data))
     row = [min(per_row, config.data.max_length)]
     targets = tokens if supervised is None else supervised
     # A head over a whole text has one target for each row, a span two, whatever its length
@@ -113,7 +113,7 @@ def estimate_duration(
         tokens_per_second: A measured throughput, all devices together; it gives a narrow one.
         speed: The same from a run of this kind on this machine.
     """
-    work = count_work(config, facts, data)
+    work = count_run_work(config, facts, data)
     # The surest source first: a throughput of this run, then of a run like it, then a prediction
     if tokens_per_second and tokens_per_second > 0:
         middle = work.tokens / tokens_per_second
@@ -134,14 +134,17 @@ def _predict_duration(
     config: RunConfig, facts: ModelFacts, data: DataFacts, card: Card, work: Work
 ) -> Duration:
     """Predict the duration from the model of a step's time, with the spread between machines."""
-    from tui_tuner.planning.estimate import make_setup, resolve_for  # which plan without a duration, too
+    from tui_tuner.planning.estimate import (  # which plan without a duration, too
+        make_memory_setup,
+        resolve_for_card,
+    )
 
-    stack = find_installed()
+    stack = find_installed_stack()
     made = config if isinstance(config, ResolvedConfig) else None
-    made = made or resolve_for(config, facts, card, stack, data).config
-    clock = Clock(made, make_setup(made, facts, stack, card, data), card, data)
+    made = made or resolve_for_card(config, facts, card, stack, data).config
+    clock = Clock(made, make_memory_setup(made, facts, stack, card, data), card, data)
     low, middle, high = clock.predict_span(made.training.micro_batch, made.training.gradient_checkpointing)
-    said = {"card": one_line(card.name), "time": format_step(middle)}
+    said = {"card": one_line(card.name), "time": format_step_time(middle)}
     if card.rates is not None:
         basis = _("{time} per step predicted, from the speed of {card} as measured here", **said)
     else:
@@ -195,7 +198,7 @@ def correct_duration(
     )
 
 
-def compute_price(config: RunConfig, seconds: float) -> float | None:
+def compute_run_price(config: RunConfig, seconds: float) -> float | None:
     """Return the cost of so many seconds of the machine; None without a price."""
     price = config.hardware.price_per_hour
     return None if price is None else seconds / 3600 * price
@@ -203,5 +206,5 @@ def compute_price(config: RunConfig, seconds: float) -> float | None:
 
 def _add_price(config: RunConfig, work: Work, middle: float, low: float, high: float, basis: str) -> Duration:
     return Duration(
-        work, middle, low, high, compute_price(config, middle), compute_price(config, high), basis
+        work, middle, low, high, compute_run_price(config, middle), compute_run_price(config, high), basis
     )

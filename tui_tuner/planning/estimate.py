@@ -9,24 +9,26 @@ from tui_tuner.compute.attention.kernel_choice import replaces_attention
 from tui_tuner.compute.chunks import count_chunk_rows
 from tui_tuner.compute.numeric import find_compute_dtype
 from tui_tuner.config.kinds.method_kind import Trait
-from tui_tuner.config.options import get_value
+from tui_tuner.config.options import get_config_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.locales import N_, _, _n
+from tui_tuner.methods.saved.starting_adapter import count_frozen
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.gpus import MOST_GPUS, Card, find_card
+from tui_tuner.planning.gpus import MOST_GPUS, Card, find_gpu_card
 from tui_tuner.planning.hardware import Gpu, Hardware, detect_hardware
-from tui_tuner.planning.heads.outputs import find_head
-from tui_tuner.planning.memory.attention_steps import choose_attention
+from tui_tuner.planning.heads.outputs import find_trained_head
+from tui_tuner.planning.heads.parameters import WIDTHS
+from tui_tuner.planning.memory.attention_steps import choose_simulated_attention
 from tui_tuner.planning.memory.ledger import Ledger, make_ledger
 from tui_tuner.planning.memory.method_fields import make_method_fields
-from tui_tuner.planning.memory.programs import as_program, explain_missing
+from tui_tuner.planning.memory.programs import adapt_setup_to_program, explain_program_lack
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import Stack, find_installed
-from tui_tuner.planning.memory.static import trained_tensors
+from tui_tuner.planning.memory.stack import Stack, find_installed_stack
+from tui_tuner.planning.memory.static import list_trained_tensors
 from tui_tuner.planning.resolve import ResolvedRun, resolve_config
 
 GIB = 1024**3
@@ -37,7 +39,6 @@ SEGMENT = 2 * 1024**2  # the allocator asks the driver for multiples of this
 CPU_CACHE = 0.10  # what malloc keeps of freed memory, of the same
 VERIFIED_BAND, UNVERIFIED_BAND = 0.03, 0.15
 NCCL = 1.4  # GiB more on each of several GPUs, the least of what was published
-WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 ALLOCATOR, CONTEXT, PROCESS = N_("allocator cache"), N_("context"), N_("process")
 BUCKETS = N_("gradient buckets")
 
@@ -134,33 +135,35 @@ def estimate_memory(
         HardwareError: no such GPU.
     """
     facts = facts or load_facts(config.model, network=network)
-    card = find_card(card) if isinstance(card, str) else card
-    stack = stack or find_installed()
-    resolved = resolve_for(config, facts, card, stack, data)
-    setup = make_setup(resolved.config, facts, stack, card, data)
-    return make_estimate(make_ledger(setup), setup, card, resolved, count_devices(resolved.config))
+    card = find_gpu_card(card) if isinstance(card, str) else card
+    stack = stack or find_installed_stack()
+    resolved = resolve_for_card(config, facts, card, stack, data)
+    setup = make_memory_setup(resolved.config, facts, stack, card, data)
+    return make_estimate(make_ledger(setup), setup, card, resolved, count_step_devices(resolved.config))
 
 
-def resolve_for(
+def resolve_for_card(
     config: RunConfig, facts: ModelFacts, card: Card | None, stack: Stack, data: DataFacts | None = None
 ) -> ResolvedRun:
     """Resolve `auto` as on that card. A foreign stack is taken for Hugging Face's Trainer: mixed precision in
     bfloat16 over weights in bfloat16."""
-    card = card or find_card(DEFAULT_CARD)
+    card = card or find_gpu_card(DEFAULT_CARD)
     # Another stack means someone else's training script: what is left open there has the Trainer's defaults
     if stack.foreign:
         customary = {"model.dtype": "bfloat16", "training.autocast": True}
-        open_ones = {path: value for path, value in customary.items() if get_value(config, path) == "auto"}
-        config = with_values(config, open_ones)
-    return resolve_config(config, hardware=make_machine(card), model_facts=facts, data_facts=data)
+        open_ones = {
+            path: value for path, value in customary.items() if get_config_value(config, path) == "auto"
+        }
+        config = edit_values(config, open_ones)
+    return resolve_config(config, hardware=make_imaginary_machine(card), model_facts=facts, data_facts=data)
 
 
-def count_devices(config: RunConfig) -> int:
+def count_step_devices(config: RunConfig) -> int:
     """Return how many GPUs share a step; 1 on a processor."""
     return config.hardware.devices if isinstance(config.hardware.devices, int) else 1
 
 
-def make_machine(card: Card, count: int = MOST_GPUS) -> Hardware:
+def make_imaginary_machine(card: Card, count: int = MOST_GPUS) -> Hardware:
     """Return an imaginary machine with GPUs of one kind; for a processor, this one without GPUs."""
     if card.cpu:
         return replace(detect_hardware(), gpus=())
@@ -168,12 +171,12 @@ def make_machine(card: Card, count: int = MOST_GPUS) -> Hardware:
     return Hardware(gpus=gpus, cores=8, memory_gib=64, available_gib=64, cpu_bf16=True)
 
 
-def make_setup(
+def make_memory_setup(
     config: ResolvedConfig, facts: ModelFacts, stack: Stack, card: Card | None, data: DataFacts | None = None
 ) -> Setup:
     """Reduce a config to the numbers that memory depends on."""
     model, method, training = config.model, config.method, config.training
-    card = card or find_card(DEFAULT_CARD)
+    card = card or find_gpu_card(DEFAULT_CARD)
     weight = WIDTHS[model.dtype]
     micro = training.micro_batch
     padded = not config.may_pack
@@ -185,13 +188,13 @@ def make_setup(
     if not (padded or stack.foreign) and replaces_attention(
         model.attention, card.compute_device, facts.family.softcap
     ):
-        attention, repeats = choose_attention(
+        attention, repeats = choose_simulated_attention(
             facts, card.compute_device, stack, find_compute_dtype(card.compute_device, config)
         )
     row = 0
     if card.cpu and facts.attention_dropout:  # no kernel there knows dropout: scores are written out
         attention, row = "eager", config.data.max_length
-    head = find_head(config, facts, data)
+    head = find_trained_head(config, facts, data)
     setup = Setup(
         row=row,
         facts=facts,
@@ -219,14 +222,18 @@ def make_setup(
         expand_keys=attention == "masked" or (model.attention != "flash_attention_2" and repeats),
         logits="full" if full_logits else "supervised",
         chunk=_count_chunk_rows(config, facts, card, full_logits),
-        optimizer=training.optimizer,
-        foreach=stack.uses_foreach and training.optimizer == "adamw",
+        # Managed memory is CUDA's: on a processor the states of a paged optimizer stay where they are
+        optimizer=training.optimizer.removeprefix("paged_") if card.cpu else training.optimizer,
+        optimizer_rank=training.optimizer_rank,
+        foreach=(stack.uses_foreach and training.optimizer == "adamw")
+        or (training.optimizer == "schedule_free" and not card.cpu),
         quick=not stack.foreign and not card.cpu,
-        accumulate=training.batch_size > micro * count_devices(config),
+        accumulate=training.batch_size > micro * count_step_devices(config),
         workspace=card.workspace_bytes,
+        below=count_frozen(config),
         **make_method_fields(method, facts, stack),
     )
-    return as_program(setup)
+    return adapt_setup_to_program(setup)
 
 
 def _find_fullest(config: ResolvedConfig, micro: int, data: DataFacts | None) -> tuple[int, int, float]:
@@ -238,7 +245,7 @@ def _find_fullest(config: ResolvedConfig, micro: int, data: DataFacts | None) ->
     batch, length = micro, min(length, data.longest or length)
     # A flat pass holds as many rows as fit into micro-batch times max_length, whatever their number
     if config.may_pack:
-        rows = -(-config.training.batch_size // count_devices(config))
+        rows = -(-config.training.batch_size // count_step_devices(config))
         room = micro * config.data.max_length
         batch, length = 1, max(length, min(room, data.most_tokens(rows) or room))
     trained = data.most_supervised(rows)
@@ -276,18 +283,20 @@ def make_estimate(
     Args:
         devices: GPUs that share a step. Each holds a copy of everything and buckets for the gradients.
     """
-    card = card or find_card(DEFAULT_CARD)
+    card = card or find_gpu_card(DEFAULT_CARD)
     peak = found.peak_phase
     sizes = dict(peak.rows)
     # DDP copies gradients into buckets of its own before they are reduced
     if devices > 1:
-        sizes[BUCKETS] = sum(t.count * t.width * t.copies for t in trained_tensors(setup))
+        sizes[BUCKETS] = sum(t.count * t.width * t.copies for t in list_trained_tensors(setup))
     allocated = sum(sizes.values())
     reserved = _round_reserved(allocated, setup, card)
     context = card.context + (NCCL if devices > 1 else 0.0)
     # The first reason found is enough: the band is the same for all
     doubt = setup.facts.why_unverified if not setup.facts.verified else ""
-    doubt = doubt or setup.stack.explain_doubt() or explain_missing(setup) or _explain_doubt(card, devices)
+    doubt = (
+        doubt or setup.stack.explain_doubt() or explain_program_lack(setup) or _explain_doubt(card, devices)
+    )
     band = UNVERIFIED_BAND if doubt else VERIFIED_BAND
     rows = [Row(name, size / GIB, peak.name) for name, size in sorted(sizes.items(), key=lambda i: -i[1])]
     rows.append(Row(ALLOCATOR, (reserved - allocated) / GIB, "reserved"))

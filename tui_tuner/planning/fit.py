@@ -10,34 +10,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from tui_tuner.compute.numeric import check_numbers
+from tui_tuner.compute.numeric import check_numeric_dtypes
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import Checkpointing
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrate_card
-from tui_tuner.planning.changes import Change, apply_changes, group_changes, list_changes
+from tui_tuner.planning.changes import Change, apply_saving_changes, group_saving_changes, list_saving_changes
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.estimate import Estimate, count_devices, make_estimate, make_setup, resolve_for
+from tui_tuner.planning.estimate import (
+    Estimate,
+    count_step_devices,
+    make_estimate,
+    make_memory_setup,
+    resolve_for_card,
+)
 from tui_tuner.planning.gpus import CARDS, Card, find_local_card
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.memory.ledger import Simulated, make_ledger
-from tui_tuner.planning.memory.stack import Stack, find_installed
+from tui_tuner.planning.memory.stack import Stack, find_installed_stack
 from tui_tuner.planning.resolve import ResolvedRun, resolve_config
-from tui_tuner.planning.speed.rate_store import rate_card
+from tui_tuner.planning.speed.rate_store import add_rates_to_card
 from tui_tuner.planning.speed.settings_choice import (
     Choice,
     Option,
+    compute_relative_time,
     list_open_options,
-    rank_options,
-    relative_time,
+    rank_open_options,
 )
 from tui_tuner.planning.speed.speed_rates import Rates
 from tui_tuner.planning.speed.step_time import Clock
-from tui_tuner.text import list_items
+from tui_tuner.text import join_sentence_items
 
 COUNTS = (1, 2, 4, 8)  # GPUs of a kind, as offered for rent
 MOST_CHANGES = 4  # at once, to make a misfit fit
@@ -90,7 +96,8 @@ class Fit:
             way = _("No settings make it fit: use a larger GPU or a smaller model.")
         else:
             way = _(
-                "It would fit with {changes}.", changes=list_items(change.label for change in self.smallest)
+                "It would fit with {changes}.",
+                changes=join_sentence_items(change.label for change in self.smallest),
             )
         return f"{missing} {way}"
 
@@ -125,7 +132,7 @@ def fit_run(
     Raises:
         ModelError, HubError: the model's shapes cannot be had.
     """
-    search = _Search(facts or load_facts(config.model), stack or find_installed(), data)
+    search = _Search(facts or load_facts(config.model), stack or find_installed_stack(), data)
     base = search.resolve_base(config, card)
     if hardware is not None:
         base = resolve_config(config, hardware=hardware, model_facts=search.facts, data_facts=data).config
@@ -139,7 +146,7 @@ def fit_run(
     return Fit(card, fits, now, chosen, found, smallest, choice.list_reasons())
 
 
-def fit_config(
+def fit_config_to_machine(
     config: RunConfig,
     *,
     hardware: Hardware,
@@ -158,7 +165,7 @@ def fit_config(
         ConfigError: this device does not support the number format that was asked for.
     """
     found = _apply_fit(config, hardware, model_facts, data_facts, rates)
-    check_numbers(hardware.device_for(found.config.hardware.devices), found.config)
+    check_numeric_dtypes(hardware.device_for(found.config.hardware.devices), found.config)
     return found
 
 
@@ -178,11 +185,11 @@ def _apply_fit(
     base = resolve_config(config, hardware=hardware, model_facts=model_facts, data_facts=data_facts)
     if model_facts is None or not has_open_settings(config):
         return base
-    card = rate_card(calibrate_card(find_local_card(base.config, hardware)))
+    card = add_rates_to_card(calibrate_card(find_local_card(base.config, hardware)))
     # Rates measured in this very run are newer than the ones on disk
     if rates is not None and not card.cpu:
         card = replace(card, rates=rates)
-    choice = _Search(model_facts, find_installed(), data_facts).choose_settings(
+    choice = _Search(model_facts, find_installed_stack(), data_facts).choose_settings(
         config, base.config, card, look_on=True
     )
     return resolve_config(
@@ -207,12 +214,12 @@ def rank_cards(
     Of several, each holds a copy of the model: they save time and no memory. A card that is too small is
     given alone only, and so is every card if the config names the number of devices.
     """
-    search = _Search(facts or load_facts(config.model), stack or find_installed(), data)
+    search = _Search(facts or load_facts(config.model), stack or find_installed_stack(), data)
     # A number of devices that the user set is not varied
     named = isinstance(config.hardware.devices, int)
     for card in sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops)):
-        for count in (count_devices(config),) if named else COUNTS:
-            asked = with_values(config, {"hardware.devices": count})
+        for count in (count_step_devices(config),) if named else COUNTS:
+            asked = edit_values(config, {"hardware.devices": count})
             # Devices share a step equally, so only divisors of the batch are offered
             if count > 1 and not named and config.training.batch_size % count:
                 break
@@ -235,18 +242,20 @@ class _Search:
 
     def resolve_base(self, config: RunConfig, card: Card) -> ResolvedConfig:
         """Return the config with every `auto` resolved by rules, as on that card."""
-        return resolve_for(config, self.facts, card, self.stack, self.data).config
+        return resolve_for_card(config, self.facts, card, self.stack, self.data).config
 
     def measure_memory(self, config: ResolvedConfig, card: Card) -> Estimate:
         """Estimate a resolved config, reusing earlier simulations."""
-        setup = make_setup(config, self.facts, self.stack, card, self.data)
-        return make_estimate(make_ledger(setup, self.seen), setup, card, devices=count_devices(config))
+        setup = make_memory_setup(config, self.facts, self.stack, card, self.data)
+        return make_estimate(make_ledger(setup, self.seen), setup, card, devices=count_step_devices(config))
 
     def make_clock(self, config: ResolvedConfig, card: Card) -> Clock | None:
         """Return the step-time model for a GPU; None on a processor, where a rule of thumb decides."""
         if card.cpu:
             return None
-        return Clock(config, make_setup(config, self.facts, self.stack, card, self.data), card, self.data)
+        return Clock(
+            config, make_memory_setup(config, self.facts, self.stack, card, self.data), card, self.data
+        )
 
     def choose_settings(
         self, asked: RunConfig, base: ResolvedConfig, card: Card, look_on: bool = False
@@ -259,7 +268,7 @@ class _Search:
             look_on: Find out what the next best would have been, too.
         """
         clock = self.make_clock(base, card)
-        options = rank_options(list(list_open_options(asked, base, card)), base, clock)
+        options = rank_open_options(list(list_open_options(asked, base, card)), base, clock)
         seen: dict[_Line, tuple[float, ResolvedConfig]] = {}
         fitting = self._keep_fitting(options, base, card, seen)
         first = next(fitting, None)
@@ -284,7 +293,7 @@ class _Search:
         seen: dict[_Line, tuple[float, ResolvedConfig]],
     ) -> Iterator[tuple[Option, ResolvedConfig]]:
         """Yield the options that fit, in their order. `seen` keeps what the smallest of each kind needs."""
-        share = base.training.batch_size / count_devices(base)
+        share = base.training.batch_size / count_step_devices(base)
 
         def line_of(option: Option) -> _Line:
             return option.degree, option.optimizer, option.micro_batch < share
@@ -296,7 +305,7 @@ class _Search:
             least[line_of(option)] = min(micro, option.micro_batch)
 
         def wants(option: Option) -> tuple[float, ResolvedConfig]:
-            made = with_values(base, option.list_values())
+            made = edit_values(base, option.list_values())
             return self.measure_memory(made, card).safe_limit, made
 
         for option in options:
@@ -312,8 +321,8 @@ class _Search:
     def list_levers(self, config: ResolvedConfig, now: Estimate, card: Card) -> Iterator[Lever]:
         """Yield what each possible change alone would save and cost."""
         before = self.time_of(config, card)
-        for change in list_changes(config, card):
-            changed = apply_changes(config, (change,))
+        for change in list_saving_changes(config, card):
+            changed = apply_saving_changes(config, (change,))
             found = self.measure_memory(changed, card)
             fits = found.safe_limit <= card.usable
             time = self.time_of(changed, card) / before
@@ -325,13 +334,15 @@ class _Search:
         clock = self.make_clock(config, card)
         if clock is None:
             tokens = training.micro_batch * config.data.max_length
-            return relative_time(tokens, training.gradient_checkpointing, config.model.quantization != "none")
+            return compute_relative_time(
+                tokens, training.gradient_checkpointing, config.model.quantization != "none"
+            )
         found = clock.predict_step(training.micro_batch, training.gradient_checkpointing)
         return found.seconds / clock.count_work(training.micro_batch).total_tokens
 
     def find_smallest(self, config: ResolvedConfig, card: Card) -> tuple[Change, ...]:
         """Return the fewest and mildest changes that make it fit; empty if none do."""
-        changes = list_changes(config, card)
+        changes = list_saving_changes(config, card)
         if not config.method.has_trait(Trait.ADAPTER) and config.model.architecture is None and not card.cpu:
             # Offered although full fine-tuning cannot use it: groups pair it with the change to LoRA
             changes.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 2))
@@ -343,8 +354,8 @@ class _Search:
         for count in range(1, MOST_CHANGES + 1):
             # Mildest first: lower quality is only proposed where nothing milder fits
             for group in sorted(
-                group_changes(config, changes, count), key=lambda group: sum(c.quality for c in group)
+                group_saving_changes(config, changes, count), key=lambda group: sum(c.quality for c in group)
             ):
-                if self.measure_memory(apply_changes(config, group), card).safe_limit <= card.usable:
+                if self.measure_memory(apply_saving_changes(config, group), card).safe_limit <= card.usable:
                     return group
         return ()

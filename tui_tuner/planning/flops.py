@@ -33,8 +33,8 @@ from tui_tuner.methods.numbers.terms import PassedWeights
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.heads.outputs import Head
-from tui_tuner.planning.memory.method_fields import make_case
-from tui_tuner.planning.memory.stack import Stack, find_installed
+from tui_tuner.planning.memory.method_fields import make_method_case
+from tui_tuner.planning.memory.stack import Stack, find_installed_stack
 
 FORWARD, THROUGH, OWN = 2, 2, 2  # operations of a weight and token: forward, input's gradient, its own
 # Which layers have a window where a config does not list them: each but every so-many-th (transformers 5.23)
@@ -142,7 +142,7 @@ def count_flops(
         stored: Layers, from below, whose output was computed before the steps.
         stack: Of the libraries, which decide where adapters sit; those installed by default.
     """
-    stack = stack or find_installed()
+    stack = stack or find_installed_stack()
     reached, tops = _count_layers(facts, method)
     token = again = 0.0
     weights = 0
@@ -151,7 +151,7 @@ def count_flops(
     # Scores cost 2 * head_dim for each pair and head, their sum over values 2 * value_dim: latent attention
     # has two sizes
     width = 2.0 * facts.heads * (facts.head_dim + (facts.value_dim or facts.head_dim))
-    for place, window in enumerate(list_windows(facts)):
+    for place, window in enumerate(list_layer_windows(facts)):
         # Stored layers are never computed during steps
         if place < stored:
             continue
@@ -184,7 +184,8 @@ def _count_head(facts: ModelFacts, method: MethodSection, head: Head) -> float:
         return float(sum(part.matrix.weights for part in parts)) * (FORWARD + THROUGH + OWN)
     # An encoder's head has a dense layer before the vocabulary (BERT's `cls.predictions.transform`)
     weights = float(facts.vocab * facts.hidden + (facts.hidden**2 if facts.encoder else 0))
-    own = method.has_trait(Trait.WHOLE_MODEL) or _trains_embeddings(method)
+    terms = find_method(method.kind).memory_terms(make_method_case(method, facts))
+    own = method.has_trait(Trait.WHOLE_MODEL) or _trains_embeddings(method) or terms.trains_head
     return weights * (FORWARD + THROUGH + (OWN if own else 0))
 
 
@@ -196,7 +197,7 @@ def _count_layers(facts: ModelFacts, method: MethodSection) -> tuple[int, int]:
     """Return how many layers, from the top, gradients reach, and in how many something is trained."""
     numbers = find_method(method.kind)
     tops = numbers.count_layers(method, facts.layers)
-    terms = numbers.memory_terms(make_case(method, facts))
+    terms = numbers.memory_terms(make_method_case(method, facts))
     below = terms.train_embeddings or terms.elsewhere or terms.own  # these may be used below all layers
     return facts.layers if below else tops, tops
 
@@ -205,7 +206,7 @@ def _weigh_layer(
     facts: ModelFacts, method: MethodSection, stack: Stack, place: int, top: bool
 ) -> tuple[float, float]:
     """Return the frozen and the trained weights that a token passes in a layer."""
-    numbers, case = find_method(method.kind), make_case(method, facts, stack)
+    numbers, case = find_method(method.kind), make_method_case(method, facts, stack)
     frozen = trained = 0.0
     for linear in (facts.without_experts if place in facts.dense_places else facts).layer_linears:
         # A token passes only the experts that its router chooses
@@ -220,7 +221,7 @@ def _weigh_layer(
     return frozen, trained
 
 
-def list_windows(facts: ModelFacts) -> list[int | None]:
+def list_layer_windows(facts: ModelFacts) -> list[int | None]:
     """Return for each layer how many positions one position attends to; None is all before it."""
     raw, whole = facts.raw, [None] * facts.layers
     window = _as_whole(raw.get("sliding_window"), 0)
@@ -246,7 +247,7 @@ def _as_whole(value: Any, default: int) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else default
 
 
-def find_peak(card: Card, dtype: str, tf32: bool = False) -> float | None:
+def find_peak_flops(card: Card, dtype: str, tf32: bool = False) -> float | None:
     """Return the most operations a second of a device for a dtype; None if no data sheet has it.
 
     The table has dense 16-bit speed. TensorFloat-32 is half of that on every card that has it (Ampere and

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import HardwareError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.device import Device
@@ -156,7 +156,7 @@ def _named_by_driver(name: str, total_gib: float) -> Card | None:
     return None
 
 
-def find_card(text: str) -> Card:
+def find_gpu_card(text: str) -> Card:
     """Find a card by name (`T4`, `rtx4090`, `a100-80gb`), or make one of so many GiB (`24`, `24GiB`).
 
     Raises:
@@ -187,7 +187,7 @@ def find_card(text: str) -> Card:
     )
 
 
-def parse_cards(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
+def parse_gpu_cards(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
     """Return a card, or several (`2xH100`), and the config with that many devices.
 
     Raises:
@@ -195,8 +195,8 @@ def parse_cards(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
     """
     several = re.fullmatch(r"\s*(\d{1,3})\s*[x×*]\s*(\S.*)", text, re.IGNORECASE)
     if several is None:
-        return find_card(text), config
-    card, count = find_card(several.group(2)), int(several.group(1))
+        return find_gpu_card(text), config
+    card, count = find_gpu_card(several.group(2)), int(several.group(1))
     asked = config.hardware.devices
     # The command line and the config must not contradict each other
     if not 1 <= count <= MOST_GPUS or (asked != "auto" and asked != count):
@@ -216,15 +216,15 @@ def parse_cards(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
                 most=MOST_GPUS,
             )
         raise HardwareError(what, where="--gpu")
-    return card, with_values(config, {"hardware.devices": count})
+    return card, edit_values(config, {"hardware.devices": count})
 
 
-def make_card(gpu: Gpu) -> Card:
+def make_gpu_card(gpu: Gpu) -> Card:
     """Return a GPU of this machine as a card, of which only the memory free now can be used."""
     known = _named_by_driver(gpu.name, gpu.total_gib)
     if known is None:
         try:
-            known = find_card(gpu.name)
+            known = find_gpu_card(gpu.name)
         except HardwareError:
             # An unknown GPU still gets a plan: its memory is known, only its speed is not
             known = Card(gpu.name, gpu.total_gib, gpu.free_gib, 0.5, 0.0, 0.0, gpu.capability)
@@ -235,7 +235,7 @@ def make_card(gpu: Gpu) -> Card:
 def find_local_card(config: RunConfig, hardware: Hardware) -> Card:
     """Return the card that a run on this machine would use: the first GPU, or the processor."""
     if config.hardware.devices != "cpu" and hardware.usable_gpus:
-        return make_card(hardware.usable_gpus[0])
+        return make_gpu_card(hardware.usable_gpus[0])
     return Card(RAM, hardware.memory_gib, hardware.available_gib, PROCESS, 0.0, 0.0, (0, 0), cpu=True)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.locales import _
-from tui_tuner.models.device import GIB, Device, flash_installed, host_memory
-from tui_tuner.planning.cuda_devices import BY_SLOT, GpuPart, ListedGpu, VisibleDevice, list_visible
+from tui_tuner.models.device import GIB, Device, is_flash_installed, measure_host_memory
+from tui_tuner.planning.cuda_devices import BY_SLOT, GpuPart, ListedGpu, VisibleDevice, list_visible_devices
 from tui_tuner.text import one_line
 
 CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86 AVX-512, x86 AMX, Arm
@@ -96,7 +96,7 @@ def detect_hardware() -> Hardware:
     notes: list[str] = []
     gpus = _list_gpus(notes)
     cpu, flags = _cpu_model(Path("/proc/cpuinfo"))
-    total, available = (size / GIB for size in host_memory())
+    total, available = (size / GIB for size in measure_host_memory())
     torch_cuda = _torch_has_cuda()
     if gpus and not torch_cuda:
         notes.append(_("This machine has a GPU, but the installed torch is the CPU build."))
@@ -108,7 +108,7 @@ def detect_hardware() -> Hardware:
         available_gib=available,
         cpu_bf16=bool(flags & CPU_BF16_FLAGS),
         system=platform.system(),
-        flash_attention=flash_installed(),
+        flash_attention=is_flash_installed(),
         torch_cuda=torch_cuda,
         notes=tuple(notes),
     )
@@ -133,7 +133,9 @@ def _list_gpus(notes: list[str]) -> tuple[Gpu, ...]:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         # where the user has not set it, every process that trains does (`launch.environment`)
         order = os.environ.get("CUDA_DEVICE_ORDER", BY_SLOT)
-        return tuple(_read_gpu(pynvml, seen, handles, parts) for seen in list_visible(listed, visible, order))
+        return tuple(
+            _read_gpu(pynvml, seen, handles, parts) for seen in list_visible_devices(listed, visible, order)
+        )
     except pynvml.NVMLError as error:
         notes.append(_("The NVIDIA driver does not answer: {error}.", error=one_line(error)))
         return ()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from tui_tuner.config.kinds.tasks import is_tiny
+from tui_tuner.config.kinds.optimizers import find_optimizer
+from tui_tuner.config.kinds.tasks import is_tiny_model
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
 from tui_tuner.methods import find_method
@@ -31,15 +32,33 @@ SMALL_SCRATCH_RATE = 1e-3  # nanoGPT's rate for models of about ten million para
 
 
 def find_customary_rate(config: RunConfig, parameters: int | None = None, encoder: bool = False) -> Customary:
-    """Return the usual rate for a task, a method and, from scratch, a size.
+    """Return the usual rate for a task, a method, an optimizer and, from scratch, a size.
 
     Args:
         encoder: The model reads both ways, so a task that decides gives it a new head.
     """
+    return _suit_optimizer(_find_adamw_rate(config, parameters, encoder), config.training.optimizer)
+
+
+def _suit_optimizer(usual: Customary, name: str) -> Customary:
+    """Return AdamW's usual rate as that of another optimizer."""
+    kind = find_optimizer(name)
+    if not kind.source:
+        return usual
+    source = _("{adamw}, with AdamW. {other}", adamw=_(usual.source), other=_(kind.source))
+    # The factors are as rough as the range; more digits would suggest otherwise
+    rate, low, high = (
+        float(f"{value:.2g}")
+        for value in (usual.rate * kind.rate, usual.low * kind.low, usual.high * kind.high)
+    )
+    return Customary(rate, low, high, source)
+
+
+def _find_adamw_rate(config: RunConfig, parameters: int | None, encoder: bool) -> Customary:
     task = config.task_kind
     # Random weights bear the high rates of pretraining only where the whole model is trained for long: tasks
     # that learn from documents, or small models made for a task
-    random = config.model.architecture is not None or is_tiny(config.model.name)
+    random = config.model.architecture is not None or is_tiny_model(config.model.name)
     if random and (task.plain_text or task.decides):
         return find_scratch_rate(parameters)
     return find_method(config.method.kind).customary_rate(
@@ -50,7 +69,7 @@ def find_customary_rate(config: RunConfig, parameters: int | None = None, encode
     )
 
 
-def find_usual_rate(config: RunConfig, facts: ModelFacts | None) -> Customary:
+def find_model_rate(config: RunConfig, facts: ModelFacts | None) -> Customary:
     """Return the customary rate for a model, as far as its facts are known."""
     return (
         find_customary_rate(config, facts.parameters, facts.encoder) if facts else find_customary_rate(config)
@@ -88,7 +107,7 @@ HIDDEN_EXPONENT = {"llama": 0.781, "qwen": 0.0775}
 REGRET = "LoRA Without Regret (Schulman et al., 2025)"
 
 
-def apply_square_root(base_rate: float, tokens_per_batch: float, pretraining_batch: float) -> float:
+def apply_square_root_rule(base_rate: float, tokens_per_batch: float, pretraining_batch: float) -> float:
     """Return `base_rate * sqrt(tokens_per_batch / pretraining_batch)`; both batches in tokens.
 
     2,000,000 supervised tokens in 350 steps of one epoch, from Mistral's 5e-5 at 4e6 tokens: 1.89e-6.
@@ -98,14 +117,14 @@ def apply_square_root(base_rate: float, tokens_per_batch: float, pretraining_bat
     return base_rate * math.sqrt(tokens_per_batch / pretraining_batch)
 
 
-def apply_rules(
+def apply_rate_rules(
     config: RunConfig,
     facts: ModelFacts | None = None,
     data: DataFacts | None = None,
     steps_per_epoch: int | None = None,
 ) -> list[Rule]:
     """Apply every rule, the chosen one first. A rule that lacks an input names it."""
-    usual = find_usual_rate(config, facts)
+    usual = find_model_rate(config, facts)
     chosen = Rule(
         N_("usual for the method"),
         _("{rate:g}, usual from {low:g} to {high:g}", rate=usual.rate, low=usual.low, high=usual.high),
@@ -114,8 +133,9 @@ def apply_rules(
         usual.rate,
     )
     # Published rules were fitted to language-model losses; a new head has other gradients
-    if config.task_kind.decides:
-        return [chosen]  # the other rules are about models that write
+    # the other rules are about models that write, and optimizers that step as AdamW does
+    if config.task_kind.decides or find_optimizer(config.training.optimizer).rate != 1:
+        return [chosen]
     found = [chosen, _apply_square_root_rule(facts, data, config, steps_per_epoch)]
     found += _apply_batch_rules(config, usual)
     if not config.task_kind.preference and config.model.architecture is None:
@@ -142,7 +162,7 @@ def _apply_square_root_rule(
     batch = data.supervised / steps
     inputs = {"base rate": known[1], "tokens per batch": batch, "pretraining batch": known[2]}
     filled = f"{known[1]:g} * sqrt({batch:,.0f} / {known[2]:,.0f})"
-    rate = apply_square_root(known[1], batch, known[2])
+    rate = apply_square_root_rule(known[1], batch, known[2])
     return Rule(name, filled, source, inputs, rate)
 
 

@@ -14,14 +14,14 @@ from tui_tuner.planning.calibration import calibrate_card
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import Duration, count_run_steps, estimate_duration
 from tui_tuner.planning.fit import Fit, fit_run
-from tui_tuner.planning.gpus import Card, find_card, find_local_card
+from tui_tuner.planning.gpus import Card, find_gpu_card, find_local_card
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.heads.parameters import Parameters, count_run_parameters
-from tui_tuner.planning.learning_rate import apply_rules
+from tui_tuner.planning.learning_rate import apply_rate_rules
 from tui_tuner.planning.memory.stack import Stack
 from tui_tuner.planning.resolve import ResolvedRun, resolve_config
-from tui_tuner.planning.speed.rate_store import rate_card
-from tui_tuner.planning.traps.advice import find_advice
+from tui_tuner.planning.speed.rate_store import add_rates_to_card
+from tui_tuner.planning.traps.advice import list_trap_findings
 from tui_tuner.planning.traps.findings import Advice
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """The predictions for a run. `duration` is None if no rows were counted."""
+    """The predictions for a run. `duration` is None if no rows were counted; `file_bytes` are of the weights
+    that are saved in the end."""
 
     facts: ModelFacts
     resolved: ResolvedRun
@@ -40,6 +41,7 @@ class Plan:
     advice: tuple[Advice, ...]
     rate: Rate
     parameters: Parameters
+    file_bytes: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Surroundings:
     duration: Duration | None
     advice: tuple[Advice, ...]
     parameters: Parameters
+    file_bytes: int
 
 
 def plan_run(
@@ -85,9 +88,9 @@ def plan_run(
     """
     facts = facts or load_facts(config.model, network=network)
     if isinstance(card, str):
-        card = find_card(card)
+        card = find_gpu_card(card)
     # A named card is planned by its data sheet; only this machine's own GPU was measured
-    card = card or rate_card(calibrate_card(find_local_card(config, hardware)))
+    card = card or add_rates_to_card(calibrate_card(find_local_card(config, hardware)))
     # Another stack is not what runs on this machine, so its hardware says nothing about it
     here = None if stack is not None and stack.foreign else hardware
     fitted = fit_run(config, card, facts=facts, stack=stack, data=data, hardware=here, levers=levers)
@@ -102,7 +105,15 @@ def plan_run(
     )
     around = plan_surroundings(config, used, facts, data, card, speed)
     return Plan(
-        facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate, around.parameters
+        facts,
+        resolved,
+        fitted,
+        around.rules,
+        around.duration,
+        around.advice,
+        around.rate,
+        around.parameters,
+        around.file_bytes,
     )
 
 
@@ -127,10 +138,11 @@ def plan_surroundings(
         duration = estimate_duration(used, facts, data, card=card, speed=speed)
         # With max_steps an epoch may never be completed, so the rule counts by rows and batch
         per_epoch = None if config.training.max_steps else max(1, round(steps / config.training.epochs))
-    found = tuple(apply_rules(config, facts, data, per_epoch))
-    findings = tuple(find_advice(config, facts, data, duration))
+    found = tuple(apply_rate_rules(config, facts, data, per_epoch))
+    findings = tuple(list_trap_findings(config, facts, data, duration))
     parameters = count_run_parameters(config, facts, data)
-    return Surroundings(found, _choose_rate(config, found), duration, findings, parameters)
+    size = parameters.measure_file(used.model.dtype)
+    return Surroundings(found, _choose_rate(config, found), duration, findings, parameters, size)
 
 
 def _choose_rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:

@@ -16,10 +16,10 @@ from tui_tuner.planning.fit import Candidate, Fit
 from tui_tuner.planning.plan import Rate, Surroundings
 from tui_tuner.planning.row_counting import RowCount
 from tui_tuner.planning.traps.findings import Advice
-from tui_tuner.text import human_money, human_seconds, one_line
+from tui_tuner.text import format_bytes, format_money, format_seconds, one_line
 
 
-def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
+def format_memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
     """Format the estimate, number by number and row by row."""
     peak = _("peak of torch's allocator ({phase})", phase=_(found.phase))
     if cpu:
@@ -44,9 +44,9 @@ def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
     return lines
 
 
-def fit_lines(found: Fit) -> list[str]:
+def format_fit_lines(found: Fit) -> list[str]:
     """Format the verdict for a card, the settings behind it, and what each change would save."""
-    lines = ["", found.describe_fit(), settings_words(found.config)]
+    lines = ["", found.describe_fit(), describe_memory_settings(found.config)]
     width = max((len(lever.change.label) for lever in found.levers), default=0)
     if found.levers:
         lines += ["", f"  {_('change'):{width}} {_('saves GiB'):>9}   {_('step time')}"]
@@ -56,7 +56,7 @@ def fit_lines(found: Fit) -> list[str]:
     return lines
 
 
-def settings_words(used: ResolvedConfig) -> str:
+def describe_memory_settings(used: ResolvedConfig) -> str:
     """Describe the settings that memory depends on most."""
     training = used.training
     said = {
@@ -90,10 +90,10 @@ def settings_words(used: ResolvedConfig) -> str:
     )
 
 
-def unfitted_lines(used: ResolvedConfig) -> list[str]:
+def explain_unfitted_figures(used: ResolvedConfig) -> list[str]:
     """Explain the basis of figures without a card."""
     return [
-        settings_words(used),
+        describe_memory_settings(used),
         _(
             "No GPU is named, so these are the settings for a large GPU. --gpu NAME fits the run to one, "
             "--cards lists them all, --set hardware.devices=cpu fits it to this machine's RAM."
@@ -101,45 +101,46 @@ def unfitted_lines(used: ResolvedConfig) -> list[str]:
     ]
 
 
-def surroundings_lines(found: Surroundings, counted: RowCount) -> list[str]:
+def format_surroundings_lines(found: Surroundings, counted: RowCount) -> list[str]:
     """Format learning rate, time, money and advice."""
     lines = ["", found.parameters.describe_counts()]
+    lines.append(_("saved weights: {size} (predicted)", size=format_bytes(found.file_bytes)))
     lines += ["", _("learning rate  {rate:.3g}, {why}", rate=found.rate.value, why=found.rate.why)]
     for rule in found.rules:
-        mark, name = mark_of(rule, found.rate), _(rule.name)
-        lines.append(f"  {mark} {name:26} {rate_words(rule):>9}  {rule_words(rule)}")
-    lines += ["", *duration_lines(found.duration, counted)]
+        mark, name = mark_chosen_rule(rule, found.rate), _(rule.name)
+        lines.append(f"  {mark} {name:26} {format_learning_rate(rule):>9}  {format_rate_rule(rule)}")
+    lines += ["", *format_duration_lines(found.duration, counted)]
     if found.advice:
         lines += ["", _("advice")]
     for advice in found.advice:
         lines.append(f"  {'!' if advice.serious else '-'} {advice.text} {advice.reason}")
         if advice.fix:
-            lines.append(f"    {fix_words(advice)}")
+            lines.append(f"    {format_finding_fix(advice)}")
     return lines
 
 
-def mark_of(rule: Rule, rate: Rate) -> str:
+def mark_chosen_rule(rule: Rule, rate: Rate) -> str:
     """Return a sign for the rule that `auto` took, else a space."""
     return "*" if rate.rule == rule.name else " "
 
 
-def rate_words(rule: Rule) -> str:
+def format_learning_rate(rule: Rule) -> str:
     return "-" if rule.rate is None else f"{rule.rate:.3g}"
 
 
-def rule_words(rule: Rule) -> str:
+def format_rate_rule(rule: Rule) -> str:
     """Format a rule's formula with its inputs and source, or the input that it lacks."""
     if rule.rate is None:
         return _("needs {what}; {formula}", what=rule.missing, formula=rule.formula)
     return f"{rule.formula}  ({rule.source})" if rule.source else rule.formula
 
 
-def fix_words(advice: Advice) -> str:
+def format_finding_fix(advice: Advice) -> str:
     """Format a finding's fix as arguments of `--set`."""
     return " ".join(f"--set {path}={one_line(value)}" for path, value in (advice.fix or {}).items())
 
 
-def duration_lines(found: Duration | None, counted: RowCount, width: int = 0) -> list[str]:
+def format_duration_lines(found: Duration | None, counted: RowCount, width: int = 0) -> list[str]:
     """Format steps, tokens, arithmetic, time and money, each with its basis; wrapped at `width` cells."""
     said = _duration_words(found, counted)
     before = max(8, *(len(label) + 1 for label, _text in said))
@@ -155,8 +156,8 @@ def _duration_words(found: Duration | None, counted: RowCount) -> list[tuple[str
         return [(_("time"), _("unknown: {why}", why=counted.basis))]
     said = [(_("work"), _work_words(found.work, counted)), (_("data"), counted.basis)]
     said.append((_("FLOPs"), f"{found.work.flops:.3g} = {found.work.formula}"))
-    said.append((_("time"), time_words(found)))
-    money = money_words(found)
+    said.append((_("time"), format_duration_words(found)))
+    money = format_plan_cost(found)
     return [*said, (_("money"), money)] if money else said
 
 
@@ -179,33 +180,33 @@ def _work_words(work: Work, counted: RowCount) -> str:
     return _("{steps:,} steps, about {tokens:,} tokens, {trained:,} of them trained", **said)
 
 
-def time_words(found: Duration) -> str:
+def format_duration_words(found: Duration) -> str:
     """Format the duration with its range and basis."""
     if found.seconds is None or found.low is None or found.high is None:
         return _("unknown: {why}", why=found.basis)
     return _(
         "{time} ({low} to {high}), from {basis}",
-        time=human_seconds(found.seconds),
-        low=human_seconds(found.low),
-        high=human_seconds(found.high),
+        time=format_seconds(found.seconds),
+        low=format_seconds(found.low),
+        high=format_seconds(found.high),
         basis=found.basis,
     )
 
 
-def money_words(found: Duration) -> str:
+def format_plan_cost(found: Duration) -> str:
     """Format the cost and its upper end; empty without a price."""
     if found.cost is None or found.cost_high is None:
         return ""
-    return _("{cost}, up to {most}", cost=human_money(found.cost), most=human_money(found.cost_high))
+    return _("{cost}, up to {most}", cost=format_money(found.cost), most=format_money(found.cost_high))
 
 
-def card_lines(found: Iterable[tuple[Candidate, Duration | None]]) -> list[str]:
+def format_card_table(found: Iterable[tuple[Candidate, Duration | None]]) -> list[str]:
     """Format the table of GPUs: memory, verdict, and the time of the run on one and on several of them."""
     head = f"  {_('GPU'):18} {_('usable'):>10}  {_('wanted'):>10}  {'':9}  {_('time on 1, 2, 4, 8')}"
     lines = ["", head]
     for candidate, duration in found:
         seconds = duration.seconds if duration else None
-        time = "" if seconds is None else human_seconds(seconds) if candidate.fits else _("too small")
+        time = "" if seconds is None else format_seconds(seconds) if candidate.fits else _("too small")
         if candidate.count > 1:
             lines[-1] += f", {time}" if time else ""
             continue
@@ -217,7 +218,7 @@ def card_lines(found: Iterable[tuple[Candidate, Duration | None]]) -> list[str]:
     return [*lines, f"  {note}"]
 
 
-def cards_json(found: Iterable[tuple[Candidate, Duration | None]]) -> list[dict[str, Any]]:
+def convert_cards_to_json(found: Iterable[tuple[Candidate, Duration | None]]) -> list[dict[str, Any]]:
     """Return the JSON of the table of GPUs; `seconds` is null if nothing is known of the data."""
     return [
         {
@@ -233,7 +234,7 @@ def cards_json(found: Iterable[tuple[Candidate, Duration | None]]) -> list[dict[
     ]
 
 
-def fit_json(found: Fit | None) -> dict[str, Any]:
+def convert_fit_to_json(found: Fit | None) -> dict[str, Any]:
     """Return the JSON of a fit; empty without a card."""
     if found is None:
         return {}
@@ -256,10 +257,11 @@ def fit_json(found: Fit | None) -> dict[str, Any]:
     }
 
 
-def surroundings_json(found: Surroundings, counted: RowCount) -> dict[str, Any]:
+def convert_surroundings_to_json(found: Surroundings, counted: RowCount) -> dict[str, Any]:
     """Return the JSON of learning rate, work, time and money (null if unknown), and advice."""
     return {
         **found.parameters.to_json(),
+        "file_bytes": found.file_bytes,
         "data": counted.to_json(),
         "learning_rate": {
             "rate": found.rate.value,

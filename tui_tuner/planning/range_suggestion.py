@@ -62,26 +62,28 @@ class RangeTest:
         }
 
 
-def choose_bounds(config: RunConfig) -> tuple[float, float]:
+def choose_range_bounds(config: RunConfig) -> tuple[float, float]:
     """Return the first and the last rate of a test for which none were given."""
     usual = find_customary_rate(config).rate
     return usual / DECADES, min(HIGHEST, usual * DECADES)
 
 
-def space_rates(low: float, high: float, steps: int) -> list[float]:
+def space_range_rates(low: float, high: float, steps: int) -> list[float]:
     """Return `steps` rates from `low` to `high`, each the same factor above the one before."""
     if not (0 < low < high and math.isfinite(high)) or steps < 2:
         raise ValueError("a range test needs 0 < low < high and two steps")
     return [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
 
 
-def evaluate_curve(rates: Sequence[float], losses: Sequence[float], ended: str = "") -> RangeTest:
+def evaluate_range_curve(rates: Sequence[float], losses: Sequence[float], ended: str = "") -> RangeTest:
     """Smooth a curve and read the suggestion off it."""
-    smooth = smooth_curve(losses)
-    return RangeTest(tuple(rates), tuple(losses), tuple(smooth), suggest_rate(rates, losses, smooth), ended)
+    smooth = smooth_range_curve(losses)
+    return RangeTest(
+        tuple(rates), tuple(losses), tuple(smooth), suggest_learning_rate(rates, losses, smooth), ended
+    )
 
 
-def smooth_curve(losses: Sequence[float]) -> list[float]:
+def smooth_range_curve(losses: Sequence[float]) -> list[float]:
     """Average over the neighbours on both sides with Gaussian weights.
 
     Its width is a fortieth of the steps, at least one and a half.
@@ -98,7 +100,9 @@ def smooth_curve(losses: Sequence[float]) -> list[float]:
     return found
 
 
-def suggest_rate(rates: Sequence[float], losses: Sequence[float], smooth: Sequence[float]) -> Suggestion:
+def suggest_learning_rate(
+    rates: Sequence[float], losses: Sequence[float], smooth: Sequence[float]
+) -> Suggestion:
     """Find the rate that a curve suggests, or why it suggests none."""
     if len(rates) < FEWEST:
         return Suggestion(
@@ -159,7 +163,7 @@ def _estimate_noise(losses: Sequence[float], smooth: Sequence[float]) -> float:
     return spread / math.sqrt(averaged)
 
 
-def plot_curve(test: RangeTest, width: int = 72, height: int = 14) -> list[str]:
+def plot_range_curve(test: RangeTest, width: int = 72, height: int = 14) -> list[str]:
     """Plot loss against rate as text: `·` a step's loss, `●` the smoothed one, `│` the suggested rate."""
     low, high = math.log10(test.rates[0]), math.log10(test.rates[-1])
     # Without the divergent end, which would flatten everything before it into one line

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute import numeric
 from tui_tuner.config.kinds.method_kind import Trait
-from tui_tuner.config.options import get_value
+from tui_tuner.config.options import get_config_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import Checkpointing
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import HardwareError
 from tui_tuner.locales import _, _n
 from tui_tuner.models.device import Device
 from tui_tuner.planning.compiling import choose_compile
-from tui_tuner.planning.data_facts import DataFacts, count_steps
+from tui_tuner.planning.data_facts import DataFacts, count_optimizer_steps
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.learning_rate import find_usual_rate
+from tui_tuner.planning.learning_rate import find_model_rate
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def resolve_config(
 
     Args:
         fitted: Source of micro-batch, checkpointing and optimizer; rules of thumb choose them without it.
-            `fit.fit_config` makes it, so that the run fits into memory.
+            `fit.fit_config_to_machine` makes it, so that the run fits into memory.
         said: The reasons for these, by field; an empty one is replaced by the rule's own.
 
     Raises:
@@ -88,11 +88,11 @@ def resolve_config(
     """
     work = _Work(config, hardware, model_facts, data_facts, fitted)
     for path, rule in _RULES:
-        if get_value(work.config, path) == "auto":
+        if get_config_value(work.config, path) == "auto":
             value, why = rule(work)
             work.choose_values(path, value, (said or {}).get(path) or why)
         elif path == "hardware.devices":
-            check_devices(work.config, hardware)
+            check_device_count(work.config, hardware)
     return ResolvedRun(ResolvedConfig.from_config(work.config), work.reasons)
 
 
@@ -115,7 +115,7 @@ class _Work:
         self.reasons: list[Resolution] = []
 
     def choose_values(self, path: str, value: Any, why: str) -> None:
-        self.config = with_values(self.config, {path: value})
+        self.config = edit_values(self.config, {path: value})
         self.reasons.append(Resolution(path, value, why))
 
     @property
@@ -136,10 +136,10 @@ class _Work:
         training = self.config.training
         if self.data is None or not self.data.rows:
             return training.max_steps
-        return count_steps(self.data.rows, training.batch_size, training.epochs, training.max_steps)
+        return count_optimizer_steps(self.data.rows, training.batch_size, training.epochs, training.max_steps)
 
 
-def check_devices(config: RunConfig, hardware: Hardware) -> None:
+def check_device_count(config: RunConfig, hardware: Hardware) -> None:
     """Raise `HardwareError` if more GPUs are asked for than there are."""
     asked, here = config.hardware.devices, len(hardware.usable_gpus)
     if not isinstance(asked, int) or asked <= here:
@@ -238,7 +238,7 @@ def _choose_micro_batch(work: _Work) -> tuple[int, str]:
 
 
 def _choose_learning_rate(work: _Work) -> tuple[float, str]:
-    found = find_usual_rate(work.config, work.model)
+    found = find_model_rate(work.config, work.model)
     return found.rate, _("Usual for {kind}: {source}.", kind=work.config.method.kind, source=_(found.source))
 
 

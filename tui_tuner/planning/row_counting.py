@@ -51,7 +51,7 @@ class RowCount:
         }
 
 
-def count_quickly(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> RowCount:
+def count_rows_quickly(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> RowCount:
     """Estimate rows and tokens from a few seconds of reading. Uses no network and imports no torch.
 
     Rows are read for `seconds`; those of larger JSON-lines files are counted as lines. Tokens are those of
@@ -121,7 +121,7 @@ def _describe_basis(config: RunConfig, seen: _Seen, rows: int, tokens: _Sample) 
     return _("{rows:,} lines counted; tokens of the first {read:,}, without the chat template's own", **said)
 
 
-def count_exactly(
+def count_rows_exactly(
     config: RunConfig,
     task: RowTask,
     sink: EventSink | None = None,
@@ -147,7 +147,7 @@ def count_exactly(
     facts = make_facts(prepared.train, prepared.validation)
     if config.task_kind.decides:
         # Prepared rows have numbers for labels; the classes themselves are only in the raw rows
-        quick = count_quickly(config, patience=EXACT_SECONDS).facts
+        quick = count_rows_quickly(config, patience=EXACT_SECONDS).facts
         facts = replace(facts, outputs=quick.outputs, regression=quick.regression) if quick else facts
     return RowCount(
         facts,
@@ -247,7 +247,7 @@ class _Sample:
 
 def _count_tokens(config: RunConfig, read: list[ReadRow]) -> _Sample | None:
     """Count the tokens of the first rows with the model's own tokenizer; None if it is not on this disk."""
-    from tui_tuner.data.records import Text, list_answers, list_texts
+    from tui_tuner.data.records import Text, list_record_answers, list_record_texts
 
     tokenizer = _find_tokenizer(config)
     if tokenizer is None or not read:
@@ -261,9 +261,9 @@ def _count_tokens(config: RunConfig, read: list[ReadRow]) -> _Sample | None:
             lengths += found
             supervised += trained
             continue
-        whole = sum(_measure_lengths(tokenizer, list_texts(one.record))) + 1  # the stop token
+        whole = sum(_measure_lengths(tokenizer, list_record_texts(one.record))) + 1  # the stop token
         lengths.append(min(whole, longest))
-        answers = _measure_lengths(tokenizer, list_answers(one.record))
+        answers = _measure_lengths(tokenizer, list_record_answers(one.record))
         text = isinstance(one.record, Text) or not answers
         supervised += lengths[-1] if text else min(sum(answers) + len(answers), longest)
     return _Sample(min(len(read), SAMPLED), len(lengths), sum(lengths), supervised, max(lengths, default=0))
@@ -271,12 +271,12 @@ def _count_tokens(config: RunConfig, read: list[ReadRow]) -> _Sample | None:
 
 def count_row_tokens(config: RunConfig, records: list[Record]) -> list[int] | None:
     """Count the tokens of each record, uncut, without those of a chat template; None without tokenizer."""
-    from tui_tuner.data.records import list_texts
+    from tui_tuner.data.records import list_record_texts
 
     tokenizer = _find_tokenizer(config)
     if tokenizer is None:
         return None
-    return [sum(_measure_lengths(tokenizer, list_texts(record))) + 1 for record in records]
+    return [sum(_measure_lengths(tokenizer, list_record_texts(record))) + 1 for record in records]
 
 
 def _measure_sequences(config: RunConfig, tokenizer: Any, record: Record) -> tuple[list[int], int]:
@@ -284,26 +284,26 @@ def _measure_sequences(config: RunConfig, tokenizer: Any, record: Record) -> tup
 
     A text has one label, a word one tag, and each window of a text with an answer two positions.
     """
-    from tui_tuner.data.records import Question, TaggedText, list_texts
+    from tui_tuner.data.records import Question, TaggedText, list_record_texts
 
     most = config.data.max_length
     if isinstance(record, Question):
         question, context = _measure_lengths(tokenizer, [record.question, record.context])
         special = _count_special(tokenizer, pair=True)
-        windows = measure_windows(context, most - special - min(question, most // 2), config.data.stride)
+        windows = measure_row_windows(context, most - special - min(question, most // 2), config.data.stride)
         # The question is repeated in every window, and takes at most half of it
         found = [part + special + min(question, most // 2) for part in windows]
         return found, 2 * len(found)
-    special = _count_special(tokenizer, pair=len(list_texts(record)) > 1)
-    whole = sum(_measure_lengths(tokenizer, list_texts(record)))
+    special = _count_special(tokenizer, pair=len(list_record_texts(record)) > 1)
+    whole = sum(_measure_lengths(tokenizer, list_record_texts(record)))
     if isinstance(record, TaggedText):
-        return [part + special for part in measure_windows(whole, most - special, config.data.stride)], len(
-            record.tokens
-        )
+        return [
+            part + special for part in measure_row_windows(whole, most - special, config.data.stride)
+        ], len(record.tokens)
     return [min(whole + special, most)], 1
 
 
-def measure_windows(tokens: int, room: int, shared: int) -> list[int]:
+def measure_row_windows(tokens: int, room: int, shared: int) -> list[int]:
     """Return the lengths of the windows that a text is read in.
 
     Args:
@@ -332,10 +332,10 @@ def _measure_lengths(tokenizer: Any, texts: list[str]) -> list[int]:
 def _find_tokenizer(config: RunConfig) -> Any:
     """Return the fast tokenizer's file, of the demo or in a folder; None if there is neither."""
     name = config.model.tokenizer or config.model.name
-    from tui_tuner.models.tiny import own_folder
+    from tui_tuner.models.tiny import find_tiny_folder
 
     # No hub is asked: this runs while a form is being filled in
-    path = (own_folder(name) or Path(name).expanduser()) / PLAIN_TOKENIZER
+    path = (find_tiny_folder(name) or Path(name).expanduser()) / PLAIN_TOKENIZER
     if not path.is_file():
         return None
     import tokenizers  # Rust, some ms; not transformers

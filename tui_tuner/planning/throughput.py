@@ -13,7 +13,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.runs.events import EventBody, RunStarted, Step
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.wire import decode_line
+from tui_tuner.runs.wire import decode_event_line
 
 LOOKED_AT = 20  # newest runs
 TAIL = 128 * 1024  # bytes of a journal that are read
@@ -30,7 +30,7 @@ class Speed:
     steps: int
 
 
-def find_measured(config: RunConfig, on_gpu: bool, root: str | Path | None = None) -> Speed | None:
+def find_measured_throughput(config: RunConfig, on_gpu: bool, root: str | Path | None = None) -> Speed | None:
     """Return the speed of the newest run with the same model, method and kind of device, or None.
 
     Args:
@@ -86,4 +86,4 @@ def _measure_speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
 
 def _decode_bodies(data: bytes) -> list[EventBody]:
     """Decode the events in a piece of a journal; truncated or damaged lines are skipped."""
-    return [event.body for line in data.splitlines() if (event := decode_line(line))]
+    return [event.body for line in data.splitlines() if (event := decode_event_line(line))]

@@ -10,12 +10,21 @@ from typing import Any
 
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _
-from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.planning.memory.ledger import FIRST, FORWARD, LAST, LOSS, STEP, make_ledger, simulated_layers
+from tui_tuner.methods.numbers.terms import Form, Sublayers
+from tui_tuner.planning.memory.ledger import (
+    FIRST,
+    FORWARD,
+    LAST,
+    LOSS,
+    STEP,
+    choose_simulated_layers,
+    make_ledger,
+)
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.static import count_state_bytes, count_temporary, round_up, shadow_bytes
+from tui_tuner.planning.memory.static import count_setup_temporary, count_shadow_bytes
+from tui_tuner.planning.optimizer_states import TrainedTensors, round_up, sum_states
 
-TRACED = (Form.LOW_RANK, Form.MAGNITUDES)
+TRACED = (Form.LOW_RANK, Form.MAGNITUDES, Form.SINGULAR, Form.SUBLAYERS)
 AGREE = 0.01  # the ledger is confirmed within this
 GIB = 2**30
 _PHASES = {"forward": FORWARD, "loss": LOSS, "last": LAST, "first": FIRST, "step": STEP}
@@ -78,7 +87,7 @@ def check_trace(setup: Setup, traces: dict[str, Any]) -> Check:
     Args:
         traces: By the number of trained layers, as text: what `training.tracing.step.trace_step` returns.
     """
-    trained, counts = setup.layers or setup.facts.layers, simulated_layers(setup)
+    trained, counts = setup.trained_layers, choose_simulated_layers(setup)
     # With so few layers that all were traced, both are the same trace
     few, more = traces[str(counts[0])], traces[str(counts[-1])]
     static = _sum_static(setup, more)
@@ -105,7 +114,7 @@ def _extend_peak(few: dict[str, float], more: dict[str, float], name: str, furth
 
 def _sum_static(setup: Setup, trace: dict[str, Any]) -> float:
     """Sum the bytes between two steps: weights as traced, and states of the trained tensors."""
-    weights, trained = trace["weights"], setup.layers or setup.facts.layers
+    weights, trained = trace["weights"], setup.trained_layers
     # Only some layers were traced, so weights are put together from one of each kind
     size = weights["rest"] + trained * weights["trained"] + (setup.facts.layers - trained) * weights["frozen"]
     if setup.facts.dense_layers:
@@ -117,28 +126,33 @@ def _sum_static(setup: Setup, trace: dict[str, Any]) -> float:
 
 
 def _sum_states(setup: Setup, trace: dict[str, Any]) -> float:
-    """Sum the bytes that the optimizer keeps between steps."""
-    return sum(
-        copies * count_state_bytes(setup.optimizer, count, width)
-        for count, width, copies in _list_trained(setup, trace)
-    )
+    """Sum the bytes that optimizer and method keep between steps."""
+    found = _list_trained(setup, trace)
+    measured = sum(setup.measured * round_up(one.size) * one.copies for one in found)
+    return sum_states(setup.optimizer, found, setup.optimizer_rank) + measured
 
 
-def _list_trained(setup: Setup, trace: dict[str, Any]) -> list[tuple[int, int, int]]:
-    """List (elements, width, copies) of every trained tensor."""
+def _list_trained(setup: Setup, trace: dict[str, Any]) -> list[TrainedTensors]:
+    """List every trained tensor."""
+
+    def read(tensors: list[Any], copies: int, inside: bool) -> list[TrainedTensors]:
+        return [
+            TrainedTensors(count, width, copies, False, shape=tuple(shape), inside=inside, table=table)
+            for count, width, shape, table in tensors
+        ]
+
     if setup.facts.dense_layers:
-        return [(*tensor, 1) for tensor in trace["tensors"]["whole"]]
+        return read(trace["tensors"]["whole"], 1, True)
     rest, layer = trace["tensors"]["rest"], trace["tensors"]["layer"]
-    copies = setup.layers or setup.facts.layers
-    return [(*tensor, 1) for tensor in rest] + [(*tensor, copies) for tensor in layer]
+    return read(rest, 1, False) + read(layer, setup.trained_layers, True)
 
 
 def _sum_step(setup: Setup, trace: dict[str, Any]) -> float:
     """Sum the bytes beyond the static ones during the optimizer's step."""
-    gradients = sum(count * width * copies for count, width, copies in _list_trained(setup, trace))
+    gradients = sum(one.size * one.copies for one in _list_trained(setup, trace))
     return (
-        shadow_bytes(setup)
-        + count_temporary(setup)
+        count_shadow_bytes(setup)
+        + count_setup_temporary(setup)
         + gradients
         + (0.0 if setup.states else _sum_states(setup, trace))
     )
@@ -171,13 +185,13 @@ def explain_untraceable(setup: Setup) -> str:
     if facts.family.softcap and setup.attention != "eager":
         return _("{model_type} runs with eager attention only", model_type=facts.model_type)
     if setup.form not in TRACED or setup.virtual_tokens or setup.elsewhere or setup.own:
-        return _("only LoRA, DoRA, full fine-tuning and top layers are traced")
-    if facts.dense_layers and len(simulated_layers(setup)) > 1:
+        return _("only LoRA, DoRA, AdaLoRA, bottleneck adapters, full fine-tuning and top layers are traced")
+    if facts.dense_layers and len(choose_simulated_layers(setup)) > 1:
         return _("its layers differ from each other")
     return ""
 
 
-def make_request(setup: Setup) -> dict[str, Any]:
+def make_trace_request(setup: Setup) -> dict[str, Any]:
     """Build the request for the operation `trace` of a helper process."""
     tokens = setup.total_tokens
     method: dict[str, Any] = {"kind": setup.kind}
@@ -186,12 +200,17 @@ def make_request(setup: Setup) -> dict[str, Any]:
         method |= {
             "rank": setup.rank,
             "dropout": setup.dropout,
-            "targets": "all-linear" if "all-linear" in setup.targets else sorted(setup.targets),
+            "targets": "all-linear" if setup.targets == {"all-linear"} else sorted(setup.targets),
             "train_embeddings": setup.train_embeddings,
+            "rank_pattern": dict(setup.ranks) or None,
         }
+    told = setup.sublayers
+    if told is not None:
+        method = {"kind": setup.kind} | ({} if told.fused else _describe_bottleneck(setup, told))
     return {
         "config": setup.facts.raw,
         "method": method,
+        "fused": [told.style, told.sizes] if told is not None and told.fused else None,
         "dtype": {2: "bfloat16", 4: "float32"}[setup.weight],
         "quantization": setup.quantization,
         "double_quant": setup.double_quant,
@@ -209,9 +228,19 @@ def make_request(setup: Setup) -> dict[str, Any]:
         else setup.checkpointing,
         "accumulate": setup.accumulate,
         "quick": setup.quick,
-        "frozen": 0 < setup.layers < setup.facts.layers,
-        "layers": list(simulated_layers(setup)),
+        "frozen": setup.trained_layers < setup.facts.layers,
+        "layers": list(choose_simulated_layers(setup)),
         "decides": setup.decides,
         "outputs": setup.head[-1].matrix.outputs if setup.head else 0,
         "new_pooler": setup.new_pooler,
+    }
+
+
+def _describe_bottleneck(setup: Setup, told: Sublayers) -> dict[str, Any]:
+    """The fields of the section `method` that make such adapters."""
+    return {
+        "style": told.style,
+        "reduction": setup.facts.hidden / told.sizes[0],
+        "non_linearity": "swish" if told.keeps_input else "relu",
+        "layer_norm": told.layer_norm,
     }

@@ -12,7 +12,7 @@ NAME = ".ballast"
 SIZE = 256 * 1024  # bytes: a few hundred events
 
 
-def reserve_space(folder: Path) -> bool:
+def reserve_ballast_space(folder: Path) -> bool:
     """Reserve the space unless it is reserved already; return whether it is."""
     path = folder / NAME
     try:
@@ -32,7 +32,7 @@ def reserve_space(folder: Path) -> bool:
     return True
 
 
-def release_space(folder: Path) -> bool:
+def release_ballast_space(folder: Path) -> bool:
     """Free the space; return whether there was any."""
     with contextlib.suppress(OSError):
         (folder / NAME).unlink()

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import orjson
 
-from tui_tuner.runs.private_files import may_steer, open_private
+from tui_tuner.runs.private_files import is_file_trusted, open_private
 
 _MOST_AT_ONCE = 1 << 20  # bytes
 COMMANDS = ("pause", "continue", "stop", "save", "evaluate")
 
 
-def send_command(path: Path, command: str) -> None:
+def send_control_command(path: Path, command: str) -> None:
     """Append one command to the file.
 
     Raises:
@@ -82,7 +82,7 @@ class CommandReceiver:
         """Read new commands from the file; none if somebody else could have written it."""
         fd = open_private(self.path, os.O_RDONLY)
         with open(fd, "rb") as file:
-            trusted = may_steer(fd)
+            trusted = is_file_trusted(fd)
             file.seek(self._offset)
             block = file.read(_MOST_AT_ONCE)
         whole = block.rfind(b"\n") + 1

@@ -2,8 +2,8 @@
 
 A process that the kernel kills because memory ran out cannot report it. The kernel counts such kills for each
 control group; the count is written into the manifest when a process takes the run, and compared when the run
-is found dead. A child of this process also leaves its exit code or its signal (`describe_exit`). Sources: the
-kernel's Documentation/admin-guide/cgroup-v2.rst (memory.events, oom_kill), cgroup-v1/memory.rst
+is found dead. A child of this process also leaves its exit code or its signal (`describe_process_exit`).
+Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst (memory.events, oom_kill), cgroup-v1/memory.rst
 (memory.oom_control, oom_kill), and `oom_kill` in /proc/vmstat for the whole machine.
 """
 
@@ -23,9 +23,9 @@ from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Heartbeat
 from tui_tuner.runs.gpu_faults import find_kernel_fault
 from tui_tuner.runs.journal import JournalReader
-from tui_tuner.runs.kernel import read_records
+from tui_tuner.runs.kernel import read_kernel_records
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.text import human_bytes
+from tui_tuner.text import format_bytes
 
 _NEAR = 0.9  # share of the memory limit above which the last heartbeats are suspicious
 _TAIL = 64 * 1024
@@ -40,7 +40,7 @@ class Death:
     hint: str = ""
 
 
-def vital_signs(root: Path = Path("/")) -> dict[str, Any]:
+def read_vital_signs(root: Path = Path("/")) -> dict[str, Any]:
     """Read what to compare later: kill counters, memory limit [bytes] and boot id, as far as readable."""
     limit, kills = _read_cgroup(root)
     total = psutil.virtual_memory().total
@@ -57,7 +57,7 @@ def find_cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) ->
     manifest = folder.read_manifest()
     then = manifest.get("vital_signs")
     then = then if isinstance(then, dict) else {}
-    now = vital_signs() if now is None else now
+    now = read_vital_signs() if now is None else now
     if manifest.get("host") not in (None, socket.gethostname()):
         return Death("other_host", _("It ran on another machine, {host}.", host=manifest["host"]))
     # Before the counters: they start again from zero with each boot, so a comparison would mean nothing.
@@ -66,8 +66,8 @@ def find_cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) ->
     pid = manifest.get("pid")
     claimed = manifest.get("claimed")
     # Five seconds, as the kernel's clock and the one of the manifest may differ a little.
-    log = read_records(claimed - 5) if isinstance(claimed, int | float) else []
-    if isinstance(pid, int) and names_pid(pid, log):
+    log = read_kernel_records(claimed - 5) if isinstance(claimed, int | float) else []
+    if isinstance(pid, int) and names_killed_process(pid, log):
         return Death(
             "oom_killer",
             _("The system's out-of-memory killer ended it (pid {pid}).", pid=pid),
@@ -80,7 +80,7 @@ def find_cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) ->
     near = isinstance(limit, int) and limit > 0 and memory > _NEAR * limit
     held = ""
     if near:
-        held = _("It used {held} of {limit}.", held=human_bytes(memory), limit=human_bytes(limit or 0))
+        held = _("It used {held} of {limit}.", held=format_bytes(memory), limit=format_bytes(limit or 0))
     if _has_grown(then, now, "oom_kills_group"):
         message = _(
             "The system's out-of-memory killer has ended a process of its control group during the run."
@@ -95,12 +95,12 @@ def find_cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) ->
     )
 
 
-def describe_exit(code: int, pid: int, then: dict[str, Any], since: float) -> Death:
+def describe_process_exit(code: int, pid: int, then: dict[str, Any], since: float) -> Death:
     """Describe how a child process ended; the message continues a sentence, as in `it <message>.`.
 
     Args:
         code: As `Popen.returncode` has it: negative for a signal.
-        then: `vital_signs` when it was started.
+        then: `read_vital_signs` when it was started.
         since: Seconds since the epoch when it was started.
     """
     if code >= 0:
@@ -109,8 +109,8 @@ def describe_exit(code: int, pid: int, then: dict[str, Any], since: float) -> De
         name = f"{-code} ({signal.Signals(-code).name})"
     except ValueError:  # a real-time signal
         name = str(-code)
-    now = vital_signs() if code == -signal.SIGKILL else {}
-    if now and names_pid(pid, read_records(since - 5)):
+    now = read_vital_signs() if code == -signal.SIGKILL else {}
+    if now and names_killed_process(pid, read_kernel_records(since - 5)):
         message = _("was ended by signal {signal}, by the system's out-of-memory killer", signal=name)
         return Death("oom_killer", message, _(_MEMORY_HINT))
     if _has_grown(then, now, "oom_kills_group") or _has_grown(then, now, "oom_kills_machine"):
@@ -184,7 +184,7 @@ def _read_text(path: Path) -> str:
         return ""
 
 
-def names_pid(pid: int, lines: Iterable[str]) -> bool:
+def names_killed_process(pid: int, lines: Iterable[str]) -> bool:
     """Return whether the kernel's log reports that its out-of-memory killer ended this process."""
     pattern = re.compile(rf"Killed process {pid}\b|oom-kill:.*\bpid={pid}\b")
     return any(pattern.search(line) for line in lines)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tui_tuner.locales import N_, _, recall_sentence
 from tui_tuner.runs.events import Memory, RunDuration
-from tui_tuner.text import human_bytes, human_money, human_seconds, one_line
+from tui_tuner.text import format_bytes, format_money, format_seconds, one_line
 
 REASONS_SHOWN = 5
 # Parts of a model, as `kernels` events name them.
@@ -22,7 +22,7 @@ PARTS = (
 )
 
 
-def ledger_lines(ledger: Mapping[str, Any]) -> list[str]:
+def format_ledger_event(ledger: Mapping[str, Any]) -> list[str]:
     """Format a `ledger` event: its sums, then the reasons why rows were changed or left out."""
     outcomes, read = ledger.get("outcomes") or {}, ledger.get("read", 0)
     parts = ", ".join(f"{_(one_line(name))} {count:,}" for name, count in outcomes.items() if count)
@@ -60,12 +60,12 @@ def _reason_line(reason: Mapping[str, Any]) -> str:
     return _("rows: {count:,} {outcome}: {why}, the first {first}", first=first, **said)
 
 
-def duration_line(body: RunDuration) -> str:
+def format_duration_event(body: RunDuration) -> str:
     """Format how long a run takes, and its cost if a price is known."""
     said = {
-        "time": human_seconds(body.seconds),
-        "low": human_seconds(body.low),
-        "high": human_seconds(body.high),
+        "time": format_seconds(body.seconds),
+        "low": format_seconds(body.low),
+        "high": format_seconds(body.high),
         "basis": one_line(body.basis),
     }
     if said["low"] == said["high"]:
@@ -75,29 +75,29 @@ def duration_line(body: RunDuration) -> str:
     else:
         line = _(
             "the whole run takes about {time} ({low} to {high}), costs {cost} (up to {most}), from {basis}",
-            cost=human_money(body.cost),
-            most=human_money(body.cost_high),
+            cost=format_money(body.cost),
+            most=format_money(body.cost_high),
             **said,
         )
     return line
 
 
 def _line_without_range(body: RunDuration) -> str:
-    time, basis = human_seconds(body.seconds), one_line(body.basis)
+    time, basis = format_seconds(body.seconds), one_line(body.basis)
     if body.cost is None:
         return _("the whole run takes about {time}, from {basis}", time=time, basis=basis)
-    cost = human_money(body.cost)
+    cost = format_money(body.cost)
     return _(
         "the whole run takes about {time}, costs {cost}, from {basis}", time=time, cost=cost, basis=basis
     )
 
 
-def memory_line(body: Memory) -> str:
+def format_memory_event(body: Memory) -> str:
     """Format measured and predicted memory; empty if one of them is unknown."""
     measured, predicted = body.allocated, body.predicted_allocated
     if measured is None or predicted is None:
         return ""
-    said = {"measured": human_bytes(measured), "predicted": human_bytes(predicted)}
+    said = {"measured": format_bytes(measured), "predicted": format_bytes(predicted)}
     if predicted > 0:
         share = measured / predicted - 1
         line = _("memory peak {measured}, predicted {predicted} ({share:+.1%})", share=share, **said)
@@ -106,7 +106,7 @@ def memory_line(body: Memory) -> str:
     return line
 
 
-def describe_kernels(chosen: Iterable[Any]) -> list[tuple[str, str, str]]:
+def describe_kernel_entries(chosen: Iterable[Any]) -> list[tuple[str, str, str]]:
     """Return part, kernel with its number of layers, and reason for each intact entry of `kernels`."""
     found = []
     for one in chosen:
@@ -119,13 +119,13 @@ def describe_kernels(chosen: Iterable[Any]) -> list[tuple[str, str, str]]:
     return found
 
 
-def kernels_line(chosen: Iterable[Any]) -> str:
+def format_kernels_event(chosen: Iterable[Any]) -> str:
     """Format the kernels of a model in one line; empty if nothing is known."""
-    parts = ", ".join(f"{part} {kernel}" for part, kernel, _why in describe_kernels(chosen))
+    parts = ", ".join(f"{part} {kernel}" for part, kernel, _why in describe_kernel_entries(chosen))
     return _("kernels: {parts}", parts=parts) if parts else ""
 
 
-def describe_gpu_use(mfu: float | None, busy: float | None) -> list[str]:
+def format_gpu_use(mfu: float | None, busy: float | None) -> list[str]:
     """Format how well a GPU is used, as far as it was measured."""
     found = [] if mfu is None else [_("MFU {share:.1%}", share=mfu)]
     return found if busy is None else [*found, _("GPU busy {share:.0%}", share=busy)]

@@ -14,16 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from tui_tuner.config.advice import fixes_of, on_screen
+from tui_tuner.config.advice import format_screen_hint, list_hint_fixes
 from tui_tuner.errors import RowsError, TunerError
 from tui_tuner.locales import _
 
 VERSION = 1
 
 
-def advice_of(hint: str) -> str:
+def find_screen_hint(hint: str) -> str:
     """Return the form of a hint for a screen, if it differs from that for a command line."""
-    shown = on_screen(hint)
+    shown = format_screen_hint(hint)
     return shown if shown != hint else ""
 
 
@@ -34,7 +34,7 @@ class EventBody:
     KIND: ClassVar[str] = ""
 
 
-def sparse_field(**more: Any) -> Any:
+def declare_sparse_field(**more: Any) -> Any:
     """Declare a field that is written only if it differs from its default."""
     return field(metadata={"sparse": True}, **more)
 
@@ -50,7 +50,7 @@ class RunStarted(EventBody):
     process: int = 0  # its pid
     resumed_from: int | None = None  # step of the checkpoint; None for a new run
     total_steps: int | None = None  # None while unknown
-    metrics: Mapping[str, Any] = sparse_field(
+    metrics: Mapping[str, Any] = declare_sparse_field(
         default_factory=dict
     )  # {name: {label, higher_is_better}}: the task's own
 
@@ -64,7 +64,9 @@ class Phase(EventBody):
     done: int = 0  # in `unit`
     total: int | None = 0  # in the same unit; 0 or None if unknown
     note: str = ""
-    unit: str = sparse_field(default="")  # bytes, rows, prompts, files, steps, ... (`runs.phases.progress`)
+    unit: str = declare_sparse_field(
+        default=""
+    )  # bytes, rows, prompts, files, steps, ... (`runs.phases.progress`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +137,18 @@ class Step(EventBody):
     memory_allocated: int = 0  # peak [bytes] on the device
     memory_reserved: int = 0  # peak [bytes] held by the allocator
     seconds: float = 0.0
-    metrics: Mapping[str, float | None] = sparse_field(
+    metrics: Mapping[str, float | None] = declare_sparse_field(
         default_factory=dict
     )  # the objective's own {name: value}
     # Model FLOP utilisation: the model's own operations (`planning.flops`, without recomputation) divided by
     # the seconds that the device took and by its peak for this dtype; None if no data sheet states the peak
-    mfu: float | None = sparse_field(default=None)
+    mfu: float | None = declare_sparse_field(default=None)
     # Share of time in which the device computed, over the steps read together with this one: the driver's
     # (NVML's) share of time with a kernel running, limited to what two device events per step prove
     # (idle from the end of a step to the start of the next, busy from the last launch to the end).
     # Without the driver's figure, or if others use the device, only if the events leave at most 10
     # points open
-    gpu_busy: float | None = sparse_field(default=None)
+    gpu_busy: float | None = declare_sparse_field(default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +191,10 @@ class Bottleneck(EventBody):
     gpu_busy: float | None = None  # over those steps, as in `step`
     mfu: float | None = None
     waiting: float | None = None  # share of their time spent on it; for memory, of the arithmetic
-    advice: str = sparse_field(default="")  # the hint for a screen, if it differs
-    fixes: Sequence[Any] = sparse_field(default=())  # the changes that the hint offers: each {field: value}
+    advice: str = declare_sparse_field(default="")  # the hint for a screen, if it differs
+    fixes: Sequence[Any] = declare_sparse_field(
+        default=()
+    )  # the changes that the hint offers: each {field: value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +221,7 @@ class Evaluation(EventBody):
     step: int
     stage: str = ""  # validation for losses; before or after for generated answers
     metrics: Mapping[str, float | None] = field(default_factory=dict)  # {name: value}
-    rows: int | None = sparse_field(default=None)  # answers that were scored
+    rows: int | None = declare_sparse_field(default=None)  # answers that were scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,11 +290,11 @@ class Sample(EventBody):
     text: str = ""
     reference: str = ""  # the answer in the data, if there is one
     stopped: bool = False  # by a stop token, not by the limit
-    passage: str = sparse_field(default="")  # the text that spans refer to; the prompt if empty
+    passage: str = declare_sparse_field(default="")  # the text that spans refer to; the prompt if empty
     # {start, end, label, score} in characters of it, as in `evaluation.samples.Span`
-    found: Sequence[Any] = sparse_field(default=())
-    wanted: Sequence[Any] = sparse_field(default=())  # the same, of the data
-    scores: Sequence[Any] = sparse_field(default=())  # [text, probability], the best first
+    found: Sequence[Any] = declare_sparse_field(default=())
+    wanted: Sequence[Any] = declare_sparse_field(default=())  # the same, of the data
+    scores: Sequence[Any] = declare_sparse_field(default=())  # [text, probability], the best first
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,8 +305,10 @@ class Warned(EventBody):
     code: str
     message: str
     hint: str = ""
-    advice: str = sparse_field(default="")  # the hint for a screen, if it differs
-    fixes: Sequence[Any] = sparse_field(default=())  # the changes that the hint offers: each {field: value}
+    advice: str = declare_sparse_field(default="")  # the hint for a screen, if it differs
+    fixes: Sequence[Any] = declare_sparse_field(
+        default=()
+    )  # the changes that the hint offers: each {field: value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,10 +365,12 @@ class Finished(EventBody):
     exit_code: int | None = None  # of the process
     message: str = ""
     hint: str = ""
-    field: str = sparse_field(default="")  # dotted name of the config field that caused a failure
-    advice: str = sparse_field(default="")  # the hint for a screen, if it differs
-    fixes: Sequence[Any] = sparse_field(default=())  # the changes that the hint offers: each {field: value}
-    rows_seen: bool = sparse_field(
+    field: str = declare_sparse_field(default="")  # dotted name of the config field that caused a failure
+    advice: str = declare_sparse_field(default="")  # the hint for a screen, if it differs
+    fixes: Sequence[Any] = declare_sparse_field(
+        default=()
+    )  # the changes that the hint offers: each {field: value}
+    rows_seen: bool = declare_sparse_field(
         default=False
     )  # the failure is about rows that were read, not about their file
 
@@ -370,11 +378,13 @@ class Finished(EventBody):
     def from_error(cls, error: TunerError) -> Finished:
         """Make the event for a run that failed with this error."""
         what = f"{error.where}: {error.what}" if error.where else error.what
-        advice = advice_of(error.hint)
-        from tui_tuner.config.options import field_of
+        advice = find_screen_hint(error.hint)
+        from tui_tuner.config.options import find_error_field
 
-        field, seen = field_of(error), isinstance(error, RowsError)
-        return cls("failed", error.exit_code, what, error.hint, field, advice, fixes_of(error.hint), seen)
+        field, seen = find_error_field(error), isinstance(error, RowsError)
+        return cls(
+            "failed", error.exit_code, what, error.hint, field, advice, list_hint_fixes(error.hint), seen
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,6 +419,6 @@ class EventSink(Protocol):
     def emit(self, body: EventBody) -> None: ...
 
 
-def kind_of(body: EventBody) -> str:
+def name_event_kind(body: EventBody) -> str:
     """Return the name of an event's kind in the journal."""
     return body.kind if isinstance(body, Unknown) else body.KIND

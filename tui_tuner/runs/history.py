@@ -18,10 +18,10 @@ from tui_tuner.runs.events import VERSION
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.journal_tally import Tally, update_tally
 from tui_tuner.runs.notes import read_notes
-from tui_tuner.runs.private_files import open_file
-from tui_tuner.runs.secrets import current_scrubber
+from tui_tuner.runs.private_files import open_regular_file
+from tui_tuner.runs.secrets import get_current_scrubber
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.runs.view import RunView, fold_view_events
 from tui_tuner.text import one_line, sanitize
 
 _LOG_TAIL = 32 * 1024
@@ -40,9 +40,9 @@ def summarise_runs(store: RunStore, seconds: float | None = None) -> Iterator[di
         yield summarise_run(folder, deadline)
 
 
-def read_view(folder: RunFolder) -> RunView:
+def read_run_view(folder: RunFolder) -> RunView:
     """Build the view of a whole journal."""
-    return fold_events(RunView(), JournalReader(folder.events_path).read_events())
+    return fold_view_events(RunView(), JournalReader(folder.events_path).read_events())
 
 
 def summarise_run(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def summarise_run(folder: RunFolder, deadline: float | None = None) -> dict[str,
     }
 
 
-def matches_words(row: dict[str, Any], words: Iterable[str] = (), state: str = "") -> bool:
+def matches_run_words(row: dict[str, Any], words: Iterable[str] = (), state: str = "") -> bool:
     """Return whether a summary has this state (if given) and contains each of the words, in any case."""
     if state and row["state"] != state:
         return False
@@ -115,16 +115,18 @@ class LostRun:
     resume: str
 
 
-def describe_lost(folder: RunFolder, lines: int = 5) -> LostRun:
+def describe_lost_run(folder: RunFolder, lines: int = 5) -> LostRun:
     """Collect what to show of a lost run. Never raises; the lines are safe for a terminal."""
     # A process masks its log when it ends; a killed one could not.
-    current_scrubber().blank_out(folder.log_path)
+    get_current_scrubber().blank_out(folder.log_path)
     return LostRun(
-        find_cause_of_death(folder), tuple(read_log_tail(folder.log_path, lines)), resume_command(folder)
+        find_cause_of_death(folder),
+        tuple(read_log_tail(folder.log_path, lines)),
+        format_resume_command(folder),
     )
 
 
-def resume_command(folder: RunFolder) -> str:
+def format_resume_command(folder: RunFolder) -> str:
     """Return the command that resumes a run, for the current working folder."""
     root = folder.path.parent
     place = "" if str(root) == "runs" else f" --runs {shlex.quote(one_line(root))}"
@@ -137,7 +139,7 @@ _COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
 def read_log_tail(path: Path, lines: int) -> list[str]:
     """Return the last lines of a log that hold text, safe for a terminal; empty if there is no log."""
     try:
-        with open_file(path) as file:
+        with open_regular_file(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _LOG_TAIL))
             text = file.read().decode("utf-8", "replace")
@@ -146,7 +148,7 @@ def read_log_tail(path: Path, lines: int) -> list[str]:
     # A progress bar redraws its line with carriage returns: only its last state counts.
     whole = [_COLOUR.sub("", line).rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
     # Output that a library printed past Python may not be masked yet.
-    mask = current_scrubber().mask_text
+    mask = get_current_scrubber().mask_text
     return [sanitize(mask(line.rstrip()))[:500] for line in whole if line.strip()][-lines:]
 
 

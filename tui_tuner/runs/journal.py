@@ -11,11 +11,11 @@ from collections import deque
 from pathlib import Path
 
 from tui_tuner.locales import _
-from tui_tuner.runs.ballast import release_space
+from tui_tuner.runs.ballast import release_ballast_space
 from tui_tuner.runs.events import Event, EventBody, Heartbeat, Step, Warned
-from tui_tuner.runs.private_files import open_file, open_private
-from tui_tuner.runs.secrets import current_scrubber
-from tui_tuner.runs.wire import decode_line, encode_event
+from tui_tuner.runs.private_files import open_private, open_regular_file
+from tui_tuner.runs.secrets import get_current_scrubber
+from tui_tuner.runs.wire import decode_event_line, encode_event
 
 MOST_WAITING = 32 << 20  # bytes of events kept in memory while the disk refuses them
 LONGEST_LINE = 64 << 20  # bytes that are read for a line which does not end
@@ -40,7 +40,7 @@ class JournalWriter:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._torn = _ends_torn(path)
-        self._seq = last_seq(path) + 1
+        self._seq = read_last_seq(path) + 1
         self._fd = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def emit(self, body: EventBody) -> None:
@@ -82,7 +82,7 @@ class JournalWriter:
         self._seq += 1
         # Steps hold numbers only, and are too many to search each for secrets.
         if not isinstance(body, _ONLY_NUMBERS):
-            line = current_scrubber().mask_line(line)
+            line = get_current_scrubber().mask_line(line)
         # The masked line is counted, as this is the one that is subtracted when it is written.
         self._waiting.append(line)
         self._waiting_bytes += len(line)
@@ -109,7 +109,7 @@ class JournalWriter:
             written = os.write(self._fd, line)
         except OSError as error:
             # Freeing the ballast makes room for a few hundred events, enough to report that the disk is full.
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not release_space(self.path.parent):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not release_ballast_space(self.path.parent):
                 raise
             written = os.write(self._fd, line)
         if written:
@@ -148,7 +148,7 @@ class JournalReader:
         """Return the events since the last call, at most about `limit` bytes of them."""
         events: list[Event] = []
         for line in self.read_block(limit).splitlines():
-            event = decode_line(line) if line.strip() else None
+            event = decode_event_line(line) if line.strip() else None
             if event is not None:
                 events.append(event)
             elif line.strip():
@@ -158,7 +158,7 @@ class JournalReader:
     def read_block(self, limit: int | None = None) -> bytes:
         """Return the complete lines since the last call, at most about `limit` bytes of them."""
         try:
-            with open_file(self.path) as file:
+            with open_regular_file(self.path) as file:
                 status = os.fstat(file.fileno())
                 known, self._file = self._file, (status.st_dev, status.st_ino)
                 if status.st_size < self.offset or known not in (None, self._file):
@@ -182,7 +182,7 @@ class JournalReader:
 
 def _line_start(path: Path, tail: int) -> int:
     try:
-        with open_file(path) as file:
+        with open_regular_file(path) as file:
             size = file.seek(0, os.SEEK_END)
             if size <= tail:
                 return 0
@@ -193,16 +193,18 @@ def _line_start(path: Path, tail: int) -> int:
         return 0
 
 
-def last_seq(path: Path) -> int:
+def read_last_seq(path: Path) -> int:
     """Return the highest `seq` near the end of a journal, or -1 if there is none."""
     try:
-        with open_file(path) as file:
+        with open_regular_file(path) as file:
             file.seek(0, os.SEEK_END)
             size = file.tell()
             back = min(size, _CHUNK)
             while True:
                 file.seek(size - back)
-                seqs = [event.seq for line in file.read(back).splitlines() if (event := decode_line(line))]
+                seqs = [
+                    event.seq for line in file.read(back).splitlines() if (event := decode_event_line(line))
+                ]
                 if seqs or back >= size:
                     return max(seqs, default=-1)
                 # The last chunk may be one long line, or damaged.
@@ -213,7 +215,7 @@ def last_seq(path: Path) -> int:
 
 def _ends_torn(path: Path) -> bool:
     try:
-        with open_file(path) as file:
+        with open_regular_file(path) as file:
             if file.seek(0, os.SEEK_END) == 0:
                 return False
             file.seek(-1, os.SEEK_END)

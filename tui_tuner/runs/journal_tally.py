@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from tui_tuner.config.metrics import higher_is_better, name_today, rename_metrics
+from tui_tuner.config.metrics import find_current_metric_name, is_higher_metric_better, rename_metrics
 from tui_tuner.errors import DiskFullError
 from tui_tuner.runs.events import (
     VERSION,
@@ -34,10 +34,16 @@ from tui_tuner.runs.events import (
     Verdict,
     Warned,
 )
-from tui_tuner.runs.private_files import open_file, read_file
-from tui_tuner.runs.scan import Figures, scan_lines
+from tui_tuner.runs.private_files import open_regular_file, read_small_file
+from tui_tuner.runs.scan import Figures, scan_journal_lines
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.runs.wire import make_body, peek_line, read_moment, to_float, to_plain
+from tui_tuner.runs.wire import (
+    convert_to_plain_json,
+    make_event_body,
+    peek_event_line,
+    read_event_moment,
+    read_float,
+)
 
 CACHE = ".summary.json"
 _CACHE_VERSION = 6
@@ -90,10 +96,10 @@ class Tally:
 
         The evaluation before the first step does not count.
         """
-        metric = name_today(metric)
-        found = (to_float(metrics.get(metric)) for step, metrics in self.evaluations if step)
+        metric = find_current_metric_name(metric)
+        found = (read_float(metrics.get(metric)) for step, metrics in self.evaluations if step)
         values = [value for value in found if value is not None and math.isfinite(value)]
-        pick = max if higher_is_better(metric, self.directions.get(metric)) else min
+        pick = max if is_higher_metric_better(metric, self.directions.get(metric)) else min
         return pick(values) if values else None
 
 
@@ -105,7 +111,7 @@ def update_tally(folder: RunFolder, may_read: int | None = None) -> tuple[Tally,
     """
     known = _load_cache(folder)
     try:
-        with open_file(folder.events_path) as journal:
+        with open_regular_file(folder.events_path) as journal:
             size = journal.seek(0, 2)
             journal.seek(0)
             head = hashlib.sha256(journal.read(min(_HEAD, known.offset or _HEAD))).hexdigest()[:16]
@@ -140,10 +146,10 @@ def update_tally(folder: RunFolder, may_read: int | None = None) -> tuple[Tally,
 def _add_block(known: Tally, block: bytes) -> bytes:
     """Count the complete lines of a block; return the rest, a line without its end."""
     whole = block.rfind(b"\n") + 1
-    for figures in scan_lines(block[:whole]):
+    for figures in scan_journal_lines(block[:whole]):
         line = figures[-1]
         if line:
-            found = peek_line(line)
+            found = peek_event_line(line)
             if found is not None:
                 _count_event(known, *found)
         elif figures[0]:
@@ -156,13 +162,13 @@ def _add_block(known: Tally, block: bytes) -> bytes:
 
 
 def _count_scanned_step(known: Tally, figures: Figures) -> None:
-    """Count a step from the figures that `scan_lines` found in its line."""
+    """Count a step from the figures that `scan_journal_lines` found in its line."""
     when, step, _epoch, loss, _rate, _norm, _trained, _memory, seconds, _metrics, mfu, busy, *_rest = figures
     try:
         time, number, took = float(when), int(step), float(seconds)
         last = known.loss if loss == b"null" else float(loss)
         used = float(mfu) if mfu else None, float(busy) if busy else None
-    # `scan_lines` does not check numbers: `1.2.3` may be among them.
+    # `scan_journal_lines` does not check numbers: `1.2.3` may be among them.
     except ValueError:
         return
     _pass_time(known, time)
@@ -188,14 +194,14 @@ def _pass_time(known: Tally, time: float) -> None:
 
 def _count_event(known: Tally, kind: type[EventBody], data: dict[str, Any]) -> None:
     version = data.get("v")
-    _pass_time(known, read_moment(data))
+    _pass_time(known, read_event_moment(data))
     # `type`, as JSON's true would be an int of 1.
     if type(version) is int and version > known.newest_version:
         known.newest_version = version
     if kind is Step:
         _count_step(known, data)
     elif kind in _HANDLERS:
-        body = make_body(kind, data)
+        body = make_event_body(kind, data)
         # An event with a damaged number is read as Unknown.
         if type(body) is kind:
             _HANDLERS[kind](known, body)
@@ -207,10 +213,10 @@ def _count_step(known: Tally, data: dict[str, Any]) -> None:
     if type(step) is not int:
         return
     known.step = step
-    seconds, loss = to_float(data.get("seconds")), to_float(data.get("loss"))
+    seconds, loss = read_float(data.get("seconds")), read_float(data.get("loss"))
     if seconds is not None and math.isfinite(seconds):
         known.training_seconds += seconds
-        _add_use(known, seconds, to_float(data.get("mfu")), to_float(data.get("gpu_busy")))
+        _add_use(known, seconds, read_float(data.get("mfu")), read_float(data.get("gpu_busy")))
     if loss is not None:
         known.loss = loss
 
@@ -300,12 +306,12 @@ def _cache_path(folder: RunFolder) -> Path:
 def _load_cache(folder: RunFolder) -> Tally:
     """Read the stored sums; empty if they are missing, damaged or of another version."""
     try:
-        data = orjson.loads(read_file(_cache_path(folder)))
+        data = orjson.loads(read_small_file(_cache_path(folder)))
     except (OSError, ValueError):
         return Tally()
     if not isinstance(data, dict) or data.pop("cache", None) != _CACHE_VERSION:
         return Tally()
-    data["loss"] = to_float(data.get("loss"))
+    data["loss"] = read_float(data.get("loss"))
     empty = Tally()
     for item in fields(Tally):
         value = data.get(item.name)
@@ -334,5 +340,5 @@ def _is_number(value: Any) -> bool:
 def _save_cache(folder: RunFolder, known: Tally) -> None:
     # A folder that cannot be written (read-only, full) only costs the time of reading the journal again.
     with contextlib.suppress(DiskFullError, TypeError):
-        kept = to_plain({"cache": _CACHE_VERSION, **asdict(known)}, spelt=True)
+        kept = convert_to_plain_json({"cache": _CACHE_VERSION, **asdict(known)}, spelt=True)
         folder.write_file(CACHE, orjson.dumps(kept).decode())

@@ -14,7 +14,7 @@ _WANTED = ("Killed process", "oom-kill:", "NVRM: Xid", "fallen off the bus")
 _MOST_RECORDS = 20_000
 
 
-def read_records(since: float = 0.0, wanted: tuple[str, ...] = _WANTED) -> list[str]:
+def read_kernel_records(since: float = 0.0, wanted: tuple[str, ...] = _WANTED) -> list[str]:
     """Return the texts of records that contain one of the wanted words; empty if the log is not readable.
 
     Args:
@@ -22,10 +22,10 @@ def read_records(since: float = 0.0, wanted: tuple[str, ...] = _WANTED) -> list[
         wanted: Words to look for; only records with one of `_WANTED` are available.
     """
     earliest = since - psutil.boot_time() if since else 0.0
-    return filter_records(list(_read_kept(int(time.monotonic() // 10))), earliest, wanted)
+    return filter_kernel_records(list(_read_kept(int(time.monotonic() // 10))), earliest, wanted)
 
 
-def filter_records(raw: list[str], earliest: float, wanted: tuple[str, ...] = _WANTED) -> list[str]:
+def filter_kernel_records(raw: list[str], earliest: float, wanted: tuple[str, ...] = _WANTED) -> list[str]:
     """Return the texts of raw records from `earliest` [s] on.
 
     A record is `priority,sequence,microseconds since boot,flags;text`.

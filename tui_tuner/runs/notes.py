@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
-from tui_tuner.runs.private_files import read_file
-from tui_tuner.runs.secrets import current_scrubber
+from tui_tuner.runs.private_files import read_small_file
+from tui_tuner.runs.secrets import get_current_scrubber
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 
@@ -27,7 +27,7 @@ class Notes:
 def read_notes(folder: RunFolder) -> Notes:
     """Read the note and tags; empty if there are none or the file is damaged."""
     try:
-        data = json.loads(read_file(Path(folder.path) / _FILE))
+        data = json.loads(read_small_file(Path(folder.path) / _FILE))
     except (OSError, ValueError, RecursionError):
         return Notes()
     if not isinstance(data, dict):
@@ -39,7 +39,7 @@ def read_notes(folder: RunFolder) -> Notes:
     )
 
 
-def set_note(folder: RunFolder, note: str) -> None:
+def set_run_note(folder: RunFolder, note: str) -> None:
     """Write the note; an empty text removes it.
 
     Raises:
@@ -53,7 +53,7 @@ def set_note(folder: RunFolder, note: str) -> None:
     _write_notes(folder, Notes(note.strip(), read_notes(folder).tags))
 
 
-def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
+def change_run_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
     """Add tags, or remove those with a minus in front; return the resulting tags, sorted.
 
     Raises:
@@ -82,4 +82,4 @@ def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
 def _write_notes(folder: RunFolder, notes: Notes) -> None:
     kept = {"note": notes.note, "tags": list(notes.tags)}
     # A run folder is often shared, and a note may quote a command line with a token.
-    folder.write_file(_FILE, current_scrubber().mask_text(json.dumps(kept, ensure_ascii=False)))
+    folder.write_file(_FILE, get_current_scrubber().mask_text(json.dumps(kept, ensure_ascii=False)))

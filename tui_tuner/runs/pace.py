@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tui_tuner.config.metrics import show_hundredfold
+from tui_tuner.config.metrics import format_hundredfold_metric
 from tui_tuner.locales import N_, _
 from tui_tuner.text import count_decimals, one_line
 
@@ -20,7 +20,7 @@ OF_SPEED, OF_TIME_LEFT = 20, 50  # steps
 BETWEEN = ("evaluating", "sampling", "saving")  # recurring phases without steps
 
 
-def tokens_per_second(seconds: Sequence[float], trained: Sequence[int]) -> float | None:
+def measure_tokens_per_second(seconds: Sequence[float], trained: Sequence[int]) -> float | None:
     """Return trained tokens per second over the last steps; None before the first.
 
     Args:
@@ -31,7 +31,7 @@ def tokens_per_second(seconds: Sequence[float], trained: Sequence[int]) -> float
     return sum(trained[-OF_SPEED:]) / took if took > 0 else None
 
 
-def seconds_left(
+def estimate_seconds_left(
     seconds: Sequence[float], step: int, total: int, between: PauseMeter | None = None
 ) -> float | None:
     """Estimate the remaining seconds from the last steps, evaluations and checkpoints; None if unknown."""
@@ -73,7 +73,7 @@ class PauseMeter:
         return self.seconds / (self.last - self.first) if self.last > self.first else 0.0
 
 
-def mean_of(values: Sequence[float | None], seconds: Sequence[float]) -> float | None:
+def compute_time_mean(values: Sequence[float | None], seconds: Sequence[float]) -> float | None:
     """Return the time-weighted mean of the known values of some steps, or None if there are none.
 
     Args:
@@ -102,7 +102,7 @@ class PaceMeter:
         self._forget_old()
 
     def add_figures(self, found: Sequence[Figures]) -> None:
-        """Record steps from `scan_lines`; other lines among them are skipped."""
+        """Record steps from `scan_journal_lines`; other lines among them are skipped."""
         for _when, step, _e, _l, _r, _n, trained, _m, seconds, *_rest in found[-RECENT_STEPS:]:
             try:
                 took, number, tokens = float(seconds), int(step), int(trained)
@@ -128,10 +128,10 @@ class PaceMeter:
         self._steps = [self._steps[index] for index in kept]
 
     def tokens_per_second(self) -> float | None:
-        return tokens_per_second(self._seconds, self._trained)
+        return measure_tokens_per_second(self._seconds, self._trained)
 
     def seconds_left(self, step: int, total: int, between: PauseMeter | None = None) -> float | None:
-        return seconds_left(self._seconds, step, total, between)
+        return estimate_seconds_left(self._seconds, step, total, between)
 
     @property
     def last_step(self) -> int:
@@ -139,9 +139,9 @@ class PaceMeter:
         return self._steps[-1] if self._steps else 0
 
 
-def format_metric(name: str, value: object, digits: int = 4) -> str:
+def format_metric_figure(name: str, value: object, digits: int = 4) -> str:
     """Format a metric for a reader: times 100 if its field is shown so, else as `format_figure` does."""
-    return show_hundredfold(name, value) or format_figure(value, digits)
+    return format_hundredfold_metric(name, value) or format_figure(value, digits)
 
 
 def format_figure(value: object, digits: int = 4) -> str:

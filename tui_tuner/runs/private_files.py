@@ -18,7 +18,7 @@ def open_private(path: Path | str, flags: int) -> int:
     return _open_regular(path, flags | os.O_NOFOLLOW)
 
 
-def open_file(path: Path | str) -> BinaryIO:
+def open_regular_file(path: Path | str) -> BinaryIO:
     """Open a regular file for reading.
 
     Raises:
@@ -37,14 +37,14 @@ def _open_regular(path: Path | str, flags: int) -> int:
     return fd
 
 
-def read_file(path: Path | str, most: int = 16 << 20) -> str:
+def read_small_file(path: Path | str, most: int = 16 << 20) -> str:
     """Read the text of a small file.
 
     Raises:
-        OSError: as `open_file`; EFBIG if it is larger than `most` bytes.
+        OSError: as `open_regular_file`; EFBIG if it is larger than `most` bytes.
         UnicodeDecodeError: it is not UTF-8.
     """
-    with open_file(path) as file:
+    with open_regular_file(path) as file:
         # Not by its size: a file may grow between the two calls, and some report 0.
         content = file.read(most + 1)
     if len(content) > most:
@@ -52,7 +52,7 @@ def read_file(path: Path | str, most: int = 16 << 20) -> str:
     return content.decode("utf-8")
 
 
-def may_steer(fd: int) -> bool:
+def is_file_trusted(fd: int) -> bool:
     """Return whether only this user or the administrator can have written an open file."""
     status = os.fstat(fd)
     return stat.S_ISREG(status.st_mode) and status.st_uid in (os.geteuid(), 0) and not status.st_mode & 0o022

@@ -33,7 +33,7 @@ def identify_process(pid: int) -> dict[str, Any]:
     }
 
 
-def is_alive(pid: int, known: dict[str, Any]) -> bool:
+def is_process_alive(pid: int, known: dict[str, Any]) -> bool:
     """Return whether the process with this `identify_process` is alive.
 
     Raises:

@@ -2,7 +2,8 @@
 them.
 
 The journal of a long run consists almost entirely of steps, and printing or summing it needs a few numbers of
-each. One pattern finds them, many lines per call; lines that do not match are left to `wire.decode_line`.
+each. One pattern finds them, many lines per call; lines that do not match are left to
+`wire.decode_event_line`.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ Figures = tuple[
 ]  # fmt: skip
 
 
-def scan_lines(block: bytes) -> list[Figures]:
+def scan_journal_lines(block: bytes) -> list[Figures]:
     """Split the complete lines of a block into the figures of steps, and other lines.
 
     Each tuple has the time, step, epoch, loss, learning rate, gradient norm, trained tokens, reserved
@@ -75,7 +76,7 @@ def scan_lines(block: bytes) -> list[Figures]:
     return _FIGURES.findall(block)
 
 
-def whole_lines(block: bytes) -> Iterator[tuple[bytes, bool]]:
+def list_whole_lines(block: bytes) -> Iterator[tuple[bytes, bool]]:
     """Yield the complete lines of a block with newlines, well-formed steps and heartbeats many at once.
 
     The second value of each pair is True for such a group.

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tui_tuner.config.advice import Command, advise
+from tui_tuner.config.advice import Command, build_hint
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.private_files import open_private
@@ -138,10 +138,10 @@ _made: tuple[Any, Scrubber] | None = None
 _known: dict[str, None] = {}
 
 
-def current_scrubber() -> Scrubber:
+def get_current_scrubber() -> Scrubber:
     """Return the scrubber of this process, rebuilt if its environment or a token file has changed."""
     global _made
-    files = token_files(os.environ)
+    files = list_token_files(os.environ)
     # Bytes, as a dict of `os.environ` would decode every value on each call.
     state = dict(os.environb), [_read_stamp(path) for path in files]
     if _made is None or _made[0] != state:
@@ -149,7 +149,7 @@ def current_scrubber() -> Scrubber:
     return _made[1]
 
 
-def token_files(environment: Mapping[str, str]) -> list[Path]:
+def list_token_files(environment: Mapping[str, str]) -> list[Path]:
     """Return the paths of token files of the hubs and other programs, whether they exist or not."""
     try:
         cache = Path(environment.get("XDG_CACHE_HOME") or "~/.cache")
@@ -174,11 +174,11 @@ def _read_stamp(path: Path) -> tuple[int, int] | None:
 def refuse_secrets(text: str, where: str) -> None:
     """Raise `ConfigError` if a config seems to contain a token, because configs are stored in run folders."""
     for number, line in enumerate(text.splitlines(), 1):
-        if current_scrubber().has_secret(line):
+        if get_current_scrubber().has_secret(line):
             raise ConfigError(
                 _("seems to contain a token or a password, and configs are stored in the run folder."),
-                where=f"{where}: {current_scrubber().mask_text(line.strip())[:100]} (line {number})",
-                hint=advise(
+                where=f"{where}: {get_current_scrubber().mask_text(line.strip())[:100]} (line {number})",
+                hint=build_hint(
                     N_(
                         "Remove it; for a hub, set HF_TOKEN in the environment, or log in: {command}.",
                         command=Command("`tui-tuner models login`", N_("l on the models screen")),
@@ -192,7 +192,7 @@ def _list_secrets(environment: Mapping[str, str]) -> list[str]:
     values = {value.strip() for name, value in environment.items() if _NAMES.search(name)}
     # Its name fits the pattern, but it is a path.
     values.discard(environment.get("HF_TOKEN_PATH", ""))
-    for path in token_files(environment):
+    for path in list_token_files(environment):
         with contextlib.suppress(OSError, UnicodeDecodeError):
             values |= _find_in_file(path.name, path.read_text(encoding="utf-8")[:_MOST_OF_FILE])
     if environment is os.environ:

@@ -41,7 +41,7 @@ from tui_tuner.runs.events import (
     Unknown,
     Warned,
 )
-from tui_tuner.runs.private_files import open_private, read_file
+from tui_tuner.runs.private_files import open_private, read_small_file
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class RunFolder:
     def read_manifest(self) -> dict[str, Any]:
         """Read the manifest; empty if it is missing or damaged."""
         try:
-            data = json.loads(read_file(self.path / "manifest.json"))
+            data = json.loads(read_small_file(self.path / "manifest.json"))
         except (OSError, ValueError, RecursionError):
             return {}
         return data if isinstance(data, dict) else {}
@@ -161,13 +161,13 @@ class RunFolder:
 
         import psutil
 
-        from tui_tuner.runs.process_identity import is_alive
+        from tui_tuner.runs.process_identity import is_process_alive
 
         manifest = self.read_manifest()
         if manifest.get("host") not in (None, socket.gethostname()):
             return bool(self.find_other_host())
         try:
-            return is_alive(int(manifest["pid"]), manifest)
+            return is_process_alive(int(manifest["pid"]), manifest)
         except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
             return False
 
@@ -251,16 +251,16 @@ class RunStore:
         """
         name = config.output.name
         if name != "auto":
-            check_name(name)
+            check_run_name(name)
         from tui_tuner.config import consent
-        from tui_tuner.config.load import absolute_paths, dump_config
+        from tui_tuner.config.load import dump_config, make_paths_absolute
         from tui_tuner.runs.secrets import refuse_secrets
 
-        config = absolute_paths(config)
+        config = make_paths_absolute(config)
         text = dump_config(config)
         refuse_secrets(text, "config")
         # Starting a run with it is the user's consent to run the model's code.
-        consent.remember_consent(config.model)
+        consent.record_code_consent(config.model)
         self._check_root()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -286,7 +286,7 @@ class RunStore:
             UsageError: a run of that name exists, the name is not valid, or no folder can be created there.
         """
         if name != "auto":
-            check_name(name)
+            check_run_name(name)
             path = self.root / name
             # lexists, as a dangling link also prevents a folder of this name.
             if os.path.lexists(path) and not _is_left_empty(path):
@@ -377,7 +377,7 @@ class RunStore:
         )
 
 
-def check_name(name: str) -> None:
+def check_run_name(name: str) -> None:
     """Raise `UsageError` unless `name` is safe as one folder name."""
     if (
         not re.fullmatch(r"[^\x00-\x1f\x7f-\x9f/\\]{1,100}", name)
@@ -418,4 +418,4 @@ def _read_age(path: Path) -> float:
         return 0.0
 
 
-__all__ = ["RunError", "RunFolder", "RunStore", "check_name"]
+__all__ = ["RunError", "RunFolder", "RunStore", "check_run_name"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from tui_tuner.errors import DiskFullError, UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.private_files import open_private
-from tui_tuner.runs.store import RunFolder, RunStore, check_name
+from tui_tuner.runs.store import RunFolder, RunStore, check_run_name
 from tui_tuner.text import one_line
 
 FOLDER = ".trash"
@@ -36,7 +36,7 @@ def rename_run(store: RunStore, folder: RunFolder, name: str) -> RunFolder:
     Raises:
         UsageError: it is running, or the name is taken or invalid.
     """
-    check_name(name)
+    check_run_name(name)
     target = folder.path.parent / name
     with _hold_idle_run(folder, _RENAME):
         _refuse_taken(target)
@@ -60,7 +60,7 @@ def delete_run(store: RunStore, folder: RunFolder) -> DeletedRun:
     return DeletedRun(folder.name, target, stamp)
 
 
-def list_deleted(store: RunStore) -> list[DeletedRun]:
+def list_deleted_runs(store: RunStore) -> list[DeletedRun]:
     """List the runs in the trash, newest first."""
     found = []
     try:
@@ -83,10 +83,10 @@ def restore_run(store: RunStore, name: str) -> RunFolder:
     Raises:
         UsageError: there is none, or a run of this name exists again.
     """
-    for item in list_deleted(store):
+    for item in list_deleted_runs(store):
         if item.name == name:
             target = store.root / name
-            check_name(name)
+            check_run_name(name)
             _refuse_taken(target)
             _move_folder(item.path, target)
             return RunFolder(target)
@@ -101,7 +101,7 @@ def empty_trash(store: RunStore) -> tuple[int, int]:
     from tui_tuner.runs.history import measure_disk_use
 
     count = size = 0
-    for item in list_deleted(store):
+    for item in list_deleted_runs(store):
         use = measure_disk_use(item.path)
         if item.path.is_symlink() or not item.path.is_dir():
             item.path.unlink(missing_ok=True)

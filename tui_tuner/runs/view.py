@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tui_tuner.config.deciding import best_of, is_better_higher, name_deciding_metric
+from tui_tuner.config.deciding import find_best_step, is_deciding_higher_better, name_deciding_metric
 from tui_tuner.config.metrics import rename_metrics
 from tui_tuner.runs import pace
 from tui_tuner.runs.events import (
@@ -42,7 +42,7 @@ NO_TIME = TimeByPhase()
 
 @dataclass(frozen=True)
 class RunView:
-    """The current state of a run, immutable; `fold_events` returns the next one.
+    """The current state of a run, immutable; `fold_view_events` returns the next one.
 
     `status`: new, running, paused, completed, stopped or failed.
     """
@@ -104,7 +104,7 @@ class RunView:
 
     def is_better_higher(self, name: str) -> bool:
         """Return whether higher values of a metric are better."""
-        return is_better_higher(name, self.metrics)
+        return is_deciding_higher_better(name, self.metrics)
 
     def best_step(self) -> int | None:
         """Return the step with the best evaluation by the deciding metric; None before the first one."""
@@ -114,32 +114,34 @@ class RunView:
         """Return trained tokens per second over the last steps; None before the first."""
         recent = self.steps[-pace.OF_SPEED :]
         trained = [point.supervised_tokens for point in recent]
-        return pace.tokens_per_second([point.seconds for point in recent], trained)
+        return pace.measure_tokens_per_second([point.seconds for point in recent], trained)
 
     def seconds_left(self) -> float | None:
         """Estimate the remaining time from the pace of steps and evaluations; None if unknown."""
         if self.has_ended:
             return None
         seconds = [point.seconds for point in self.steps[-pace.OF_TIME_LEFT :]]
-        return pace.seconds_left(seconds, self.step, self.total_steps, self.between)
+        return pace.estimate_seconds_left(seconds, self.step, self.total_steps, self.between)
 
     def mean_mfu(self, steps: int = pace.OF_SPEED) -> float | None:
         """Return the model FLOP utilisation over the last steps; None if not measured."""
         recent = self.steps[-steps:]
-        return pace.mean_of([point.mfu for point in recent], [point.seconds for point in recent])
+        return pace.compute_time_mean([point.mfu for point in recent], [point.seconds for point in recent])
 
     def mean_gpu_busy(self, steps: int = pace.OF_SPEED) -> float | None:
         """Return the share of time in which the GPU computed over the last steps; None if not measured."""
         recent = self.steps[-steps:]
-        return pace.mean_of([point.gpu_busy for point in recent], [point.seconds for point in recent])
+        return pace.compute_time_mean(
+            [point.gpu_busy for point in recent], [point.seconds for point in recent]
+        )
 
 
 def _best_step(name: str, evaluations: Iterable[Evaluation], own: Mapping[str, Any]) -> int | None:
     values = ((point.step, point.metrics.get(name)) for point in evaluations)
-    return best_of(values, is_better_higher(name, own))
+    return find_best_step(values, is_deciding_higher_better(name, own))
 
 
-def fold_events(view: RunView, events: Iterable[Event]) -> RunView:
+def fold_view_events(view: RunView, events: Iterable[Event]) -> RunView:
     """Return the view after more events. Unknown kinds of newer versions are skipped."""
     draft, clock = _ViewDraft(view), PhaseClock(view.spent)
     for event in events:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast, get_type_hints
 import orjson
 
 from tui_tuner.runs import events
-from tui_tuner.runs.events import VERSION, Event, EventBody, Unknown, kind_of
+from tui_tuner.runs.events import VERSION, Event, EventBody, Unknown, name_event_kind
 
 _HEAD = ("v", "run", "seq", "time", "rank", "kind")
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -36,13 +36,13 @@ def encode_event(event: Event) -> bytes:
         "seq": event.seq,
         "time": event.time,
         "rank": event.rank,
-        "kind": kind_of(event.body),
+        "kind": name_event_kind(event.body),
     }
-    line.update(fields_of(event.body))
-    return orjson.dumps(to_plain(line, spelt=True), default=str) + b"\n"
+    line.update(list_event_fields(event.body))
+    return orjson.dumps(convert_to_plain_json(line, spelt=True), default=str) + b"\n"
 
 
-def fields_of(body: EventBody) -> dict[str, Any]:
+def list_event_fields(body: EventBody) -> dict[str, Any]:
     """Return the fields of an event that are written, by name; a pair becomes a list."""
     if isinstance(body, Unknown):
         return dict(body.fields)
@@ -55,19 +55,19 @@ def fields_of(body: EventBody) -> dict[str, Any]:
     return found
 
 
-def decode_line(line: bytes) -> Event | None:
+def decode_event_line(line: bytes) -> Event | None:
     """Convert a line to an event, or None if it is not a valid event. Newer versions are accepted."""
-    found = peek_line(line)
+    found = peek_event_line(line)
     if found is None:
         return None
     kind, data = found
     run, get = data.get("run", ""), data.get
     try:
         return Event(
-            make_body(kind, data),
+            make_event_body(kind, data),
             run if type(run) is str else str(run),
             int(get("seq", 0)),
-            read_moment(data),
+            read_event_moment(data),
             int(get("rank", 0)),
             int(get("v", VERSION)),
             line,
@@ -76,7 +76,7 @@ def decode_line(line: bytes) -> Event | None:
         return None
 
 
-def peek_line(line: bytes) -> tuple[type[EventBody], dict[str, Any]] | None:
+def peek_event_line(line: bytes) -> tuple[type[EventBody], dict[str, Any]] | None:
     """Return the class of a line's event and its raw values, or None if the line is not an event.
 
     Sums over huge journals need only a few of the values.
@@ -89,7 +89,7 @@ def peek_line(line: bytes) -> tuple[type[EventBody], dict[str, Any]] | None:
     return (_CLASSES.get(kind, Unknown), data) if isinstance(kind, str) else None
 
 
-def make_body(kind: type[EventBody], data: Mapping[str, Any]) -> EventBody:
+def make_event_body(kind: type[EventBody], data: Mapping[str, Any]) -> EventBody:
     """Make the event of a class from raw values; Unknown if a number without a default is damaged."""
     shape = _SHAPES.get(kind)
     if shape is None:
@@ -110,7 +110,7 @@ def make_body(kind: type[EventBody], data: Mapping[str, Any]) -> EventBody:
 
 
 def _read_fields(kind: type[EventBody], data: Mapping[str, Any]) -> EventBody:
-    """Do the work of `make_body` for a line that differs from how this version writes it."""
+    """Do the work of `make_event_body` for a line that differs from how this version writes it."""
     values = [slot.read_field(data) for slot in _SHAPES[kind].slots]
     return _make_unknown(data) if any(value is MISSING for value in values) else kind(*values)
 
@@ -119,13 +119,13 @@ def _make_unknown(data: Mapping[str, Any]) -> Unknown:
     return Unknown(str(data["kind"]), {name: value for name, value in data.items() if name not in _HEAD})
 
 
-def read_moment(data: dict[str, Any]) -> float:
+def read_event_moment(data: dict[str, Any]) -> float:
     """Return when an event was written [Unix seconds]; 0 if its line has no valid time."""
     time = data.get("time", 0.0)
     return float(time) if type(time) in (float, int) and 0 < time < _LATEST else 0.0
 
 
-def to_float(value: Any, otherwise: Any = None) -> Any:
+def read_float(value: Any, otherwise: Any = None) -> Any:
     """Convert a raw value to a float: a number, or the text of a non-finite one; else `otherwise`."""
     if type(value) is float:
         return value
@@ -134,7 +134,7 @@ def to_float(value: Any, otherwise: Any = None) -> Any:
     return _NOT_FINITE.get(value, otherwise) if type(value) is str else otherwise
 
 
-def to_plain(value: Any, spelt: bool = False) -> Any:
+def convert_to_plain_json(value: Any, spelt: bool = False) -> Any:
     """Copy a value so that JSON can hold it: no lone surrogates, string keys; NaN and infinity as None, or
     spelled.
     """
@@ -148,12 +148,14 @@ def to_plain(value: Any, spelt: bool = False) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else f"{value:f}" if spelt else None
     if isinstance(value, Mapping):
-        return {str(key): to_plain(item, spelt) for key, item in value.items()}
+        return {str(key): convert_to_plain_json(item, spelt) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [to_plain(item, spelt) for item in value]
+        return [convert_to_plain_json(item, spelt) for item in value]
     # numpy's scalars are neither int nor float.
     if isinstance(value, numbers.Real):
-        return to_plain(int(value) if isinstance(value, numbers.Integral) else float(value), spelt)
+        return convert_to_plain_json(
+            int(value) if isinstance(value, numbers.Integral) else float(value), spelt
+        )
     return str(value)
 
 
@@ -179,7 +181,7 @@ def _to_truth(value: Any, default: Any) -> Any:
 def _to_metrics(value: Any, default: Any) -> Any:
     if not isinstance(value, dict) or value is default:
         return default
-    return {name: to_float(item) for name, item in value.items()}
+    return {name: read_float(item) for name, item in value.items()}
 
 
 def _to_pair(value: Any, default: Any) -> Any:
@@ -202,11 +204,11 @@ _NONE = type(None)
 # nothing.
 _READERS: dict[Any, tuple[tuple[type, ...], Callable[[Any, Any], Any], Any]] = {
     int: ((int,), _to_whole, MISSING),
-    float: ((float,), to_float, MISSING),
+    float: ((float,), read_float, MISSING),
     str: ((str,), _to_text, ""),
     bool: ((bool,), _to_truth, False),
     int | None: ((int, _NONE), _or_none(_to_whole), None),
-    float | None: ((float, _NONE), _or_none(to_float), None),
+    float | None: ((float, _NONE), _or_none(read_float), None),
     tuple[int, int]: ((), _to_pair, (0, 0)),
     Sequence[Any]: ((list,), _if_of(list), []),
     Mapping[str, Any]: ((dict,), _if_of(dict), {}),

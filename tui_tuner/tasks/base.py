@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import Metric
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.records import IGNORE, Example, Question, Record, list_texts
+from tui_tuner.data.records import IGNORE, Example, Question, Record, list_record_texts
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
@@ -202,7 +202,7 @@ class Task(ABC):
         found: list[Any] = []
         for row in rows:
             question = row.question if isinstance(row, Question) else ""
-            text = row.context if isinstance(row, Question) else "\n".join(list_texts(row))
+            text = row.context if isinstance(row, Question) else "\n".join(list_record_texts(row))
             try:
                 shown = self.ask_model(model, tokenizer, config, text, question)
                 found.append({"text": shown.text, "scores": [list(one) for one in shown.scores]})

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.labels.label_encoder import COLUMNS, LabelEncoder, sum_up_labels
+from tui_tuner.data.labels.label_encoder import COLUMNS, LabelEncoder, sum_up_encoded_labels
 from tui_tuner.data.labels.names import name_class
-from tui_tuner.data.labels.numbering import number_rows
+from tui_tuner.data.labels.numbering import number_row_labels
 from tui_tuner.data.labels.problem import MULTI, REGRESSION, LabelTally, decide_problem
 from tui_tuner.data.labels.weights import check_class_weights
 from tui_tuner.data.records import Example, LabelledText, Record
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.tasks.base import Task
-from tui_tuner.tasks.classes.head import classes_of_run, has_other_classes
+from tui_tuner.tasks.classes.head import find_run_classes, has_other_head_classes
 from tui_tuner.tasks.classes.label_checks import check_labels
 from tui_tuner.text import one_line
 
@@ -84,12 +84,12 @@ class Classification(Task):
         return {"base": self._base_classes(config)}
 
     def _base_classes(self, config: RunConfig) -> list[str]:
-        from tui_tuner.models.head_classes import head_classes
+        from tui_tuner.models.head_classes import read_head_classes
 
-        return head_classes(config.model, HEAD)
+        return read_head_classes(config.model, HEAD)
 
     def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
-        return check_labels(facts, config, sum_up_labels(facts, self._base_classes(config)))
+        return check_labels(facts, config, sum_up_encoded_labels(facts, self._base_classes(config)))
 
     def settle_fields(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
         tally = LabelTally.from_learned(learned)
@@ -105,16 +105,16 @@ class Classification(Task):
         return found
 
     def renumber_rows(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
-        classes = classes_of_run(config, LabelTally.from_learned(learned))
+        classes = find_run_classes(config, LabelTally.from_learned(learned))
         check_class_weights(config.training.class_weights, classes.names, classes.problem)
-        number_rows(rows, classes.problem, classes.numbers, config.data.label_separator)
+        number_row_labels(rows, classes.problem, classes.numbers, config.data.label_separator)
 
     # ---- the model ----------------------------------------------------------------------------------------
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
         if not learned:
             return {}
-        classes = classes_of_run(config, LabelTally.from_learned(learned))
+        classes = find_run_classes(config, LabelTally.from_learned(learned))
         return {
             "id2label": dict(enumerate(classes.names)),
             "label2id": {name: number for number, name in enumerate(classes.names)},
@@ -129,8 +129,8 @@ class Classification(Task):
         values, new = self.model_values(config, learned), False
         # A head with the same classes keeps its weights, so training continues it.
         if values:
-            new = has_other_classes(
-                classes_of_run(config, LabelTally.from_learned(learned)), self._base_classes(config)
+            new = has_other_head_classes(
+                find_run_classes(config, LabelTally.from_learned(learned)), self._base_classes(config)
             )
         model = load_model(config, device, tokenizer, self.auto_class, values, self.new_modules, new_head=new)
         # Causal models with a head for classes read the last token before the padding, found by this id.

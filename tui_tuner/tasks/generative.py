@@ -52,18 +52,18 @@ class GenerativeTask(Task):
     def make_samples(
         self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None
     ) -> SampleSource | None:
-        from tui_tuner.data.examples.held_out import make_prompts
+        from tui_tuner.data.examples.held_out import make_held_out_prompts
         from tui_tuner.evaluation.generated_answers import GeneratedAnswers
 
         return GeneratedAnswers(
             config.evaluation,
             tokenizer,
             lambda text: self.encode_prompt(tokenizer, text),
-            lambda count: make_prompts(held_out, count, config, tokenizer),
+            lambda count: make_held_out_prompts(held_out, count, config, tokenizer),
         )
 
 
-def check_cuts(facts: RowFacts) -> list[Problem]:
+def check_cut_rows(facts: RowFacts) -> list[Problem]:
     """Report rows that were cut and lost their stop token."""
     from tui_tuner.data.preflight import make_noted_problems
 

@@ -14,13 +14,13 @@ from tui_tuner.data.examples.record_encoder import (
     Encodings,
     RecordEncoder,
     RowFacts,
-    fit_pieces,
+    fit_record_pieces,
 )
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preflight import Problem
 from tui_tuner.data.records import Record, Text
 from tui_tuner.data.row_problem import RowProblem
-from tui_tuner.tasks.generative import GenerativeTask, check_cuts
+from tui_tuner.tasks.generative import GenerativeTask, check_cut_rows
 
 
 @dataclass
@@ -52,7 +52,7 @@ class DocumentEncoder(RecordEncoder):
         found: Encodings = []
         for pieces in self.texts.cut_documents(begun.tokens):
             try:
-                found.append(fit_pieces(pieces, self.config.data.overlong))
+                found.append(fit_record_pieces(pieces, self.config.data.overlong))
             except RowProblem as problem:
                 found.append(problem)
         return found
@@ -80,7 +80,7 @@ class Pretraining(GenerativeTask):
         return DocumentEncoder(config, tokenizer)
 
     def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
-        return check_cuts(facts)
+        return check_cut_rows(facts)
 
 
 TASK = Pretraining()

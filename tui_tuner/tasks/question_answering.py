@@ -15,7 +15,7 @@ from tui_tuner.data.examples.questions import (
     TORN,
     WITHOUT,
     QuestionEncoder,
-    mask_answer,
+    mask_answer_tokens,
 )
 from tui_tuner.data.preflight import Problem, make_noted_problems
 from tui_tuner.data.records import Example, Question, Record
@@ -125,7 +125,7 @@ class QuestionAnswering(Task):
         return problems
 
     def trained_mask(self, example: Example) -> np.ndarray:
-        return mask_answer(example.labels)
+        return mask_answer_tokens(example.labels)
 
     # ---- the model ----------------------------------------------------------------------------------------
 

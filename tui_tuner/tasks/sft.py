@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.chat.chat_encoder import ChatEncoder, EncodedExample, RenderedChat
-from tui_tuner.data.chat.moment import at_moment
+from tui_tuner.data.chat.moment import render_at_moment
 from tui_tuner.data.chat.template import list_special_tokens
 from tui_tuner.data.chat.template_choice import choose_template
 from tui_tuner.data.examples.chat_checks import check_chats, check_reasoning_kept, check_stop_tokens
@@ -21,16 +21,16 @@ from tui_tuner.data.examples.record_encoder import (
     Encodings,
     RecordEncoder,
     RowFacts,
-    fit_pieces,
+    fit_record_pieces,
 )
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preflight import Problem, make_noted_problems
-from tui_tuner.data.records import Chat, Record, Text, list_texts
+from tui_tuner.data.records import Chat, Record, Text, list_record_texts
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import DataError, RowsError
 from tui_tuner.locales import N_, _
-from tui_tuner.models.generation import generation_ends
-from tui_tuner.tasks.generative import GenerativeTask, check_cuts
+from tui_tuner.models.generation import list_generation_ends
+from tui_tuner.tasks.generative import GenerativeTask, check_cut_rows
 
 
 @dataclass
@@ -87,7 +87,7 @@ class AnswerEncoder(RecordEncoder):
                 if isinstance(record, Chat):
                     found.append(self._fit_chat(record, next(of_chats)))
                 else:
-                    found.append(fit_pieces(next(of_texts), self.config.data.overlong))
+                    found.append(fit_record_pieces(next(of_texts), self.config.data.overlong))
             except RowProblem as problem:
                 found.append(problem)
         return found
@@ -104,9 +104,9 @@ class AnswerEncoder(RecordEncoder):
 
     def note_row(self, record: Record, fitted: FittedRow, origin: object, facts: RowFacts) -> None:
         if isinstance(record, Chat):
-            if is_out_of_order(record):
+            if are_turns_unordered(record):
                 facts.note_origin("roles", origin)
-            if self._markers and any(map(self._markers.search, list_texts(record))):
+            if self._markers and any(map(self._markers.search, list_record_texts(record))):
                 facts.note_origin("markers", origin)
         examples = [example for example in fitted.examples if isinstance(example, EncodedExample)]
         for remark in sorted({remark for example in examples for remark in example.remarks}):
@@ -136,7 +136,7 @@ class AnswerEncoder(RecordEncoder):
             return RowsError(
                 _("plain text has no answers to train on."),
                 where=where,
-                hint=advise(
+                hint=build_hint(
                     N_(
                         "Train on every token with {command}, or within this task with {here}.",
                         command=write_setting({"task": "pretraining"}),
@@ -163,7 +163,7 @@ class Sft(GenerativeTask):
 
     def read_cache_extras(self, config: RunConfig, tokenizer: Any) -> Any:
         # The tokens that end answers may come from the model's files, which the key does not cover.
-        return {"ends": generation_ends(config.model, tokenizer)}
+        return {"ends": list_generation_ends(config.model, tokenizer)}
 
     def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         return [
@@ -178,14 +178,14 @@ class Sft(GenerativeTask):
             ),
             *check_reasoning_kept(facts),
             *check_chats(facts),
-            *check_cuts(facts),
+            *check_cut_rows(facts),
         ]
 
     def encode_prompt(self, tokenizer: Any, text: str) -> list[int]:
         if not getattr(tokenizer, "chat_template", None):
             return super().encode_prompt(tokenizer, text)
         # A template that writes the date must write the one that was trained on.
-        with at_moment(tokenizer):
+        with render_at_moment(tokenizer):
             found = tokenizer.apply_chat_template(
                 [{"role": "user", "content": text}],
                 add_generation_prompt=True,
@@ -195,7 +195,7 @@ class Sft(GenerativeTask):
         return list(found["input_ids"])
 
 
-def is_out_of_order(chat: Chat) -> bool:
+def are_turns_unordered(chat: Chat) -> bool:
     """Return whether the turns of a chat are in an invalid order."""
     before = ""
     for message in chat.messages:

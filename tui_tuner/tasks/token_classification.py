@@ -12,14 +12,14 @@ from tui_tuner.data.tagging.tag_encoder import COLUMNS, TagEncoder
 from tui_tuner.data.tagging.tag_schemes import (
     HEAD,
     OUTSIDE,
-    has_other_tags,
+    has_other_head_tags,
     hash_tag,
     order_tags,
     read_head_tags,
 )
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.locales import _
-from tui_tuner.models.head_classes import head_classes
+from tui_tuner.models.head_classes import read_head_classes
 from tui_tuner.tasks.base import Task
 from tui_tuner.text import one_line
 
@@ -75,7 +75,7 @@ class TokenClassification(Task):
     def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         from tui_tuner.data.tagging.checks import check_tags
 
-        return check_tags(facts, head_classes(config.model, HEAD), config.data.names or ())
+        return check_tags(facts, read_head_classes(config.model, HEAD), config.data.names or ())
 
     def renumber_rows(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
         names = order_run_tags(learned)
@@ -107,14 +107,16 @@ class TokenClassification(Task):
 
         values = self.model_values(config, learned)
         # A head with the same tags keeps its weights, so training continues it.
-        new = bool(values) and has_other_tags(head_classes(config.model, HEAD), order_run_tags(learned))
+        new = bool(values) and has_other_head_tags(
+            read_head_classes(config.model, HEAD), order_run_tags(learned)
+        )
         return load_model(config, device, tokenizer, self.auto_class, values, self.new_modules, new_head=new)
 
     def make_objective(self, config: RunConfig) -> Objective:
         from tui_tuner.objectives.tag_objective import TagObjective
-        from tui_tuner.tasks.classes.tag_judging import judge_rows
+        from tui_tuner.tasks.classes.tag_judging import judge_tagged_rows
 
-        return TagObjective(config, judge_rows)
+        return TagObjective(config, judge_tagged_rows)
 
     def make_samples(
         self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None
@@ -126,14 +128,14 @@ class TokenClassification(Task):
     def ask_model(
         self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = ""
     ) -> ShownSample:
-        from tui_tuner.evaluation.tag_samples import tag_text
+        from tui_tuner.evaluation.tag_samples import tag_own_text
 
         if question.strip():
             raise UsageError(
                 _("task {task} tags a text and cannot answer a question about it.", task=config.task),
                 hint=_("Leave the question out."),
             )
-        return tag_text(model, tokenizer, config, text)
+        return tag_own_text(model, tokenizer, config, text)
 
     def predict_rows(
         self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int

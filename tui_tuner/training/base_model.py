@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.advice import Command, Hint, advise
+from tui_tuner.config.advice import Command, Hint, build_hint
 from tui_tuner.config.sections.model import ModelSection
 from tui_tuner.errors import HubError, ModelError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.fingerprint import fingerprint_weights
 from tui_tuner.models.hub.kinds import HUGGINGFACE
-from tui_tuner.models.hub.local import find_complete
-from tui_tuner.models.hub.net import is_offline
-from tui_tuner.models.hub.place import is_path
-from tui_tuner.runs.private_files import read_file
+from tui_tuner.models.hub.local import find_complete_model
+from tui_tuner.models.hub.net import is_network_offline
+from tui_tuner.models.hub.place import is_model_path
+from tui_tuner.runs.private_files import read_small_file
 from tui_tuner.text import one_line
 from tui_tuner.training.context import RunContext
-from tui_tuner.training.origin import find_sources
+from tui_tuner.training.origin import find_model_sources
 
 RECORD = "base.json"  # in a run's folder, and next to the adapters that it writes
 
@@ -44,27 +44,27 @@ class BaseRecord:
         return json.dumps(asdict(self), indent=1) + "\n"
 
 
-def record_base(model: ModelSection) -> BaseRecord:
+def record_base_model(model: ModelSection) -> BaseRecord:
     """Describe the weights that a config names, with a fingerprint if they are on this machine."""
-    source = find_sources(model)[0]
+    source = find_model_sources(model)[0]
     # Random weights, and those not on this machine, have no folder to take a fingerprint of.
     weights = fingerprint_weights(Path(source.path)) if source.path and os.path.isdir(source.path) else ""
     return BaseRecord(model.name, source.revision or "", weights)
 
 
-def read_base(folder: Path) -> BaseRecord:
+def read_base_record(folder: Path) -> BaseRecord:
     """Read a folder's record of its base model; empty for an older version or another program."""
     try:
-        found: Any = json.loads(read_file(folder / RECORD))
+        found: Any = json.loads(read_small_file(folder / RECORD))
         return BaseRecord(**{name: str(found.get(name, "")) for name in BaseRecord.__dataclass_fields__})
     # A damaged record counts as a missing one: it must not keep anyone from using the adapter.
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return BaseRecord()
 
 
-def keep_base(context: RunContext, model: ModelSection) -> None:
+def keep_base_record(context: RunContext, model: ModelSection) -> None:
     """Record which weights a run begins with; warn if it is resumed with others."""
-    kept, found = read_base(context.folder.path), record_base(model)
+    kept, found = read_base_record(context.folder.path), record_base_model(model)
     # A resumed run keeps its record: the adapter was begun on those weights, whatever is there now.
     if context.checkpoint is None or not kept.weights:
         context.write_text(RECORD, found.format_record())
@@ -84,14 +84,19 @@ def pin_model(model: ModelSection, record: BaseRecord) -> ModelSection:
 
     A branch may have moved since. Other files on this machine are used if they have the same weights.
     """
-    if not record.revision or model.hub != HUGGINGFACE or is_path(model.name) or model.name != record.name:
+    if (
+        not record.revision
+        or model.hub != HUGGINGFACE
+        or is_model_path(model.name)
+        or model.name != record.name
+    ):
         return model
     exact = model.model_copy(update={"revision": record.revision})
-    if find_complete(model.name, record.revision, model.hub) is not None:
+    if find_complete_model(model.name, record.revision, model.hub) is not None:
         return exact
-    here = find_complete(model.name, model.revision, model.hub)
+    here = find_complete_model(model.name, model.revision, model.hub)
     # Offline the commit cannot be fetched; `check_base` compares the weights of what is here later.
-    if here is not None and (is_offline() or fingerprint_weights(here) == record.weights):
+    if here is not None and (is_network_offline() or fingerprint_weights(here) == record.weights):
         return model
     return exact
 
@@ -113,7 +118,7 @@ def require_base(model: ModelSection, where: str) -> None:
     name = one_line(model.name, 200)
     if model.architecture is not None or os.path.isdir(Path(model.name).expanduser()):
         return
-    if is_path(model.name):
+    if is_model_path(model.name):
         if model.name == "demo" or (not model.name.startswith((".", "/", "~")) and "/" not in model.name):
             return  # it ships with this program
         raise ModelError(
@@ -122,7 +127,7 @@ def require_base(model: ModelSection, where: str) -> None:
             field="model.name",
             hint=_hint_elsewhere(),
         )
-    if is_offline() and find_complete(model.name, model.revision, model.hub) is None:
+    if is_network_offline() and find_complete_model(model.name, model.revision, model.hub) is None:
         revision = f" --revision {one_line(model.revision, 80)}" if model.revision else ""
         fetch = Command(f"`tui-tuner models fetch {name}{revision}`", N_("Fetch a model"))
         raise HubError(
@@ -132,7 +137,7 @@ def require_base(model: ModelSection, where: str) -> None:
             ),
             where=where,
             field="model.name",
-            hint=advise(
+            hint=build_hint(
                 N_("Fetch it with {fetch} once there is one, or name a folder that has it: {base}.",
                    fetch=fetch, base=Command("--base FOLDER", N_("Choose its base model")))
             ),
@@ -144,7 +149,7 @@ def check_base(model: ModelSection, record: BaseRecord, where: str) -> None:
     # Adapters of older versions and other programs have no record, so there is nothing to compare.
     if not record.weights:
         return
-    found = record_base(model)
+    found = record_base_model(model)
     if not found.weights or found.weights == record.weights:
         return
     before, now = _name_model(record), _name_model(found)
@@ -160,7 +165,7 @@ def check_base(model: ModelSection, record: BaseRecord, where: str) -> None:
 
 
 def _hint_elsewhere() -> Hint:
-    return advise(
+    return build_hint(
         N_(
             "Restore it, or name its new location: {base}.",
             base=Command("--base FOLDER", N_("Choose its base model")),
@@ -169,7 +174,7 @@ def _hint_elsewhere() -> Hint:
 
 
 def _hint_other_weights() -> Hint:
-    return advise(
+    return build_hint(
         N_(
             "Name the right model ({base}), or use this one anyway ({anyway}).",
             base=Command("--base FOLDER", N_("Choose its base model")),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.runs.events import EventBody, RowLedger
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.runs.wire import fields_of
+from tui_tuner.runs.wire import list_event_fields
 from tui_tuner.tasks import Task
 from tui_tuner.training.keeping.checkpoints import Checkpoint
 from tui_tuner.training.keeping.progress import Progress
@@ -49,5 +49,5 @@ class RunContext:
         """Write an event to the journal; a row ledger goes to the run folder too."""
         if isinstance(body, RowLedger):
             # The model card reads the ledger from this file, without going through the journal.
-            self.write_text(LEDGER, json.dumps(fields_of(body), indent=1))
+            self.write_text(LEDGER, json.dumps(list_event_fields(body), indent=1))
         self.reporter.emit(body)

@@ -11,7 +11,7 @@ from tui_tuner.evaluation import samples as showing
 from tui_tuner.evaluation.samples import SampleReport, SampleSource, Stage
 from tui_tuner.locales import _
 from tui_tuner.objectives.objective import EvaluationResult, ExampleValues, Objective, SingleLosses
-from tui_tuner.objectives.row_losses import RowLossCollector, RowSums, sum_by_row
+from tui_tuner.objectives.row_losses import RowLossCollector, RowSums, sum_losses_by_row
 from tui_tuner.runs.events import Evaluation, OutOfMemory, Sample
 from tui_tuner.training.keeping.progress import Progress, choose_evaluation_size
 from tui_tuner.training.step.recovery import Recovery
@@ -143,7 +143,7 @@ class Evaluator:
         measured = self.objective.measure_batch(model, micro)
         found = measured.pop("each", None)
         if isinstance(found, SingleLosses):
-            sums = sum_by_row(found.losses, micro.rows, self.rows)
+            sums = sum_losses_by_row(found.losses, micro.rows, self.rows)
             measured |= {} if sums is None else {"each": sums}
         return measured
 

@@ -11,25 +11,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tui_tuner.config import consent
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.load import read_config
-from tui_tuner.config.options import get_value
+from tui_tuner.config.options import get_config_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import RunError, UsageError
 from tui_tuner.locales import _
-from tui_tuner.methods.putting import put_adapter
+from tui_tuner.methods.saved.putting import put_adapter
 from tui_tuner.methods.stored import read_stored
-from tui_tuner.models.loading import check_device, load_tokenizer
-from tui_tuner.runs.private_files import read_file
+from tui_tuner.models.loading import check_model_device, load_tokenizer
+from tui_tuner.runs.private_files import read_small_file
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task, find_task
 from tui_tuner.text import one_line
-from tui_tuner.training.base_model import check_base, describe_other_base, pin_model, read_base, require_base
+from tui_tuner.training.base_model import (
+    check_base,
+    describe_other_base,
+    pin_model,
+    read_base_record,
+    require_base,
+)
 from tui_tuner.training.context import LEARNED
-from tui_tuner.training.keeping.checkpoints import Checkpoint, list_checkpoints, read_json
+from tui_tuner.training.keeping.checkpoints import Checkpoint, list_checkpoints, read_checkpoint_json
 from tui_tuner.training.keeping.progress import read_progress
 from tui_tuner.training.resuming import RESOLVED
 from tui_tuner.training.row_preparation import TOKENIZER
+from tui_tuner.training.starting import find_start, use_merged_base
 
 if TYPE_CHECKING:
     from tui_tuner.training.model_loading import Load
@@ -62,8 +69,8 @@ def load_run(
         run: The run's folder.
         which: `best`, `last`, a checkpoint such as `step-200`, or `base`: the model it began with.
         device: `cpu`, `cuda:0`, or `auto`: a GPU if there is one.
-        load: Loads the base model of an adapter instead of the task (`training.model_loading.load_base`).
-        base: Folder or hub id of the base model, if it has moved.
+        load: Loads the base model of an adapter instead of the task
+        (`training.model_loading.load_base_model`). base: Folder or hub id of the base model, if it has moved.
         any_base: Use a base model even if its weights are not those that the run began with.
 
     Raises:
@@ -74,7 +81,7 @@ def load_run(
     folder = run if isinstance(run, RunFolder) else RunFolder(Path(run).expanduser())
     config = read_run_config(folder, base)
     # Before anything of the model is read: a run folder from elsewhere may name any code.
-    consent.require_consent(
+    consent.require_code_consent(
         config.model,
         str(folder.path / RESOLVED),
         _(
@@ -83,9 +90,9 @@ def load_run(
         ),
     )
     if not any_base:
-        exact = pin_model(config.model, read_base(folder.path))
-        config = config if exact is config.model else with_values(config, {"model.revision": exact.revision})
-    device = choose_device(device)
+        exact = pin_model(config.model, read_base_record(folder.path))
+        config = config if exact is config.model else edit_values(config, {"model.revision": exact.revision})
+    device = choose_load_device(device)
     task = find_task(config.task)
     place = {"best": folder.best_path, "last": folder.last_path}.get(which)
     if place is not None and not place.is_dir():
@@ -94,7 +101,7 @@ def load_run(
     if place is None or (place / ADAPTER).is_file():
         require_base(config.model, one_line(folder.name))
         if not any_base:
-            check_base(config.model, read_base(folder.path), one_line(folder.name))
+            check_base(config.model, read_base_record(folder.path), one_line(folder.name))
     if place is not None:
         model, tokenizer = _load_final(config, task, place, device, _read_learned(folder), load)
     elif which == BASE:
@@ -105,7 +112,7 @@ def load_run(
     return LoadedRun(model, tokenizer, config)
 
 
-def list_models(folder: RunFolder) -> list[str]:
+def list_run_models(folder: RunFolder) -> list[str]:
     """List what `load_run` can load of a run: `best`, `last`, and checkpoints, newest first; unverified."""
     final = [
         name for name, place in (("best", folder.best_path), ("last", folder.last_path)) if place.is_dir()
@@ -129,9 +136,12 @@ def read_run_config(folder: RunFolder, base: str = "") -> ResolvedConfig:
         )
     config = read_config(path)
     # A field that is missing in the file reads as `auto`, which a resolved config must not have.
-    settled = {name: value for name, value in UNKNOWN_BEFORE.items() if get_value(config, name) == "auto"}
-    config = ResolvedConfig.from_config(with_values(config, settled))
-    return with_values(config, describe_other_base(base)) if base else config
+    settled = {
+        name: value for name, value in UNKNOWN_BEFORE.items() if get_config_value(config, name) == "auto"
+    }
+    config = ResolvedConfig.from_config(edit_values(config, settled))
+    config = use_merged_base(config, folder.path)
+    return edit_values(config, describe_other_base(base)) if base else config
 
 
 def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
@@ -140,7 +150,7 @@ def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(read_file(path))
+        found = json.loads(read_small_file(path))
     except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
@@ -150,7 +160,7 @@ def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
     return found
 
 
-def choose_device(asked: str) -> str:
+def choose_load_device(asked: str) -> str:
     import torch
 
     if asked == "auto":
@@ -161,7 +171,7 @@ def choose_device(asked: str) -> str:
             where="device",
             hint=_("Use cpu, cuda:0 or auto."),
         )
-    check_device(asked)
+    check_model_device(asked)
     return asked
 
 
@@ -182,14 +192,14 @@ def _load_final(
             "model.revision": None,
             "model.architecture": None,
         }
-        return task.load_run_model(with_values(config, own), device, tokenizer, learned), tokenizer
-    from tui_tuner.training.model_loading import load_base
+        return task.load_run_model(edit_values(config, own), device, tokenizer, learned), tokenizer
+    from tui_tuner.training.model_loading import load_base_model
 
     read_stored(place)  # finds damaged files before a large model is loaded
-    base = load_base(config, device, tokenizer, task, learned, load)
+    base = load_base_model(config, device, tokenizer, task, learned, load)
     # Metrics that decide answers, such as thresholds, are in the adapter's config, not in the base model's.
     if (place / "config.json").is_file():
-        task.keep_metrics(base, read_json(place / "config.json"))
+        task.keep_metrics(base, read_checkpoint_json(place / "config.json"))
     return put_adapter(base, place), tokenizer
 
 
@@ -197,7 +207,7 @@ def _load_begun(
     config: ResolvedConfig, task: Task, folder: RunFolder, device: str, load: Load | None
 ) -> tuple[Any, Any]:
     """Load the model that a run began with, and the run's tokenizer."""
-    from tui_tuner.training.model_loading import load_base
+    from tui_tuner.training.model_loading import load_base_model
 
     learned_tokenizer = folder.path / TOKENIZER
     section = config.model
@@ -205,7 +215,7 @@ def _load_begun(
         section = section.model_copy(update={"tokenizer": str(learned_tokenizer)})
     tokenizer = load_tokenizer(section)
     task.prepare_tokenizer(config, tokenizer)
-    return load_base(config, device, tokenizer, task, _read_learned(folder), load), tokenizer
+    return load_base_model(config, device, tokenizer, task, _read_learned(folder), load), tokenizer
 
 
 def _load_checkpoint(
@@ -213,15 +223,15 @@ def _load_checkpoint(
 ) -> tuple[Any, Any]:
     """Load the model at a checkpoint: the base model with the run's method and the weights of that step."""
     from tui_tuner.training.model_loading import attach_method
-    from tui_tuner.training.step.states import load_trained
+    from tui_tuner.training.step.states import load_trained_parameters
 
     checkpoint = _find_checkpoint(folder, which)
     # `load` may give a base model that others share: its weights must not be replaced by trained ones.
     own = not config.method.has_trait(Trait.ADAPTER)
     model, tokenizer = _load_begun(config, task, folder, device, None if own else load)
-    model = attach_method(model, config, task)
+    model = attach_method(model, config, task, find_start(folder.path, config))
     try:
-        load_trained(model, checkpoint.path)
+        load_trained_parameters(model, checkpoint.path)
     except ValueError as error:
         raise RunError(f"{one_line(error)}.", where=one_line(checkpoint.path)) from error
     task.keep_metrics(model, read_progress(checkpoint.path).newest_metrics)
@@ -239,7 +249,7 @@ def _find_checkpoint(folder: RunFolder, which: str) -> Checkpoint:
 
 
 def _no_such_model(folder: RunFolder, which: str) -> RunError:
-    known = list_models(folder)
+    known = list_run_models(folder)
     return RunError(
         _("has no model {which!r}.", which=one_line(which)),
         where=one_line(folder.path),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from tui_tuner.config.metrics import Metric, higher_is_better
+from tui_tuner.config.metrics import Metric, is_higher_metric_better
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, RunError
 from tui_tuner.locales import _
@@ -25,8 +25,8 @@ from tui_tuner.training.run_commands import Commands, Wishes
 from tui_tuner.training.step.engine import Engine, StepResult
 from tui_tuner.training.watching.budget import Budget
 from tui_tuner.training.watching.interludes import Interludes
-from tui_tuner.training.watching.intervals import find_interval, is_due_at
-from tui_tuner.training.watching.kernels import tell_of_failures
+from tui_tuner.training.watching.intervals import find_interval, is_interval_due
+from tui_tuner.training.watching.kernels import warn_of_kernel_failures
 from tui_tuner.training.watching.reporting import BadNumbers, PendingStep, Reporter, StepReports
 
 NAMED_ROWS = 3
@@ -140,7 +140,7 @@ class Loop:
             )
             self._apart |= paused > 0
             wishes.add_wishes(self.commands.take_wishes())
-        if wishes.evaluate or final or is_due_at(step, self.evaluate_every):
+        if wishes.evaluate or final or is_interval_due(step, self.evaluate_every):
             # Put back, so that a stop also ends this evaluation, and a wait for disk space in it.
             self.commands.put_back(Wishes(stop=wishes.stop))
             self._evaluate_once(step, final)
@@ -187,7 +187,7 @@ class Loop:
 
     def _flush_reports(self) -> None:
         bad = self.reports.flush_steps()
-        tell_of_failures(self.reporter)
+        warn_of_kernel_failures(self.reporter)
         if bad:
             self._handle_bad_numbers(bad)
 
@@ -248,7 +248,7 @@ class Loop:
         self._evaluated = step
         # Set until the evaluation is complete, so that a run resumed from a checkpoint in between repeats it.
         self.progress.owed = True
-        with self.interludes.time_interlude("evaluation"):
+        with self.interludes.time_interlude("evaluation"), self.engine.show_result():
             self._measure_held_out(step, final)
         self.reporter.report_phase("training", step, self.total)
 
@@ -313,7 +313,8 @@ class Loop:
         """Show a few answers; a resumed run owes them if they are interrupted."""
         self.progress.owed_answers = True
         try:
-            self.evaluator.show_samples(self.engine.model, step, "during")
+            with self.engine.show_result():
+                self.evaluator.show_samples(self.engine.model, step, "during")
             self.progress.owed_answers = False
         except EvaluationInterrupt:
             self.reporter.emit(Log(_("The evaluation at step {step} was interrupted.", step=step)))
@@ -330,7 +331,7 @@ class Loop:
         # NaN compares false with everything: as the best so far it could never be beaten.
         value, best = metrics[name], self.progress.best
         own = self.metrics.get(name)
-        sign = -1 if higher_is_better(name, own.higher_is_better if own else None) else 1
+        sign = -1 if is_higher_metric_better(name, own.higher_is_better if own else None) else 1
         if math.isfinite(value) and (best is None or sign * value < sign * best):
             self.progress.worse = 0
             # Only a model on the disk counts as the best; without room the earlier one still does.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from tui_tuner.config.schema import ModelSection
-from tui_tuner.errors import TunerError, name_field
+from tui_tuner.errors import TunerError, name_error_field
 from tui_tuner.locales import _
 from tui_tuner.models.hub import place
-from tui_tuner.models.hub.clients import client_of
+from tui_tuner.models.hub.clients import find_hub_client
 from tui_tuner.models.hub.fetching import download_model
 from tui_tuner.models.hub.kinds import HUGGINGFACE, LABELS, FetchCancelled, Progress
-from tui_tuner.models.hub.local import find_complete
-from tui_tuner.models.hub.net import is_answering, is_offline
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.models.hub.local import find_complete_model
+from tui_tuner.models.hub.net import is_hub_answering, is_network_offline
+from tui_tuner.text import format_bytes, one_line
 from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.run_commands import Commands
 from tui_tuner.training.watching.reporting import Reporter
@@ -19,20 +19,20 @@ from tui_tuner.training.watching.reporting import Reporter
 PHASE = "fetching"
 
 
-def fetch_model(model: ModelSection, reporter: Reporter, commands: Commands, ranks: Ranks) -> None:
+def fetch_run_model(model: ModelSection, reporter: Reporter, commands: Commands, ranks: Ranks) -> None:
     """Fetch the missing files of the model and its tokenizer, with a phase that counts bytes.
 
     A complete local copy is used if the hub cannot be reached.
 
     Raises:
         StopRequested: a stop was requested; the files fetched so far stay.
-        HubError, ModelError, DiskFullError: as `models.hub.api.fetch_model` does.
+        HubError, ModelError, DiskFullError: as `models.hub.api.fetch_hub_model` does.
     """
     failed: TunerError | None = None
     if ranks.is_main:
         try:
             for field, name, revision, weights in _find_needed(model):
-                with name_field(field):
+                with name_error_field(field):
                     _bring_files(name, revision, model.hub, weights, reporter, commands)
         except TunerError as error:
             failed = error
@@ -44,7 +44,7 @@ def fetch_model(model: ModelSection, reporter: Reporter, commands: Commands, ran
     # Code may come from yet another model, which has not been fetched: then the hub must still be asked.
     if model.hub == HUGGINGFACE and not model.trust_remote_code:
         for _field, name, revision, _weights in _find_needed(model):
-            place.mark_settled(name, revision)
+            place.mark_model_settled(name, revision)
 
 
 def _find_needed(model: ModelSection) -> list[tuple[str, str, str | None, bool]]:
@@ -52,9 +52,9 @@ def _find_needed(model: ModelSection) -> list[tuple[str, str, str | None, bool]]
     needed = []
     own_tokenizer = model.tokenizer in (None, "train")
     # A new architecture has random weights; its `name` may still be where the tokenizer comes from.
-    if not place.is_path(model.name) and (model.architecture is None or model.tokenizer is None):
+    if not place.is_model_path(model.name) and (model.architecture is None or model.tokenizer is None):
         needed.append(("model.name", model.name, model.revision, model.architecture is None))
-    if not own_tokenizer and not place.is_path(str(model.tokenizer)):
+    if not own_tokenizer and not place.is_model_path(str(model.tokenizer)):
         needed.append(("model.tokenizer", str(model.tokenizer), None, False))
     return needed
 
@@ -80,10 +80,10 @@ class _FetchReport:
 def _bring_files(
     name: str, revision: str | None, hub: str, weights: bool, reporter: Reporter, commands: Commands
 ) -> None:
-    endpoint = client_of(hub).hub_address()
-    here = find_complete(name, revision, hub, weights) is not None
+    endpoint = find_hub_client(hub).hub_address()
+    here = find_complete_model(name, revision, hub, weights) is not None
     # Asked with one quick request: the client's retries would delay a run that has all it needs.
-    if here and (is_offline() or not is_answering(endpoint)):
+    if here and (is_network_offline() or not is_hub_answering(endpoint)):
         return
     shown, said = one_line(name), _FetchReport(one_line(name), reporter)
     try:
@@ -101,5 +101,5 @@ def _bring_files(
         )
         return
     if 0 <= said.start < said.total:
-        size = human_bytes(said.total - said.start)
+        size = format_bytes(said.total - said.start)
         reporter.report_log(_("Fetched {name} from {hub}: {size}.", name=shown, hub=LABELS[hub], size=size))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,20 +17,21 @@ from tui_tuner.compute.kernels.chosen_kernel import ChosenKernel
 from tui_tuner.compute.kernels.install import install_kernels
 from tui_tuner.compute.numeric import choose_matmul_precision, find_autocast_dtype
 from tui_tuner.compute.regions import compile_layers
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.locales import N_, _
 from tui_tuner.methods import attach, count_model_parameters
-from tui_tuner.methods.attached import method_of
+from tui_tuner.methods.attached import find_model_method
+from tui_tuner.methods.saved.putting import begin_adapter
 from tui_tuner.models import vocabulary
 from tui_tuner.models.device import Device
 from tui_tuner.models.weight_reading import count_weights
 from tui_tuner.tasks import Task
 from tui_tuner.text import one_line
-from tui_tuner.training.origin import find_sources
+from tui_tuner.training.origin import find_model_sources
 from tui_tuner.training.step.random_states import seed_everything
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
@@ -47,6 +49,7 @@ def load_trainable(
     recovery: Recovery,
     rows: Sequence[TokenizedRows],
     kernels: list[ChosenKernel],
+    start: Path | None = None,
 ) -> Any:
     """Load the base model and attach the method to it.
 
@@ -54,6 +57,7 @@ def load_trainable(
         learned: What the task's encoder found out about the data.
         rows: The training rows, and the held-out rows.
         kernels: Filled with the kernels that compute parts of the model.
+        start: An adapter that is trained on, or that stays frozen under the new one.
 
     Raises:
         OutOfMemoryError: the model does not fit.
@@ -67,20 +71,20 @@ def load_trainable(
         reporter.report_phase("loading", done, total, _("weights of the model"), "tensors")
 
     with _guard_memory(config, recovery), count_weights(say):
-        model = load_base(config, device.torch_name, tokenizer, task, learned)
-    made_of = find_sources(config.model)
+        model = load_base_model(config, device.torch_name, tokenizer, task, learned)
+    made_of = find_model_sources(config.model)
     for source in made_of:
         reporter.emit(source)
-    check_tokens(model, tokenizer, config, rows, reporter)
+    check_row_tokens(model, tokenizer, config, rows, reporter)
     reporter.report_phase("loading", note=_("attaching the method"))
     with _guard_memory(config, recovery):
-        model = attach_method(model, config, task)
+        model = attach_method(model, config, task, start)
     # Saved in the adapter's config, so that any program that loads it can take the same base weights.
-    method_of(model).note_revision(model, made_of[0].revision)
+    find_model_method(model).note_revision(model, made_of[0].revision)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
     with _guard_memory(config, recovery):
         # After the method is attached: LoRA layers get kernels too.
-        kernels += make_quick(model, config, device, reporter)
+        kernels += make_model_quick(model, config, device, reporter)
     checkpoint_layers(model, config.training.gradient_checkpointing)
     trained, total = count_model_parameters(model)
     reporter.report_log(
@@ -94,7 +98,9 @@ def load_trainable(
     return model
 
 
-def make_quick(model: Any, config: ResolvedConfig, device: Device, reporter: Reporter) -> list[ChosenKernel]:
+def make_model_quick(
+    model: Any, config: ResolvedConfig, device: Device, reporter: Reporter
+) -> list[ChosenKernel]:
     """Speed a model up where that proves exact; return the kernels that compute its parts."""
     name = find_autocast_dtype(device, config)
     autocast = getattr(torch, name) if name else None
@@ -109,7 +115,9 @@ def make_quick(model: Any, config: ResolvedConfig, device: Device, reporter: Rep
         reporter.report_warning(
             "not_compiled",
             _("Layers are not compiled and run as they are: {problem}", problem=compiled.why),
-            advise(N_("Switch it off with {command}.", command=write_setting({"training.compile": False}))),
+            build_hint(
+                N_("Switch it off with {command}.", command=write_setting({"training.compile": False}))
+            ),
         )
     found += low_rank.quicken_lora(model, device)
     return found + install_kernels(model, device, autocast, bool(config.training.gradient_checkpointing))
@@ -139,7 +147,7 @@ def _guard_memory(config: ResolvedConfig, recovery: Recovery) -> Iterator[None]:
         ) from None
 
 
-def load_base(
+def load_base_model(
     config: RunConfig,
     device: str,
     tokenizer: Any,
@@ -159,9 +167,16 @@ def load_base(
     return model
 
 
-def attach_method(model: Any, config: ResolvedConfig, task: Task) -> Any:
+def attach_method(model: Any, config: ResolvedConfig, task: Task, start: Path | None = None) -> Any:
+    """Attach the run's method to the base model.
+
+    Args:
+        start: An adapter that is trained on, or that stays frozen under the new one.
+    """
     # What a method draws and does not train, such as VeRA's matrices, must be the same in a resumed run.
     seed_everything(config.training.seed)
+    if start is not None:
+        return begin_adapter(model, config, task.peft_type, start)
     return attach(model, config, task.peft_type)
 
 
@@ -173,11 +188,11 @@ def _set_numerics(config: ResolvedConfig, device: Device) -> None:
     torch.set_float32_matmul_precision(choose_matmul_precision(device, config))
 
 
-def check_tokens(
+def check_row_tokens(
     model: Any, tokenizer: Any, config: ResolvedConfig, rows: Sequence[TokenizedRows], reporter: Reporter
 ) -> None:
     """Raise `ModelError` if a row or a prompt holds a token that the model has no embedding for."""
-    note = vocabulary.fit_padding(model, tokenizer)
+    note = vocabulary.fit_padding_token(model, tokenizer)
     if note:
         reporter.report_log(note)
     # Many tokenizers have more tokens than the model has embeddings. That matters only if one is used.
@@ -185,9 +200,9 @@ def check_tokens(
     if not missing:
         return
     prompts = [np.asarray(tokenizer(text)["input_ids"]) for text in config.evaluation.prompts or ()]
-    used = vocabulary.count_tokens([*_list_ids(rows), *prompts], missing)
+    used = vocabulary.count_token_ids([*_list_ids(rows), *prompts], missing)
     if used:
-        raise vocabulary.refuse_tokens(model, tokenizer, used)
+        raise vocabulary.make_vocabulary_error(model, tokenizer, used)
     reporter.report_log(
         _(
             "The model has no embedding for {count:,} tokens of its tokenizer. No row contains them.",
@@ -203,11 +218,11 @@ def warn_of_untrained_tokens(
     embeddings = model.get_input_embeddings()
     if any(parameter.requires_grad for parameter in embeddings.parameters()):
         return
-    used = vocabulary.count_tokens(_list_ids(rows), vocabulary.find_untrained(model, tokenizer))
+    used = vocabulary.count_token_ids(_list_ids(rows), vocabulary.find_untrained_tokens(model, tokenizer))
     if not used:
         return
     if config.method.reads_field("train_embeddings"):
-        hint: str = advise(
+        hint: str = build_hint(
             N_("Train them too with {command}.", command=write_setting({"method.train_embeddings": True}))
         )
     else:
@@ -220,7 +235,7 @@ def warn_of_untrained_tokens(
             "The rows hold added tokens whose embeddings look as if they had never been trained, and "
             "{method} leaves embeddings as they are: {tokens}.",
             method=config.method.kind,
-            tokens=vocabulary.name_tokens(tokenizer, used),
+            tokens=vocabulary.name_counted_tokens(tokenizer, used),
         ),
         hint,
     )

@@ -12,12 +12,18 @@ from typing import Any, Protocol
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import RunError
 from tui_tuner.locales import _
-from tui_tuner.models.loading import quiet_libraries
+from tui_tuner.models.loading import silence_libraries
 from tui_tuner.models.out_of_memory import free_cached_memory
-from tui_tuner.planning.range_suggestion import WORSE, RangeTest, choose_bounds, evaluate_curve, space_rates
+from tui_tuner.planning.range_suggestion import (
+    WORSE,
+    RangeTest,
+    choose_range_bounds,
+    evaluate_range_curve,
+    space_range_rates,
+)
 from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.events import EventBody, OutOfMemory, Phase, Warned
 from tui_tuner.runs.store import RunFolder
@@ -63,7 +69,7 @@ class _CancelControl(CommandReceiver):
         return ["stop"] if self._cancelled() else []
 
 
-def answer(
+def run_range_operation(
     arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
     """Run the operation `run_range_test` of a helper process.
@@ -81,7 +87,7 @@ def answer(
         progress({"doing": words, "done": done, "total": total, "rate": rate, "loss": loss})
 
     return run_range_test(
-        config, *choose_bounds(config), arguments["steps"], say, _CancelControl(cancelled)
+        config, *choose_range_bounds(config), arguments["steps"], say, _CancelControl(cancelled)
     ).to_json()
 
 
@@ -106,14 +112,14 @@ def run_range_test(
         TunerError: as for a run.
         RunError: stopped before the first step.
     """
-    quiet_libraries()
+    silence_libraries()
     from tui_tuner.tasks import find_task
     from tui_tuner.training.context import RunContext
     from tui_tuner.training.keeping.progress import Progress
-    from tui_tuner.training.model_fetching import fetch_model
+    from tui_tuner.training.model_fetching import fetch_run_model
     from tui_tuner.training.train import prepare_training
 
-    rates = space_rates(low, high, steps)
+    rates = space_range_rates(low, high, steps)
     with tempfile.TemporaryDirectory(prefix="tui-tuner-lr-") as name:
         folder = RunFolder(Path(name))
         reporter = Reporter(_ProgressSink(say))
@@ -124,7 +130,7 @@ def run_range_test(
         )
         training = None
         try:
-            fetch_model(config.model, reporter, commands, Ranks())
+            fetch_run_model(config.model, reporter, commands, Ranks())
             training = prepare_training(context)
             return _take_steps(training, rates, commands, say)
         except StopRequested:
@@ -154,13 +160,15 @@ def _shorten_config(config: RunConfig, rates: list[float]) -> RunConfig:
     # This process trains alone, however many GPUs the run will use.
     if isinstance(config.hardware.devices, int):
         short["hardware.devices"] = 1
-    return with_values(config, short)
+    return edit_values(config, short)
 
 
 def _take_steps(training: Any, rates: list[float], commands: Commands, say: RangeTestReport) -> RangeTest:
+    from tui_tuner.training.step.first_passes import begin_method
     from tui_tuner.training.step.random_states import seed_everything
 
     engine = training.engine
+    begin_method(engine)
     seed_everything(training.config.training.seed)
     engine.prepare_states()
     losses: list[float] = []
@@ -168,7 +176,7 @@ def _take_steps(training: Any, rates: list[float], commands: Commands, say: Rang
     for step, rate in enumerate(rates, start=1):
         # Before each step, because the constant schedule sets the first rate again after it.
         for group in engine.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["initial_lr"] / rates[0]  # LoRA+ has groups at a multiple
         loss = float(engine.train_step().loss)  # of the weights before the step
         known = math.isfinite(loss)
         say(_("training"), step, len(rates), rate if known else None, loss if known else None)
@@ -184,7 +192,7 @@ def _take_steps(training: Any, rates: list[float], commands: Commands, say: Rang
             break
     if not losses:
         raise RunError(_("there is no loss to evaluate: {why}.", why=ended or _("no step was taken")))
-    return evaluate_curve(rates[: len(losses)], losses, ended)
+    return evaluate_range_curve(rates[: len(losses)], losses, ended)
 
 
 class _Trend:

@@ -11,12 +11,12 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from tui_tuner.config.advice import Command, advise
-from tui_tuner.config.continuing import ANEW, Edit, list_edits, show_value
+from tui_tuner.config.advice import Command, build_hint
+from tui_tuner.config.continuing import ANEW, Edit, format_edited_value, list_config_edits
 from tui_tuner.config.load import build_config, read_config
-from tui_tuner.config.options import get_value, list_options
+from tui_tuner.config.options import get_config_value, list_options
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.store import RunFolder
@@ -28,7 +28,7 @@ from tui_tuner.training.keeping.progress import Progress, read_progress
 RESOLVED = "config.resolved.yaml"
 
 
-def keep_choices(context: RunContext) -> RunConfig:
+def keep_resumed_choices(context: RunContext) -> RunConfig:
     """Return the config as requested; in a resumed run, each `auto` keeps the value it had.
 
     Each field that was edited since is logged, with the effect of the edit.
@@ -49,17 +49,17 @@ def keep_choices(context: RunContext) -> RunConfig:
     without = {edit.field for edit in found if edit.verdict == "no effect"}
     # Choosing again could give another value: memory or hardware may be different today.
     kept = {
-        name: get_value(before, name)
+        name: get_config_value(before, name)
         for name in list_options()
-        if name in without or (name not in ANEW and get_value(context.asked, name) == "auto")
+        if name in without or (name not in ANEW and get_config_value(context.asked, name) == "auto")
     }
-    return with_values(context.asked, kept)
+    return edit_values(context.asked, kept)
 
 
-def check_edits(folder: RunFolder, asked: RunConfig) -> None:
+def check_resumed_edits(folder: RunFolder, asked: RunConfig) -> None:
     """Refuse edits that cannot be made within a run, before anything slow is imported or read.
 
-    The newest checkpoint is asked, intact or not; `keep_choices` repeats this with an intact one.
+    The newest checkpoint is asked, intact or not; `keep_resumed_choices` repeats this with an intact one.
 
     Raises:
         ConfigError: a field was edited that cannot change within a run.
@@ -82,7 +82,7 @@ def _find_edits(
     Raises:
         ConfigError: a field was edited that cannot change within a run.
     """
-    found = [_with_random(progress, edit) for edit in list_edits(before, had, asked)]
+    found = [_with_random(progress, edit) for edit in list_config_edits(before, had, asked)]
     refused = [edit for edit in found if edit.verdict == "refused"]
     if refused:
         raise _make_refusal(folder, asked, refused)
@@ -103,7 +103,7 @@ def _report_edits(context: RunContext) -> None:
         before = read_config(context.folder.path / RESOLVED)
     except ConfigError:
         return  # training had not begun, or the file is damaged and is about to be written again
-    for edit in list_edits(before, None, context.asked):
+    for edit in list_config_edits(before, None, context.asked):
         anew = replace(edit, verdict="taken", why=N_("the run starts at the beginning"))
         context.reporter.report_log(anew.describe_edit())
 
@@ -153,7 +153,7 @@ def _look_at_copy(context: RunContext, path: Path, before: RunConfig) -> None:
 
 def _make_refusal(folder: RunFolder, asked: RunConfig, refused: list[Edit]) -> ConfigError:
     path = folder.path / "config.yaml"
-    old = get_value(asked, "output.name")
+    old = get_config_value(asked, "output.name")
     command = f"tui-tuner run {shlex.quote(one_line(path))}"
     # A name given by hand is taken by this run, so the command for a new one must not repeat it.
     if old != "auto":
@@ -161,10 +161,10 @@ def _make_refusal(folder: RunFolder, asked: RunConfig, refused: list[Edit]) -> C
     return ConfigError(
         " ".join(edit.describe_edit() for edit in refused),
         where=one_line(path),
-        hint=advise(
+        hint=build_hint(
             N_(
                 "Restore {fields} to resume, or start a new run: {command}",
-                fields=", ".join(f"{edit.field}: {show_value(edit.before)}" for edit in refused),
+                fields=", ".join(f"{edit.field}: {format_edited_value(edit.before)}" for edit in refused),
                 command=Command(command, _("from its settings.")),
             )
         ),

@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.chat.moment import current_moment, set_moment
+from tui_tuner.data.chat.moment import get_current_moment, set_moment
 from tui_tuner.data.examples import identity
-from tui_tuner.data.examples.prepare import PreparedRows, PreparingCancelled, prepare_examples, read_texts
+from tui_tuner.data.examples.prepare import (
+    PreparedRows,
+    PreparingCancelled,
+    prepare_examples,
+    read_training_texts,
+)
 from tui_tuner.errors import DataError, RowsError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.loading import load_tokenizer
-from tui_tuner.runs.private_files import read_file
-from tui_tuner.text import list_items, one_line
+from tui_tuner.runs.private_files import read_small_file
+from tui_tuner.text import join_sentence_items, one_line
 from tui_tuner.training.context import LEARNED, RunContext
 from tui_tuner.training.run_commands import StopRequested
 
@@ -49,7 +54,7 @@ def _load_tokenizer(context: RunContext, config: RunConfig) -> Any:
         from tui_tuner.models.tokenizer_training import train_tokenizer
 
         context.reporter.report_phase("tokenizing", note=_("training a tokenizer"))
-        train_tokenizer(read_texts(config), config.model.vocabulary).save_pretrained(str(kept))
+        train_tokenizer(read_training_texts(config), config.model.vocabulary).save_pretrained(str(kept))
     # Not used as trained, but loaded from the disk, as a resumed run will do.
     return load_tokenizer(config.model.model_copy(update={"tokenizer": str(kept)}))
 
@@ -61,10 +66,10 @@ def _find_moment(context: RunContext) -> datetime:
     kept = context.progress.moment
     if not kept and path.is_file():
         try:
-            kept = str(json.loads(read_file(path))["rendered_at"])
+            kept = str(json.loads(read_small_file(path))["rendered_at"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             kept = ""  # no step has been saved yet, so another time does no harm
-    found = _read_moment(kept) or _moment_of_older(context) or current_moment()
+    found = _read_moment(kept) or _moment_of_older(context) or get_current_moment()
     context.progress.moment = found.isoformat()
     context.write_text(MOMENT, json.dumps({"rendered_at": found.isoformat()}))
     return found
@@ -108,7 +113,7 @@ def prepare_rows(context: RunContext, config: RunConfig, tokenizer: Any) -> Prep
 # ---- what the run began with ------------------------------------------------------------------------------
 
 
-def run_identity(prepared: PreparedRows) -> dict[str, str]:
+def digest_run_identity(prepared: PreparedRows) -> dict[str, str]:
     """Return digests of everything that decides which tokens a run trains on, and is judged by."""
     import tokenizers
 
@@ -125,7 +130,7 @@ def run_identity(prepared: PreparedRows) -> dict[str, str]:
 
 def _check_same(context: RunContext, config: RunConfig, prepared: PreparedRows) -> None:
     """Raise `DataError` if a resumed run would train on other tokens than before, or be judged by others."""
-    found, before = run_identity(prepared), context.progress.identity
+    found, before = digest_run_identity(prepared), context.progress.identity
     changed = [
         part for part in PARTS if part in before and _is_part_different(part, before[part], found[part])
     ]
@@ -136,7 +141,7 @@ def _check_same(context: RunContext, config: RunConfig, prepared: PreparedRows) 
         raise DataError(
             _(
                 "{parts} are not those the run began with, so it cannot be resumed exactly.",
-                parts=list_items(_(PARTS[part]) for part in changed),
+                parts=join_sentence_items(_(PARTS[part]) for part in changed),
             ),
             where=_find_place(config, changed),
             field=_find_field(config, changed),

@@ -13,38 +13,39 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.advice import Command, advise
-from tui_tuner.config.deciding import metric_word
-from tui_tuner.config.metrics import show_hundredfold
-from tui_tuner.config.notices import without_addresses
+from tui_tuner.config.advice import Command, build_hint
+from tui_tuner.config.deciding import name_metric_in_text
+from tui_tuner.config.kinds.optimizers import find_optimizer, require_optimizer
+from tui_tuner.config.metrics import format_hundredfold_metric
+from tui_tuner.config.notices import mask_notify_addresses
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.libraries import import_libraries
-from tui_tuner.models.loading import quiet_libraries
+from tui_tuner.models.loading import silence_libraries
 from tui_tuner.models.weight_reading import ReadAhead
 from tui_tuner.runs import kernel
 from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.events import EventSink, Finished, RunStarted
 from tui_tuner.runs.gpu_faults import classify_fault, find_kernel_fault
-from tui_tuner.runs.history import resume_command
+from tui_tuner.runs.history import format_resume_command
 from tui_tuner.runs.private_files import open_private
-from tui_tuner.runs.secrets import current_scrubber
+from tui_tuner.runs.secrets import get_current_scrubber
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
 from tui_tuner.training.keeping.best import KEPT
 from tui_tuner.training.keeping.checkpoints import (
     Checkpoint,
-    clear_leftovers,
-    find_newest_valid,
-    restore_folder,
+    clear_checkpoint_leftovers,
+    find_newest_checkpoint,
+    restore_checkpoint_folder,
 )
 from tui_tuner.training.keeping.verdict_card import add_verdict
-from tui_tuner.training.model_fetching import fetch_model
+from tui_tuner.training.model_fetching import fetch_run_model
 from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.run_commands import Commands, StopRequested
-from tui_tuner.training.surroundings import device_name, read_versions
+from tui_tuner.training.surroundings import name_training_device, read_package_versions
 from tui_tuner.training.watching.reporting import Heartbeat, Reporter
 from tui_tuner.training.watching.verdict_sink import JudgingSink
 
@@ -85,8 +86,8 @@ def run_training(
             outcome = _train_run(config, folder, reporter, commands, resume, ranks)
         except StopRequested:
             outcome = Outcome("stopped", commands.exit_code, _("Stopped before the first step."))
-            again = Command(f"`{resume_command(folder)}`", _("Resume"))
-            hint = advise(N_("Start it again with {command}.", command=again))
+            again = Command(f"`{format_resume_command(folder)}`", _("Resume"))
+            hint = build_hint(N_("Start it again with {command}.", command=again))
         except TunerError as error:
             ended = Finished.from_error(error)
             outcome, hint = Outcome("failed", error.exit_code, ended.message), error.hint
@@ -120,9 +121,9 @@ def _train_run(
     task = find_task(config.task)
     reporter.emit(
         RunStarted(
-            config=without_addresses(config.model_dump(mode="json")),
-            versions=read_versions(),
-            device=device_name(config),
+            config=mask_notify_addresses(config.model_dump(mode="json")),
+            versions=read_package_versions(),
+            device=name_training_device(config),
             process=os.getpid(),
             resumed_from=(checkpoint.step if checkpoint else 0) if resume else None,
             metrics={
@@ -132,7 +133,9 @@ def _train_run(
         )
     )
     commands.check_stop()
-    fetch_model(config.model, reporter, commands, ranks)
+    # Before anything is fetched or read
+    require_optimizer(config.training.optimizer)
+    fetch_run_model(config.model, reporter, commands, ranks)
     # A thread reads the weights into the system's cache while libraries are imported and rows are prepared.
     with ReadAhead(config.model):
         _import_libraries(config, reporter)
@@ -156,8 +159,9 @@ def _import_libraries(config: RunConfig, reporter: Reporter) -> None:
         reporter.report_phase("loading", done, total, _("importing torch and transformers"), "packages")
 
     say(0, 0)
-    quiet_libraries()  # before peft and bitsandbytes, which print messages while they are imported
-    quantised = config.model.quantization != "none" or "8bit" in config.training.optimizer
+    silence_libraries()  # before peft and bitsandbytes, which print messages while they are imported
+    of_bitsandbytes = find_optimizer(config.training.optimizer).of_bitsandbytes
+    quantised = config.model.quantization != "none" or of_bitsandbytes
     import_libraries(quantised, say)
 
 
@@ -204,8 +208,8 @@ def _describe_completion(steps: int, loop: Any) -> str:
     name = loop.config.evaluation.best
     said = {
         "steps": steps,
-        "name": metric_word(name),
-        "best": show_hundredfold(name, progress.best) or f"{progress.best:.4g}",
+        "name": name_metric_in_text(name),
+        "best": format_hundredfold_metric(name, progress.best) or f"{progress.best:.4g}",
         "best_step": progress.best_step,
     }
     if early:
@@ -216,9 +220,9 @@ def _describe_completion(steps: int, loop: Any) -> str:
 def _find_checkpoint(folder: RunFolder, reporter: Reporter) -> Checkpoint | None:
     """Find the newest intact checkpoint; warn of each damaged one that is skipped."""
     # First, because a killed process may have set its only checkpoint aside, which is put back here.
-    clear_leftovers(folder.checkpoints_path)
-    restore_folder(folder.best_path, folder.best_path.with_name(KEPT))
-    restore_folder(folder.last_path)
+    clear_checkpoint_leftovers(folder.checkpoints_path)
+    restore_checkpoint_folder(folder.best_path, folder.best_path.with_name(KEPT))
+    restore_checkpoint_folder(folder.last_path)
 
     def on_bad(checkpoint: Checkpoint, problem: str) -> None:
         reporter.report_warning(
@@ -227,7 +231,7 @@ def _find_checkpoint(folder: RunFolder, reporter: Reporter) -> Checkpoint | None
             _("An older checkpoint is used, and the steps since then are repeated."),
         )
 
-    found = find_newest_valid(folder.checkpoints_path, on_bad)
+    found = find_newest_checkpoint(folder.checkpoints_path, on_bad)
     if found is None:
         reporter.report_warning(
             "no_checkpoint", _("There is no checkpoint to resume from: the run starts from the beginning.")
@@ -247,7 +251,7 @@ def _report_unexpected(folder: RunFolder, error: Exception) -> tuple[Outcome, st
     fault = classify_fault(f"{type(error).__name__}: {error}")
     if fault is not None:
         # The kernel's log names faults of the hardware, which CUDA reports as errors of some later operation.
-        seen = find_kernel_fault(kernel.read_records(time.time() - 60))
+        seen = find_kernel_fault(kernel.read_kernel_records(time.time() - 60))
         fault = seen if seen is not None and seen.hardware else fault
         return Outcome("failed", EXIT_FAILED, fault.message), fault.hint
     message = f"{type(error).__name__}: {one_line(error, 400)}"
@@ -258,7 +262,7 @@ def _report_unexpected(folder: RunFolder, error: Exception) -> tuple[Outcome, st
 
 def _log_error(folder: RunFolder, error: BaseException) -> None:
     # A traceback may show tokens, for example in an address.
-    text = current_scrubber().mask_text("".join(traceback.format_exception(error)))
+    text = get_current_scrubber().mask_text("".join(traceback.format_exception(error)))
     try:
         fd = open_private(folder.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         with open(fd, "a", encoding="utf-8", errors="replace") as file:

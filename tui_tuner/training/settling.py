@@ -10,7 +10,7 @@ from tui_tuner.config.applying import describe_unread_fields
 from tui_tuner.config.load import dump_config
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.data.examples.prepare import PreparedRows
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
@@ -18,16 +18,16 @@ from tui_tuner.models.device import Device, find_device
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning import hardware
 from tui_tuner.planning.data_facts import DataFacts, make_facts
-from tui_tuner.planning.fit import fit_config, has_open_settings
+from tui_tuner.planning.fit import fit_config_to_machine, has_open_settings
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.speed.rate_store import keep_rates
+from tui_tuner.planning.speed.rate_store import keep_measured_rates
 from tui_tuner.planning.speed.speed_rates import Rates, describe_rates
 from tui_tuner.runs.events import Resolved
 from tui_tuner.tasks.preview.better_tasks import find_better_task
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.positions import check_positions
 from tui_tuner.training.resuming import RESOLVED
-from tui_tuner.training.watching.beforehand import say_advice
+from tui_tuner.training.watching.beforehand import report_advice
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,18 @@ def settle_config(context: RunContext, config: RunConfig, prepared: PreparedRows
     for name, (value, why) in own.items():
         reporter.emit(Resolved(name, value, why))
     # Before the rest is chosen, which must fit what the task has decided.
-    config = with_values(config, {name: value for name, (value, _why) in own.items()})
-    found = fit_config(
+    config = edit_values(config, {name: value for name, (value, _why) in own.items()})
+    found = fit_config_to_machine(
         config, hardware=here, model_facts=facts, data_facts=data, rates=_measure_rates(context, config, here)
     )
     for reason in found.reasons:
         reporter.emit(Resolved(reason.field, reason.value, reason.why))
     # An address for notifications lets anyone who has it write there, and run folders get shared.
-    told = {notices.FIELD: notices.shown_entries(found.config.output.notify)}
-    context.write_text(RESOLVED, dump_config(with_values(found.config, told)))
-    context.progress.asked = notices.without_addresses(context.asked.model_dump(mode="json"))
-    context.progress.config = notices.without_addresses(found.config.model_dump(mode="json"))
-    say_advice(reporter, context.progress.told, context.asked, facts, data)
+    told = {notices.FIELD: notices.mask_notify_entries(found.config.output.notify)}
+    context.write_text(RESOLVED, dump_config(edit_values(found.config, told)))
+    context.progress.asked = notices.mask_notify_addresses(context.asked.model_dump(mode="json"))
+    context.progress.config = notices.mask_notify_addresses(found.config.model_dump(mode="json"))
+    report_advice(reporter, context.progress.told, context.asked, facts, data)
     place = "cpu" if found.config.hardware.devices == "cpu" else f"cuda:{context.ranks.local_rank}"
     return SettledConfig(found.config, find_device(place, here.compute_devices), facts, data)
 
@@ -117,7 +117,7 @@ def _measure_rates(context: RunContext, config: RunConfig, here: Hardware) -> Ra
 
         found = measure_rates(f"cuda:{context.ranks.local_rank}")
     if found is not None:
-        found = keep_rates(here.usable_gpus[0].name, found)
+        found = keep_measured_rates(here.usable_gpus[0].name, found)
         context.reporter.report_log(describe_rates(found))
     agreed: Rates | None = context.ranks.broadcast_object(found)
     return agreed

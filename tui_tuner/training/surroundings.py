@@ -10,7 +10,7 @@ from tui_tuner.config.schema import RunConfig
 PACKAGES = ("tui-tuner", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers")
 
 
-def device_name(config: RunConfig) -> str:
+def name_training_device(config: RunConfig) -> str:
     """Return the name of the device that trains, as far as it is known without torch."""
     from tui_tuner.planning.hardware import detect_hardware
 
@@ -20,7 +20,7 @@ def device_name(config: RunConfig) -> str:
     return found.usable_gpus[0].name
 
 
-def read_versions() -> dict[str, str]:
+def read_package_versions() -> dict[str, str]:
     """Return the version of Python, and that of each package that is installed."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,40 +16,46 @@ from tui_tuner.compute.rows.row_sizes import fills_rows
 from tui_tuner.data.examples.prepare import PreparedRows
 from tui_tuner.locales import _
 from tui_tuner.methods import find_method
-from tui_tuner.methods.attached import is_adapter
+from tui_tuner.methods.attached import is_adapter_model
 from tui_tuner.objectives.objective import Objective
 from tui_tuner.objectives.setup import Setup
-from tui_tuner.planning.data_facts import count_steps
-from tui_tuner.planning.learning_rate import find_usual_rate
+from tui_tuner.planning.data_facts import count_optimizer_steps
+from tui_tuner.planning.learning_rate import find_model_rate
 from tui_tuner.runs.events import Phase
-from tui_tuner.training.base_model import RECORD, keep_base, read_base
+from tui_tuner.training.base_model import RECORD, keep_base_record, read_base_record
 from tui_tuner.training.context import LEDGER, RunContext
 from tui_tuner.training.evaluator import EvaluationInterrupt, Evaluator
 from tui_tuner.training.interruptions import StopHere
-from tui_tuner.training.keeping.disk import check_room
-from tui_tuner.training.keeping.model_card import CardFacts, read_ledger, write_card
+from tui_tuner.training.keeping.disk import check_disk_room
+from tui_tuner.training.keeping.model_card import CardFacts, read_card_ledger, write_card
 from tui_tuner.training.keeping.progress import choose_micro_size
-from tui_tuner.training.keeping.rollback import train_steps
+from tui_tuner.training.keeping.rollback import train_with_rollback
 from tui_tuner.training.keeping.saving import Saver
 from tui_tuner.training.loop import Loop
 from tui_tuner.training.model_loading import load_trainable
-from tui_tuner.training.origin import find_sources
-from tui_tuner.training.resuming import keep_choices
+from tui_tuner.training.origin import find_model_sources
+from tui_tuner.training.resuming import keep_resumed_choices
 from tui_tuner.training.row_preparation import load_run_tokenizer, prepare_rows
 from tui_tuner.training.settling import SettledConfig, settle_config
+from tui_tuner.training.starting import begin_with_adapter, find_start, merge_start
 from tui_tuner.training.step.engine import Engine
+from tui_tuner.training.step.first_passes import begin_method
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.random_states import seed_everything
 from tui_tuner.training.step.recovery import Recovery
-from tui_tuner.training.surroundings import device_name, read_versions
+from tui_tuner.training.surroundings import name_training_device, read_package_versions
 from tui_tuner.training.watching.curve_watch import CurveWatch
-from tui_tuner.training.watching.idle import idle_watch
-from tui_tuner.training.watching.kernels import attention_chosen, kernels_event, tell_of_failures
+from tui_tuner.training.watching.idle import make_idle_watch
+from tui_tuner.training.watching.kernels import (
+    describe_chosen_attention,
+    make_kernels_event,
+    warn_of_kernel_failures,
+)
 from tui_tuner.training.watching.memory_check import MemoryCheck
 from tui_tuner.training.watching.number_watch import NumberWatch
 from tui_tuner.training.watching.pace import Pace
-from tui_tuner.training.watching.reporting import StepReports, device_memory
-from tui_tuner.training.watching.step_meter import step_meter
+from tui_tuner.training.watching.reporting import StepReports, make_memory_reader
+from tui_tuner.training.watching.step_meter import make_step_meter
 
 SAMPLED_STEPS = 16  # their rows show whether sequences share a prefix
 USUAL_STEPS = 256  # their tokens show how long rows usually are
@@ -61,13 +68,15 @@ def prepare_training(context: RunContext) -> Training:
         TunerError: a part of it is missing, damaged or too large.
         StopRequested: a stop was requested meanwhile.
     """
-    config = keep_choices(context)
+    config = begin_with_adapter(context, keep_resumed_choices(context))
     tokenizer = load_run_tokenizer(context, config)
     context.commands.check_stop()
     # Rows before the model: many values of `auto` depend on them, and their faults show up early.
     prepared = prepare_rows(context, config, tokenizer)
     context.commands.check_stop()
     settled = settle_config(context, config, prepared)
+    merged = merge_start(context, settled.config, tokenizer, prepared.learned)
+    settled = replace(settled, config=merged)
     retry = settled.config.training.on_out_of_memory == "retry"
     recovery = Recovery(context.reporter, retry, lambda row: str(prepared.train.example_origin(row)))
     kernels: list[ChosenKernel] = []
@@ -81,11 +90,12 @@ def prepare_training(context: RunContext) -> Training:
         recovery,
         [part for part in (prepared.train, prepared.validation) if part is not None],
         kernels,
+        find_start(context.folder.path, settled.config),
     )
     context.commands.check_stop()
-    keep_base(context, settled.config.model)
+    keep_base_record(context, settled.config.model)
     # Only now, because the size of a checkpoint follows from the weights that are trained.
-    check_room(model, settled.config, context.folder.path, context.reporter)
+    check_disk_room(model, settled.config, context.folder.path, context.reporter)
     return Training(context, settled, prepared, tokenizer, model, recovery, kernels)
 
 
@@ -114,14 +124,17 @@ class Training:
             context.ranks.rank,
             train.columns.get("group"),
         )
-        self.total = count_steps(self.plan.units, training.batch_size, training.epochs, training.max_steps)
+        self.total = count_optimizer_steps(
+            self.plan.units, training.batch_size, training.epochs, training.max_steps
+        )
+        find_method(self.config.method.kind).check_steps(self.config.method, self.total)
         self.size = self._first_size()
         context.task.keep_metrics(model, context.progress.newest_metrics)
         self.objective = context.task.make_objective(self.config)
         self.objective.prepare_way(self.objective_setup)
-        tell_of_failures(context.reporter)
-        attention = attention_chosen(model, self.objective.way, self.device)
-        context.reporter.emit(kernels_event([*attention, *kernels]))
+        warn_of_kernel_failures(context.reporter)
+        attention = describe_chosen_attention(model, self.objective.way, self.device)
+        context.reporter.emit(make_kernels_event([*attention, *kernels]))
         self.recovery.random = context.progress.random = self.objective.is_random
         # No way proved exact with several sequences in a forward pass; alone, a sequence needs no padding.
         if not self.objective.exact:
@@ -171,7 +184,7 @@ class Training:
             context.progress,
             context.commands.stop_wanted,
         )
-        meter = step_meter(
+        meter = make_step_meter(
             context.asked,
             config,
             self.device,
@@ -183,11 +196,11 @@ class Training:
         every = config.training.report_every
         progress, peak = context.progress, float(config.training.learning_rate)
         clipped = bool(config.training.max_grad_norm)
-        usual = find_usual_rate(context.asked, self.settled.facts)
+        usual = find_model_rate(context.asked, self.settled.facts)
         reports = StepReports(
             reporter,
             every,
-            device_memory(self.device.torch_name),
+            make_memory_reader(self.device.torch_name),
             meter,
             NumberWatch(progress.told, peak, clipped),
             CurveWatch(progress, self.total, peak, usual.low, usual.rate),
@@ -218,9 +231,11 @@ class Training:
     def _describe_model(self, folder: Path, model: Any, step: int) -> None:
         """Write the card of a final model and, next to an adapter, the record of its base model."""
         context, config = self.context, self.config
-        if is_adapter(model):
-            (folder / RECORD).write_text(read_base(context.folder.path).format_record(), encoding="utf-8")
-        source = find_sources(config.model)[0]
+        if is_adapter_model(model):
+            (folder / RECORD).write_text(
+                read_base_record(context.folder.path).format_record(), encoding="utf-8"
+            )
+        source = find_model_sources(config.model)[0]
         facts = CardFacts(
             config=config,
             label=config.task_kind.label,
@@ -228,11 +243,11 @@ class Training:
             step=step,
             total=self.total,
             measured={int(name): metrics for name, metrics in context.progress.measured.items()},
-            ledger=read_ledger(context.folder.path / LEDGER),
+            ledger=read_card_ledger(context.folder.path / LEDGER),
             revision=source.revision,
             origin=source.place,
-            device=device_name(config),
-            versions=read_versions(),
+            device=name_training_device(config),
+            versions=read_package_versions(),
         )
         write_card(folder, model, self.tokenizer, facts)
 
@@ -279,6 +294,9 @@ class Training:
         engine, loop, context = self.engine, self.loop, self.context
         checkpoint = context.checkpoint
         start = checkpoint.step if checkpoint else 0
+        if checkpoint is None and engine.method.reads_rows(self.config.method):
+            context.reporter.report_phase("loading", note=_("looking at the first rows"))
+            begin_method(engine)
         context.reporter.emit(Phase("training", start, loop.total))
         if checkpoint is None:
             loop.saver.begin_again()
@@ -307,11 +325,11 @@ class Training:
         """Take all optimizer steps; try to save a checkpoint if one of them fails."""
         self._store_states(self.objective)
         reporter = self.context.reporter
-        idle = idle_watch(self.device.torch_name, reporter.emit, lambda: reporter.is_resting)
+        idle = make_idle_watch(self.device.torch_name, reporter.emit, lambda: reporter.is_resting)
         if idle is not None and self.context.ranks.is_main:
             idle.start_idle_watch()
         try:
-            train_steps(self.loop, self.context.checkpoint)
+            train_with_rollback(self.loop, self.context.checkpoint)
         except StopHere:
             return
         except Exception:
@@ -335,7 +353,8 @@ class Training:
     def _show_samples(self, step: int, stage: Any) -> bool:
         """Show the model's answers to samples; return False if that was interrupted."""
         try:
-            self.loop.evaluator.show_samples(self.model, step, stage)
+            with self.engine.show_result():
+                self.loop.evaluator.show_samples(self.model, step, stage)
         except EvaluationInterrupt:
             return False
         return True

@@ -1,6 +1,6 @@
 """The Textual app: its screens, the run that this process trains, themes, and leaving.
 
-`run_app` is what the command line calls. Screens are imported when they are first shown.
+`run_workbench_app` is what the command line calls. Screens are imported when they are first shown.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import get_current_worker
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
-from tui_tuner.text import human_seconds, one_line
+from tui_tuner.text import format_seconds, one_line
 from tui_tuner.ui.drafts import DraftKeeper
 from tui_tuner.ui.garbage import GarbageTiming
 from tui_tuner.ui.guard.stalls import StallWatch
 from tui_tuner.ui.guard.sturdy import SturdyApp
-from tui_tuner.ui.hosting import AppResult, Host, HostFactory, Tuner, thread_host
+from tui_tuner.ui.hosting import AppResult, Host, HostFactory, Tuner, make_thread_host
 from tui_tuner.ui.preferences import read_preferences, save_preferences
 from tui_tuner.ui.themes import DARK, LIGHT, THEMES
 
@@ -93,7 +93,7 @@ class TunerApp(SturdyApp[AppResult]):
         resume: bool = False,
         config: dict[str, Any] | None = None,
         opened: First | None = None,
-        host_factory: HostFactory = thread_host,
+        host_factory: HostFactory = make_thread_host,
         way_out: WayOut | None = None,
     ) -> None:
         super().__init__()
@@ -171,9 +171,9 @@ class TunerApp(SturdyApp[AppResult]):
                 self.train_here(folder, resume)
             self.open_run(folder)
         if self._opened is not None:
-            from tui_tuner.ui.screens.first_screen import open_at_once
+            from tui_tuner.ui.screens.first_screen import open_first_screen
 
-            open_at_once(self, self._opened)
+            open_first_screen(self, self._opened)
 
     def on_unmount(self) -> None:
         self._garbage.restore_thresholds()
@@ -267,16 +267,16 @@ class TunerApp(SturdyApp[AppResult]):
         try:
             start_detached(folder, resume, report_words, lambda: worker.is_cancelled or not self.is_running)
         except (TunerError, OSError) as error:
-            self.call_later(self.show_notice, one_line(words_of(error)), "error")
+            self.call_later(self.show_notice, one_line(format_error_words(error)), "error")
             return
         self.call_later(self.show_notice, _("The run continues in a separate process."))
 
     def send_command(self, folder: RunFolder, command: str) -> None:
         """Send a control command to a run, wherever it is trained."""
-        from tui_tuner.runs.control import send_command
+        from tui_tuner.runs.control import send_control_command
 
         try:
-            send_command(folder.control_path, command)
+            send_control_command(folder.control_path, command)
         except OSError as error:
             self.show_notice(_("The run folder cannot be written: {e}", e=error.strerror), "error")
 
@@ -317,16 +317,16 @@ class TunerApp(SturdyApp[AppResult]):
             self.show_notice(one_line(outcome.message), "error", 20)
 
     def _fetch_ended(self, job: FetchJob) -> None:
-        from tui_tuner.ui.screens.models.downloads import report_end
+        from tui_tuner.ui.screens.models.downloads import report_download_end
 
-        report_end(self, job)
+        report_download_end(self, job)
 
     async def action_quit(self, sure: bool = False) -> None:
         """Leave; first ask what to do with a run in this process and with a download."""
         if self.fetching is not None and not sure:
-            from tui_tuner.ui.screens.models.downloads import ask_to_quit
+            from tui_tuner.ui.screens.models.downloads import confirm_quit_during_download
 
-            ask_to_quit(self, self.fetching, partial(self.action_quit, True))
+            confirm_quit_during_download(self, self.fetching, partial(self.action_quit, True))
             return
         if not self.is_training:
             self.leave_app()
@@ -374,7 +374,7 @@ class TunerApp(SturdyApp[AppResult]):
         self.set_interval(0.5, self._stalls.record_beat)
 
     def _stood_still(self, seconds: float, path: str) -> None:
-        words = _("The screen froze for {time}.", time=human_seconds(seconds))
+        words = _("The screen froze for {time}.", time=format_seconds(seconds))
         if path:
             words = f"{words} {_('Details are in {path}.', path=one_line(path))}"
         self.call_later(self.show_notice, words, "warning", 15)
@@ -426,11 +426,11 @@ class TunerApp(SturdyApp[AppResult]):
 if TYPE_CHECKING:
 
     def _serves_screens(app: TunerApp) -> Tuner:
-        """Let mypy check that the app implements `Tuner`, which the cast in `tuner_of` hides."""
+        """Let mypy check that the app implements `Tuner`, which the cast in `get_tuner_app` hides."""
         return app
 
 
-def run_app(store: RunStore, **more: Any) -> AppResult:
+def run_workbench_app(store: RunStore, **more: Any) -> AppResult:
     """Run the workbench; `more` are arguments of `TunerApp`.
 
     While `AppResult.host` is alive the caller must keep the process: the run continues without a screen

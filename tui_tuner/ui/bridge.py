@@ -22,9 +22,9 @@ from textual.message_pump import MessagePump
 from tui_tuner.notifying.terminal_notices import TerminalNotices
 from tui_tuner.runs.events import Event, Phase, RunStarted, Verdict
 from tui_tuner.runs.journal import JournalReader
-from tui_tuner.runs.private_files import open_file
+from tui_tuner.runs.private_files import open_regular_file
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.runs.view import RunView, fold_view_events
 from tui_tuner.ui.loglines import LogLine, make_log_line
 
 _CHUNK = 128 * 1024
@@ -110,7 +110,7 @@ class RunFollower:
             more = bool(chunk) and self._is_behind()
         self._catching_up = more
         if events:
-            self.view = fold_events(self.view, events)
+            self.view = fold_view_events(self.view, events)
             for event in events:
                 self._keep_line(make_log_line(event, self._phase, self._verdict))
                 self._ring_terminal(self._notices.take_event(event))
@@ -187,7 +187,7 @@ class RunFollower:
 
 def read_last_lines(path: Path, count: int) -> list[str]:
     """Return the last `count` non-blank lines of a text file; none if it cannot be read."""
-    with contextlib.suppress(OSError), open_file(path) as file:
+    with contextlib.suppress(OSError), open_regular_file(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 64 * 1024))
         lines = file.read().decode("utf-8", "replace").splitlines()

@@ -13,8 +13,8 @@ from textual.fuzzy import Matcher
 
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.hosting import Tuner, tuner_of
-from tui_tuner.ui.screen_words import safe_line
+from tui_tuner.ui.hosting import Tuner, get_tuner_app
+from tui_tuner.ui.screen_words import make_safe_line
 
 _MOST_RUNS = 20
 
@@ -24,7 +24,7 @@ class TunerCommands(Provider):
 
     @property
     def tuner(self) -> Tuner:
-        return tuner_of(self.app)
+        return get_tuner_app(self.app)
 
     def _list_actions(self) -> list[tuple[str, str, Callable[[], object]]]:
         # Bindings that a screen inherits from Textual's Screen, such as those for focus, are no commands.
@@ -62,9 +62,9 @@ class TunerCommands(Provider):
             self.app.pop_screen()
 
     def _open_models(self) -> None:
-        from tui_tuner.ui.screens.models.open_models import open_models
+        from tui_tuner.ui.screens.models.open_models import open_models_screen
 
-        open_models(self.tuner)
+        open_models_screen(self.tuner)
 
     def _open_chat(self) -> None:
         from tui_tuner.ui.screens.chat.open_chat import open_chat_from
@@ -87,7 +87,7 @@ class TunerCommands(Provider):
                 break
             name = one_line(folder.name)
             if (score := matcher.match(name)) > 0:
-                title = Content.assemble((_("Run"), "$dim"), " ", safe_line(name))
+                title = Content.assemble((_("Run"), "$dim"), " ", make_safe_line(name))
                 yield Hit(score, title, partial(self.tuner.open_run, folder), text=name)
 
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tui_tuner.config.advice import fixes_of
-from tui_tuner.config.applying import can_train
+from tui_tuner.config.advice import list_hint_fixes
+from tui_tuner.config.applying import can_method_train
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.locales import _
-from tui_tuner.runs.wire import to_plain
+from tui_tuner.runs.wire import convert_to_plain_json
 from tui_tuner.text import one_line
-from tui_tuner.ui.form_values import config_of, find_given, find_value
-from tui_tuner.ui.start_checking import Refusal, better_of, refusal_of
+from tui_tuner.ui.form_values import build_draft_config, find_draft_value, find_given
+from tui_tuner.ui.start_checking import Refusal, convert_error_to_refusal, suggest_better_task
 
 if TYPE_CHECKING:
     from tui_tuner.data.read_data import ReadRow
@@ -136,7 +136,7 @@ class RowReading:
 _SAID = ("format", "columns", "field", "encoding", "header")  # fields of `data` that describe one file
 
 
-def draft_for(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
+def make_path_draft(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
     """Return a draft with another path, without settings that describe the previous file."""
     found = copy.deepcopy(draft)
     data = found.get("data")
@@ -147,13 +147,13 @@ def draft_for(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
     return found
 
 
-def held_out_draft(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
+def make_held_out_draft(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
     """Return a draft whose data are its held-out rows; read like training rows, without a limit."""
     data = draft.get("data")
     return {**draft, "data": {**(data if isinstance(data, dict) else {}), "path": path, "limit": None}}
 
 
-def make_sections(draft: dict[str, Any], path: DataPath) -> tuple[ModelSection, DataSection]:
+def make_draft_sections(draft: dict[str, Any], path: DataPath) -> tuple[ModelSection, DataSection]:
     """Return model and data section of a draft with another path.
 
     Raises:
@@ -170,13 +170,13 @@ def _make_config(draft: dict[str, Any], path: DataPath, *more: str) -> RunConfig
         named["task"] = draft["task"]
     # A method that does not fit the task would make the config invalid, but does not affect how rows are
     # read.
-    if not can_train(str(find_value(draft, "task")), str(find_given(draft, "method.kind"))):
+    if not can_method_train(str(find_draft_value(draft, "task")), str(find_given(draft, "method.kind"))):
         named.pop("method")
     data = draft.get("data")
-    return config_of({**named, "data": {**(data if isinstance(data, dict) else {}), "path": path}})
+    return build_draft_config({**named, "data": {**(data if isinstance(data, dict) else {}), "path": path}})
 
 
-def read_first_rows(draft: dict[str, Any], path: DataPath) -> DataPreview:
+def read_draft_rows(draft: dict[str, Any], path: DataPath) -> DataPreview:
     """Read the first rows of `path`.
 
     Raises:
@@ -216,34 +216,34 @@ def _keep_row(read: ReadRow) -> SpooledRow:
     return SpooledRow(read, "kept" if read.record is not None else "merged" if read.merged else "dropped")
 
 
-def find_refusal(draft: dict[str, Any], path: DataPath) -> Refusal | None:
+def find_draft_refusal(draft: dict[str, Any], path: DataPath) -> Refusal | None:
     """Return why the task of a draft cannot use `path`; None if it can."""
     try:
         return _check_config(_make_config(draft, path))
     except TunerError as error:
-        return refusal_of(error)
+        return convert_error_to_refusal(error)
 
 
-def find_better_task(draft: dict[str, Any], path: DataPath) -> Refusal | None:
+def find_better_draft_task(draft: dict[str, Any], path: DataPath) -> Refusal | None:
     """Return the suggestion of another task if one fits `path` better than the draft's."""
     try:
-        return better_of(_make_config(draft, path))
+        return suggest_better_task(_make_config(draft, path))
     except TunerError:
         return None
 
 
 def _check_config(config: RunConfig) -> Refusal | None:
     """Return why the task of a config cannot use its data; None if it can."""
-    from tui_tuner.launch.beforehand import check_data
+    from tui_tuner.launch.beforehand import check_config_data
 
     try:
-        check_data(config)
+        check_config_data(config)
     except (TunerError, OSError) as error:
-        return refusal_of(error)
+        return convert_error_to_refusal(error)
     return None
 
 
-def open_spool() -> RowSpool:
+def open_row_spool() -> RowSpool:
     """Create storage for rows that are viewed in any order."""
     from tui_tuner.data.examples.cache import find_cache_root
     from tui_tuner.data.spool import RowSpool
@@ -251,7 +251,7 @@ def open_spool() -> RowSpool:
     return RowSpool(find_cache_root())
 
 
-def count_rows(
+def count_draft_rows(
     draft: dict[str, Any],
     path: DataPath,
     said: Callable[[RowCensus], None],
@@ -278,7 +278,7 @@ def count_rows(
     if kept is not None:
         # Only a spool with every row may answer for rows near its end.
         kept.done = not cancelled()
-    refusal = refusal_of(inspection.refusal) if inspection.refusal is not None else None
+    refusal = convert_error_to_refusal(inspection.refusal) if inspection.refusal is not None else None
     ledger, lengths = inspection.ledger, inspection.lengths
     reasons = [
         f"{reason.count:,} {_(reason.outcome)}: {_(reason.reason)}" for reason in ledger.list_reasons()[:3]
@@ -289,7 +289,7 @@ def count_rows(
         said(RowCensus(ledger.read, outcomes, tuple(reasons), lengths.longest, mean, True, refusal))
 
 
-def read_table(draft: dict[str, Any], path: DataPath) -> ColumnTable:
+def read_raw_table(draft: dict[str, Any], path: DataPath) -> ColumnTable:
     """Read the columns of `path`, whatever its format.
 
     Raises:
@@ -317,13 +317,13 @@ def read_table(draft: dict[str, Any], path: DataPath) -> ColumnTable:
             told = dict(fix.get("data.columns") or {})
             if (
                 told
-                and _check_config(with_values(config, {"data.columns": told, "data.format": "auto"})) is None
+                and _check_config(edit_values(config, {"data.columns": told, "data.format": "auto"})) is None
             ):
                 found = recognise_format(sample.rows, "auto", told, sample.where)
                 break
         return ColumnTable(columns, found.format, dict(found.columns))
     except DataError as error:
-        fix = next(iter(fixes_of(error.hint)), {})
+        fix = next(iter(list_hint_fixes(error.hint)), {})
     roles = data.columns or fix.get("data.columns") or {}
     format = fix.get("data.format") or (data.format if data.format != "auto" else "prompt_response")
     # Roles of a previous file may name columns that this one does not have.
@@ -331,7 +331,7 @@ def read_table(draft: dict[str, Any], path: DataPath) -> ColumnTable:
     return ColumnTable(columns, format, {role: name for role, name in roles.items() if name in known})
 
 
-def roles_of(format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def list_format_roles(format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the required and the optional roles of a format."""
     from tui_tuner.data.formats import find_format
 
@@ -339,7 +339,7 @@ def roles_of(format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(found.needed), tuple(found.more)
 
 
-def read_as(
+def read_row_as_format(
     draft: dict[str, Any], path: DataPath, format: str, columns: dict[str, str], place: int = 0
 ) -> RowReading:
     """Read row `place` (from 0) of `path` with this format and these columns."""
@@ -357,16 +357,16 @@ def read_as(
         lines = format_record(held) if row.record is not None else [_(row.problem)]
         return RowReading(format, tuple(one_line(line, 400) for line in lines), _check_config(config), place)
     except (TunerError, OSError) as error:
-        return RowReading(format, (), refusal_of(error), place)
+        return RowReading(format, (), convert_error_to_refusal(error), place)
 
 
 def _format_example(value: Any) -> str:
     if isinstance(value, str):
         return one_line(value, 200)
-    return one_line(orjson.dumps(to_plain(value), default=str).decode(), 200)
+    return one_line(orjson.dumps(convert_to_plain_json(value), default=str).decode(), 200)
 
 
-def read_mask(draft: dict[str, Any], path: DataPath, row: int, kept: SpooledRow | None = None) -> RowMask:
+def read_row_mask(draft: dict[str, Any], path: DataPath, row: int, kept: SpooledRow | None = None) -> RowMask:
     """Return the tokens of one row (from 0) and which are trained; `kept` is the row if already read.
 
     Raises:
@@ -387,7 +387,7 @@ def read_mask(draft: dict[str, Any], path: DataPath, row: int, kept: SpooledRow 
     return RowMask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason), teaches)
 
 
-def read_around(
+def read_rows_around(
     draft: dict[str, Any], path: DataPath, row: int, kept: RowSpool | None = None
 ) -> tuple[RowWindow, ForwardRows | None]:
     """Tokenise the rows around a row (from 0), and lay out the forward pass that contains it, if any.
@@ -430,7 +430,7 @@ def _whole_characters(tokens: list[Any], tokenizer: Any) -> Iterator[Token]:
         at += size
 
 
-def tokenizer_here(draft: dict[str, Any]) -> bool:
+def is_tokenizer_loaded(draft: dict[str, Any]) -> bool:
     """Return whether the tokenizer of a draft is loaded."""
     try:
         return _make_config(draft, "demo").model.model_dump_json() in _tokenizers

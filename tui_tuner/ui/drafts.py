@@ -21,17 +21,17 @@ from tui_tuner.text import one_line
 from tui_tuner.ui.editing.draft_files import (
     OF_TEXT,
     Draft,
-    drafts_folder,
     find_draft_path,
-    find_text_folder,
-    is_alive,
-    make_own_name,
+    find_draft_text_folder,
+    find_drafts_folder,
+    is_draft_owner_alive,
+    make_draft_name,
     read_drafts,
     remove_draft,
     summarise_draft,
-    write_atomically,
+    write_draft_atomically,
 )
-from tui_tuner.ui.editing.undo import DraftState, UndoHistory, UndoStep, copy_changed
+from tui_tuner.ui.editing.undo import DraftState, UndoHistory, UndoStep, copy_changed_sections
 
 MOST = 9  # drafts that are kept; the home screen lists them all
 REST = 0.4  # seconds without a change before a draft is written
@@ -100,17 +100,17 @@ class DraftKeeper:
             draft.id, draft.section, draft.at = "", section, field_at
         # Relative paths in the draft were meant from the folder in which it was written.
         elif draft.folder and draft.folder != os.getcwd():
-            from tui_tuner.config.paths import take_from_beside
+            from tui_tuner.config.paths import resolve_config_paths
 
-            take_from_beside(draft.values, Path(draft.folder))
+            resolve_config_paths(draft.values, Path(draft.folder))
         self.draft = draft
         self._begun = _NOTHING
         if not self._owned_by_another(kept):
-            draft.id = make_own_name()
+            draft.id = make_draft_name()
             with contextlib.suppress(OSError):  # if it was deleted, it is written again
                 os.replace(find_draft_path(kept), find_draft_path(draft.id))
         self.history = known or UndoHistory(self._take_state())
-        if draft.id and find_text_folder(kept).is_dir():  # its text is part of the draft by now
+        if draft.id and find_draft_text_folder(kept).is_dir():  # its text is part of the draft by now
             self.note_change()
             self.flush_draft()
             if not self.trouble:
@@ -132,9 +132,9 @@ class DraftKeeper:
         """
         self.flush_draft()
         self._stamp_draft()
-        drafts_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = find_text_folder(self.draft.id or make_own_name())
-        write_atomically(folder / OF_TEXT, self.draft.dump_text())
+        find_drafts_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = find_draft_text_folder(self.draft.id or make_draft_name())
+        write_draft_atomically(folder / OF_TEXT, self.draft.dump_text())
         return folder
 
     def note_saved(self) -> None:
@@ -182,7 +182,7 @@ class DraftKeeper:
     def _take_state(self) -> DraftState:
         draft, history = self.draft, getattr(self, "history", None)
         # Parts that did not change are shared with the last state, so that each letter costs no full copy.
-        values = copy_changed(draft.values, history.now.values if history is not None else {})
+        values = copy_changed_sections(draft.values, history.now.values if history is not None else {})
         return DraftState(draft, values, dict(draft.texts), draft.name, draft.file, draft.yaml, self._begun)
 
     @property
@@ -203,7 +203,7 @@ class DraftKeeper:
             if draft.id:
                 self._hand_over("", draft.id)  # back at the start: delete the file
             return
-        draft.id = draft.id or make_own_name()
+        draft.id = draft.id or make_draft_name()
         self._stamp_draft()
         self._hand_over(draft.dump_text(), draft.id)
 
@@ -246,7 +246,7 @@ class DraftKeeper:
         return _(
             "The draft cannot be saved: {folder}: {problem}. It is kept until the workbench closes; press ^s "
             "in the settings to save it elsewhere.",
-            folder=one_line(drafts_folder()),
+            folder=one_line(find_drafts_folder()),
             problem=one_line(self.trouble, 120),
         )
 
@@ -278,7 +278,7 @@ class DraftKeeper:
             remove_draft(name)
             return
         try:
-            write_atomically(find_draft_path(name), text)
+            write_draft_atomically(find_draft_path(name), text)
             self.trouble = ""
         except OSError as error:  # not fatal: the draft is still in memory
             self._told = self._told and bool(self.trouble)  # warn once until a write succeeds
@@ -291,7 +291,7 @@ class DraftKeeper:
     @staticmethod
     def _owned_by_another(name: str) -> bool:
         """Return whether another running process has this draft open."""
-        return is_alive(name) and name.partition("-")[0] != str(os.getpid())
+        return is_draft_owner_alive(name) and name.partition("-")[0] != str(os.getpid())
 
 
 def _find_essence(draft: Draft) -> Essence:

@@ -6,13 +6,15 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tui_tuner.config.applying import has_effect, list_dependent_fields, list_methods, make_getter
-from tui_tuner.config.load import build_config, config_problems
-from tui_tuner.config.options import Option, known_field, list_options, section_help
+from tui_tuner.config.applying import has_effect, list_dependent_fields, list_task_methods, make_field_getter
+from tui_tuner.config.kinds import optimizers
+from tui_tuner.config.kinds.optimizers import advise_install, explain_absence
+from tui_tuner.config.load import build_config, find_config_problems
+from tui_tuner.config.options import Option, find_known_field, list_options, list_section_helps
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.sections.word_help import word_told
-from tui_tuner.config.values import set_path
-from tui_tuner.config.writing.flat import write_inline
+from tui_tuner.config.sections.word_help import describe_option_word
+from tui_tuner.config.values import set_config_path
+from tui_tuner.config.writing.flat import write_inline_yaml
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -29,7 +31,7 @@ SECTIONS: dict[str, str] = {
 }
 
 
-def section_of(path: str) -> str:
+def find_form_section(path: str) -> str:
     """Return the form section of a field, or of a key inside it."""
     # The only section below a section; it must be tested before its parent.
     if path.startswith("data.cleaning"):
@@ -38,18 +40,18 @@ def section_of(path: str) -> str:
     return first if first in SECTIONS else "model"
 
 
-def section_options(section: str) -> list[Option]:
+def list_section_options(section: str) -> list[Option]:
     """Return the fields of a section in the order of the schema, advanced ones last."""
-    found = [option for path, option in list_options().items() if section_of(path) == section]
+    found = [option for path, option in list_options().items() if find_form_section(path) == section]
     return sorted(found, key=lambda option: option.advanced)
 
 
-def section_words(section: str) -> str:
+def describe_form_section(section: str) -> str:
     """Describe a section in one line."""
-    return section_help().get(section, _("Clean-up of rows. Every step counts what it does."))
+    return list_section_helps().get(section, _("Clean-up of rows. Every step counts what it does."))
 
 
-def choose_editor(option: Option) -> str:
+def choose_field_editor(option: Option) -> str:
     """Choose the widget of a field: `select`, `switch` or `input`."""
     if option.only_choices or (option.kinds == (bool,) and option.choices):
         return "select"
@@ -57,40 +59,43 @@ def choose_editor(option: Option) -> str:
     return "switch" if option.kinds == (bool,) and not option.optional else "input"
 
 
-def select_words(option: Option, values: Mapping[str, Any] | None = None) -> list[str]:
+def list_select_words(option: Option, values: Mapping[str, Any] | None = None) -> list[str]:
     """Return a select's words; for the method, those that can train the draft's task, and the current one."""
     words = list(option.choices)
     if option.path == "method.kind" and values is not None:
         # The current method stays, even if it does not fit: a select without its own value raises.
-        fitting = (*list_methods(str(find_value(values, "task"))), str(value_of(values, option)))
+        fitting = (
+            *list_task_methods(str(find_draft_value(values, "task"))),
+            str(get_option_value(values, option)),
+        )
         words = [word for word in words if word in fitting]
     return words if option.only_choices else [*words, "true", "false"]
 
 
-def word_help(option: Option, word: str) -> str:
+def describe_field_word(option: Option, word: str) -> str:
     """Describe a word that a field takes in one line, untranslated; empty if there is no description."""
-    return word_told(option.path, word)
+    return describe_option_word(option.path, word)
 
 
-def is_effective(values: Mapping[str, Any], path: str) -> bool:
+def is_field_effective(values: Mapping[str, Any], path: str) -> bool:
     """Return whether a field, or a key inside it, affects a run of the draft."""
-    return has_effect(known_field(path) or path, make_getter(values))
+    return has_effect(find_known_field(path) or path, make_field_getter(values))
 
 
-def drop_ineffective(values: Mapping[str, Any]) -> dict[str, Any]:
+def drop_ineffective_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a draft without ineffective fields; the draft keeps them, as its task may change back."""
-    get = make_getter(values)
-    return drop_keys(values, [path for path in list_dependent_fields() if not has_effect(path, get)])
+    get = make_field_getter(values)
+    return drop_draft_keys(values, [path for path in list_dependent_fields() if not has_effect(path, get)])
 
 
-def value_of(values: Mapping[str, Any], option: Option) -> Any:
+def get_option_value(values: Mapping[str, Any], option: Option) -> Any:
     """Return the value of an option in a draft, or its default."""
-    return find_value(values, option.path)
+    return find_draft_value(values, option.path)
 
 
-def find_value(values: Mapping[str, Any], path: str) -> Any:
+def find_draft_value(values: Mapping[str, Any], path: str) -> Any:
     """Return the value of a field in a draft, or its default."""
-    return make_getter(values)(path)
+    return make_field_getter(values)(path)
 
 
 def find_given(values: Any, path: str) -> Any:
@@ -121,12 +126,14 @@ def _iterate_unknown_keys(values: Mapping[str, Any], prefix: str) -> Iterator[st
 def list_differing_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a draft that differ from the defaults, by dotted name."""
     found = {
-        path: value_of(values, option) for path, option in list_options().items() if is_set(values, option)
+        path: get_option_value(values, option)
+        for path, option in list_options().items()
+        if is_field_set(values, option)
     }
     return {**found, **{path: find_given(values, path) for path in list_unknown_keys(values)}}
 
 
-def drop_keys(values: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+def drop_draft_keys(values: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
     """Return a deep copy of a draft without these dotted names."""
     kept = copy.deepcopy(dict(values))
     for path in paths:
@@ -138,12 +145,12 @@ def drop_keys(values: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]
     return kept
 
 
-def is_set(values: Mapping[str, Any], option: Option) -> bool:
+def is_field_set(values: Mapping[str, Any], option: Option) -> bool:
     """Return whether the draft differs from the default."""
-    return bool(value_of(values, option) != option.default)
+    return bool(get_option_value(values, option) != option.default)
 
 
-def format_value(value: Any) -> str:
+def format_field_value(value: Any) -> str:
     """Format a value for an input: empty for null and [], one line of YAML for other lists and mappings."""
     if value is None or value == []:
         return ""
@@ -154,10 +161,10 @@ def format_value(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, str | int):
         return str(value)
-    return write_inline(value)
+    return write_inline_yaml(value)
 
 
-def parse_text(option: Option, text: str) -> Any:
+def parse_field_text(option: Option, text: str) -> Any:
     """Convert typed text to the value of a field.
 
     Raises:
@@ -203,50 +210,54 @@ def _parse_yaml_text(option: Option, text: str) -> Any:
         ) from None
 
 
-def config_of(values: Mapping[str, Any]) -> RunConfig:
+def build_draft_config(values: Mapping[str, Any]) -> RunConfig:
     """Build the config of a draft, without fields that have no effect.
 
     Raises:
         ConfigError: the draft is invalid; it has a sentence for each problem.
     """
-    return build_config(drop_ineffective(values))
+    return build_config(drop_ineffective_fields(values))
 
 
-def find_problems(values: Mapping[str, Any], untyped: Mapping[str, str]) -> dict[str, str]:
+def find_draft_problems(values: Mapping[str, Any], untyped: Mapping[str, str]) -> dict[str, str]:
     """Return a sentence for each invalid field: from parsing its text, or from validating the config.
 
     Args:
         untyped: Fields whose text is not a value, with their sentence.
     """
-    found = dict(config_problems(drop_ineffective(values)))
+    found = dict(find_config_problems(drop_ineffective_fields(values)))
+    # The config is valid, and runs on a machine that has the library
+    missing = explain_absence(str(find_draft_value(values, optimizers.FIELD)))
+    if missing:
+        found.setdefault(optimizers.FIELD, f"{missing} {advise_install()}")
     # The text's own problem wins: the config only sees the value that was there before.
-    found.update({path: sentence for path, sentence in untyped.items() if is_effective(values, path)})
+    found.update({path: sentence for path, sentence in untyped.items() if is_field_effective(values, path)})
     return found
 
 
-def take_texts(values: dict[str, Any], texts: dict[str, str]) -> dict[str, str]:
+def take_draft_texts(values: dict[str, Any], texts: dict[str, str]) -> dict[str, str]:
     """Parse a draft's texts again; valid ones become values in place. Returns a sentence for each other."""
     wrong = {}
     for path, text in tuple(texts.items()):
         try:
-            value = parse_text(list_options()[path], text)
+            value = parse_field_text(list_options()[path], text)
         except ValueError as error:
             wrong[path] = str(error)
             continue
         except KeyError:
             value = text  # no field has this name any more: shown among the unknown keys
-        set_value(values, path, value)
+        set_draft_value(values, path, value)
         del texts[path]
     return wrong
 
 
-def problem_of(path: str, found: Mapping[str, str]) -> str:
+def find_field_problem(path: str, found: Mapping[str, str]) -> str:
     """Return the problem of a field, or of a key inside it; empty if there is none."""
     if path in found:
         return found[path]
     return next((sentence for key, sentence in found.items() if key.startswith(f"{path}.")), "")
 
 
-def set_value(values: dict[str, Any], path: str, value: Any) -> None:
+def set_draft_value(values: dict[str, Any], path: str, value: Any) -> None:
     """Set a field of a draft in place, by its dotted name."""
-    set_path(values, path, value)
+    set_config_path(values, path, value)

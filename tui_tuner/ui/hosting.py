@@ -110,12 +110,12 @@ class Tuner(Protocol):
     def action_help(self) -> None: ...
 
 
-def tuner_of(app: object) -> Tuner:
+def get_tuner_app(app: object) -> Tuner:
     """Cast the app of a screen or widget, which Textual only types as `App`."""
     return cast(Tuner, app)
 
 
-def thread_host(folder: RunFolder, resume: bool) -> Host:
+def make_thread_host(folder: RunFolder, resume: bool) -> Host:
     """Create the workbench's host: a worker thread of this process."""
     from tui_tuner.launch.thread_host import ThreadHost
 

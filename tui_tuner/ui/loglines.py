@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.text import Text
 
-from tui_tuner.config.deciding import metric_word
+from tui_tuner.config.deciding import name_metric_in_text
 from tui_tuner.locales import _
-from tui_tuner.runs.event_lines import kernels_line
+from tui_tuner.runs.event_lines import format_kernels_event
 from tui_tuner.runs.events import (
     Bottleneck,
     CheckpointSaved,
@@ -29,9 +29,14 @@ from tui_tuner.runs.events import (
     Verdict,
     Warned,
 )
-from tui_tuner.text import human_bytes, one_line
-from tui_tuner.ui.screen_words import PHASES, format_metric, render_themed
-from tui_tuner.verdicts.verdict_lines import find_worth, is_useless, status_words, verdict_line
+from tui_tuner.text import format_bytes, one_line
+from tui_tuner.ui.screen_words import PHASES, format_screen_metric, render_themed_text
+from tui_tuner.verdicts.verdict_lines import (
+    find_verdict_worth,
+    format_run_status,
+    format_verdict_line,
+    is_verdict_useless,
+)
 
 _COLOURS = {
     "warning": ("!", "$warning"),
@@ -58,7 +63,7 @@ class LogLine:
         parts = [(clock, "$dim"), (f" {mark} ", colour), (one_line(self.text), colour)]
         if self.hint:
             parts.append(("  " + one_line(self.hint), "$dim"))
-        return render_themed(variables, *parts)
+        return render_themed_text(variables, *parts)
 
 
 def make_log_line(event: Event, phase: str, verdict: str = "") -> LogLine | None:
@@ -95,13 +100,14 @@ def _format_model_source(time: float, body: ModelSource, phase: str) -> LogLine:
 
 def _format_evaluation(time: float, body: Evaluation, phase: str) -> LogLine:
     metrics = ", ".join(
-        f"{metric_word(name)} {format_metric(name, value)}" for name, value in body.metrics.items()
+        f"{name_metric_in_text(name)} {format_screen_metric(name, value)}"
+        for name, value in body.metrics.items()
     )
     return LogLine(time, "good", _("evaluated at step {step}: {m}", step=body.step, m=metrics))
 
 
 def _format_checkpoint(time: float, body: CheckpointSaved, phase: str) -> LogLine:
-    size = f" ({human_bytes(body.bytes)})" if body.bytes is not None else ""
+    size = f" ({format_bytes(body.bytes)})" if body.bytes is not None else ""
     if body.best:
         text = _("saved step {step}, best so far", step=body.step)
     else:
@@ -125,7 +131,7 @@ def _format_log(time: float, body: Log, phase: str) -> LogLine:
 
 
 def _format_kernels(time: float, body: Kernels, phase: str) -> LogLine | None:
-    line = kernels_line(body.chosen)
+    line = format_kernels_event(body.chosen)
     return LogLine(time, "info", line) if line else None
 
 
@@ -147,17 +153,17 @@ def _format_command(time: float, body: CommandDone, phase: str) -> LogLine:
 
 
 def _format_verdict(time: float, body: Verdict, phase: str) -> LogLine:
-    level = {1: "good", -1: "warning"}.get(find_worth(body.verdict), "info")
-    return LogLine(time, level, _("verdict: {line}", line=verdict_line(body)))
+    level = {1: "good", -1: "warning"}.get(find_verdict_worth(body.verdict), "info")
+    return LogLine(time, level, _("verdict: {line}", line=format_verdict_line(body)))
 
 
 def make_finished_line(time: float, body: Finished, verdict: str) -> LogLine:
     """Return the line of a run's end; `verdict` is empty if there is none."""
     level = {"completed": "good", "failed": "error"}.get(body.status, "warning")
     # A completed run with a useless result must not look like a success.
-    if level == "good" and verdict and find_worth(verdict) < 1:
-        level = "warning" if is_useless(verdict) else "info"
-    ended = status_words(body.status, verdict)
+    if level == "good" and verdict and find_verdict_worth(verdict) < 1:
+        level = "warning" if is_verdict_useless(verdict) else "info"
+    ended = format_run_status(body.status, verdict)
     text = f"{ended}: {body.message}" if body.message else ended
     return LogLine(time, level, text, body.advice or body.hint)
 

@@ -9,18 +9,18 @@ from typing import Any
 from textual.content import Content
 
 from tui_tuner.locales import _
-from tui_tuner.planning.plan_words import duration_lines, rate_words
-from tui_tuner.planning.range_suggestion import SOURCE, RangeTest, evaluate_curve, plot_curve
-from tui_tuner.text import list_items, one_line
+from tui_tuner.planning.plan_words import format_duration_lines, format_learning_rate
+from tui_tuner.planning.range_suggestion import SOURCE, RangeTest, evaluate_range_curve, plot_range_curve
+from tui_tuner.text import join_sentence_items, one_line
 from tui_tuner.ui.planlook import PlanPreview
-from tui_tuner.ui.screen_words import fit_column, plain_value, safe_line
+from tui_tuner.ui.screen_words import fit_screen_column, format_plain_value, make_safe_line
 
 LABEL = 23  # cells of a lever's name
 
 
-def lever_title() -> Content:
+def format_lever_title() -> Content:
     """Return the header above the levers."""
-    return Content(f"{fit_column(_('change'), LABEL)}{_('GiB'):>7}{_('time'):>7}").stylize("$dim")
+    return Content(f"{fit_screen_column(_('change'), LABEL)}{_('GiB'):>7}{_('time'):>7}").stylize("$dim")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Offer:
     values: dict[str, Any] = field(default_factory=dict)
 
 
-def describe_fit(look: PlanPreview) -> Content:
+def describe_plan_fit(look: PlanPreview) -> Content:
     """Describe whether the run fits, where its memory peaks, and the margin of error."""
     found, fitted = look.estimate, look.plan.fit
     mark = ("✓ ", "$success") if fitted.fits else ("✗ ", "$error")
@@ -45,39 +45,39 @@ def describe_fit(look: PlanPreview) -> Content:
     return Content.assemble(*parts)
 
 
-def describe_basis(look: PlanPreview, traced: str = "") -> Content:
+def describe_memory_basis(look: PlanPreview, traced: str = "") -> Content:
     """Describe the basis of the memory figures besides formulas: doubts, measurements, a trace."""
     found = look.estimate
     lines = []
     if not found.verified:
         why = one_line(found.reason, 150)
         lines.append(Content.assemble((_("rough estimate:"), "$warning"), (f" {why}", "$dim")))
-    lines.append(safe_line(look.plan.parameters.describe_counts(), 200).stylize("$dim"))
-    lines += [safe_line(note, 200).stylize("$dim") for note in found.notes]
+    lines.append(make_safe_line(look.plan.parameters.describe_counts(), 200).stylize("$dim"))
+    lines += [make_safe_line(note, 200).stylize("$dim") for note in found.notes]
     if traced:
-        lines.append(safe_line(traced, 200).stylize("$primary"))
+        lines.append(make_safe_line(traced, 200).stylize("$primary"))
     return Content("\n").join(lines)
 
 
-def lever_offers(look: PlanPreview) -> list[Offer]:
+def list_lever_offers(look: PlanPreview) -> list[Offer]:
     """List what saves memory: first the smallest change that makes the run fit, then each lever."""
     fitted = look.plan.fit
     offers = []
     # Several changes at once, as each alone may not be enough.
     if fitted.smallest:
-        label = list_items([change.label for change in fitted.smallest])
+        label = join_sentence_items([change.label for change in fitted.smallest])
         values = {change.path: change.value for change in fitted.smallest}
         line = Content.assemble((_("Make it fit: {what}", what=label), "bold $success"))
         offers.append(Offer(line, values=values))
     for lever in fitted.levers:
         mark = (" ✓", "$success") if lever.fits and not fitted.fits else ""
-        label = fit_column(lever.change.label, LABEL)
+        label = fit_screen_column(lever.change.label, LABEL)
         line = Content.assemble(label, f"{lever.saves:7.2f}", f"  ×{lever.time:.2f}", mark)
         offers.append(Offer(line, values={lever.change.path: lever.change.value}))
     return offers
 
 
-def rule_offers(look: PlanPreview) -> list[Offer]:
+def list_rule_offers(look: PlanPreview) -> list[Offer]:
     """List the learning-rate rules, with a mark at the one in use."""
     rate = look.plan.rate
     offers = []
@@ -90,13 +90,13 @@ def rule_offers(look: PlanPreview) -> list[Offer]:
         said = rule.formula if rule.rate is not None else _("needs {what}", what=rule.missing)
         line = Content.assemble(
             ("● ", "$accent") if used else "  ",
-            (f"{rate_words(rule):<10}", "" if rule.rate is not None else "$dim"),
-            fit_column(_(rule.name), 26),
-            safe_line(said).stylize("$dim"),
+            (f"{format_learning_rate(rule):<10}", "" if rule.rate is not None else "$dim"),
+            fit_screen_column(_(rule.name), 26),
+            make_safe_line(said).stylize("$dim"),
         )
-        parts: list[Content | str | tuple[str, str]] = [safe_line(rule.formula)]
+        parts: list[Content | str | tuple[str, str]] = [make_safe_line(rule.formula)]
         if rule.source:
-            parts += ["\n", safe_line(rule.source)]
+            parts += ["\n", make_safe_line(rule.source)]
         if used:
             parts += ["\n", (_("auto uses this one."), "$accent")]
         # Rounded as it is shown, so that the form does not fill with digits that mean nothing.
@@ -105,48 +105,53 @@ def rule_offers(look: PlanPreview) -> list[Offer]:
     return offers
 
 
-def range_offers(test: RangeTest | None) -> list[Offer]:
+def list_range_offers(test: RangeTest | None) -> list[Offer]:
     """Return the range test's result with its plot; empty before a test."""
     if test is None:
         return []
     found = test.suggestion
-    lines = [Content(line) for line in plot_curve(test, 76, 9)] if len(test.rates) > 1 else []
-    lines.append(safe_line(f"{found.why}. {_(SOURCE)}", 150))
+    lines = [Content(line) for line in plot_range_curve(test, 76, 9)] if len(test.rates) > 1 else []
+    lines.append(make_safe_line(f"{found.why}. {_(SOURCE)}", 150))
     words = Content("\n").join(lines)
     rate = "–" if found.rate is None else f"{found.rate:.2g}"
     line = Content.assemble(
-        ("◆ ", "$success"), f"{rate:<10}", fit_column(_("range test"), 26), (one_line(found.why), "$dim")
+        ("◆ ", "$success"),
+        f"{rate:<10}",
+        fit_screen_column(_("range test"), 26),
+        (one_line(found.why), "$dim"),
     )
     values = {} if found.rate is None else {"training.learning_rate": float(rate)}
     return [Offer(line, words, values)]
 
 
-def curve_words(points: Sequence[tuple[float, float]]) -> Content:
+def plot_running_curve(points: Sequence[tuple[float, float]]) -> Content:
     """Plot the curve of a running range test; points are (rate, loss)."""
-    test = evaluate_curve([rate for rate, _loss in points], [loss for _rate, loss in points])
+    test = evaluate_range_curve([rate for rate, _loss in points], [loss for _rate, loss in points])
     # A suggestion from half a curve would jump about while it grows.
     growing = replace(test, suggestion=replace(test.suggestion, rate=None))
-    return Content("\n".join(plot_curve(growing, 76, 9)))
+    return Content("\n".join(plot_range_curve(growing, 76, 9)))
 
 
-def advice_offers(look: PlanPreview) -> list[Offer]:
+def list_advice_offers(look: PlanPreview) -> list[Offer]:
     """List the problems of the plan, serious ones first, each with its fix."""
     offers = []
     for advice in look.plan.advice:
         mark = ("✗ ", "$error") if advice.serious else ("! ", "$warning")
-        fix = "  ".join(f"{path}: {plain_value(value)}" for path, value in (advice.fix or {}).items())
+        fix = "  ".join(f"{path}: {format_plain_value(value)}" for path, value in (advice.fix or {}).items())
         words = Content.assemble(
-            safe_line(advice.reason),
+            make_safe_line(advice.reason),
             "\n" if fix else "",
             (_("f: {fix}", fix=fix), "$accent") if fix else "",
         )
-        offers.append(Offer(Content.assemble(mark, safe_line(advice.text)), words, dict(advice.fix or {})))
+        offers.append(
+            Offer(Content.assemble(mark, make_safe_line(advice.text)), words, dict(advice.fix or {}))
+        )
     return offers
 
 
-def time_words(look: PlanPreview, width: int = 0) -> Content:
+def describe_plan_time(look: PlanPreview, width: int = 0) -> Content:
     """Describe steps, tokens, arithmetic, time and money; unknown ones with a reason."""
-    lines = [safe_line(line) for line in duration_lines(look.plan.duration, look.counted, width)]
+    lines = [make_safe_line(line) for line in format_duration_lines(look.plan.duration, look.counted, width)]
     if look.config.hardware.price_per_hour is None:
         money = _("unknown: press m to set the price per hour")
         lines.append(Content(f"{_('money'):8}{money}").stylize("$dim"))

@@ -12,7 +12,7 @@ from platformdirs import user_config_path
 _FILE = "workbench.json"
 
 
-def preferences_path() -> Path:
+def find_preferences_path() -> Path:
     """Return the path of the file; `TUI_TUNER_CONFIG_DIR` overrides its folder."""
     folder = os.environ.get("TUI_TUNER_CONFIG_DIR")
     return (Path(folder) if folder else user_config_path("tui-tuner", appauthor=False)) / _FILE
@@ -21,7 +21,7 @@ def preferences_path() -> Path:
 def read_preferences() -> dict[str, Any]:
     """Return the stored preferences; empty if there are none or they cannot be read."""
     try:
-        data = json.loads(preferences_path().read_text(encoding="utf-8"))
+        data = json.loads(find_preferences_path().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -29,7 +29,7 @@ def read_preferences() -> dict[str, Any]:
 
 def save_preferences(**values: Any) -> bool:
     """Save values; False if the folder cannot be written, which is not an error."""
-    path = preferences_path()
+    path = find_preferences_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Read again just before writing: another workbench may have saved other keys meanwhile.

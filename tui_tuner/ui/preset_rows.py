@@ -17,7 +17,7 @@ class PresetRow:
     path: Path
 
 
-def preset_rows() -> list[PresetRow]:
+def list_preset_rows() -> list[PresetRow]:
     """Return every preset, `demo` first; none if the package was installed without them."""
     try:
         from tui_tuner.config.presets import list_presets
@@ -27,7 +27,7 @@ def preset_rows() -> list[PresetRow]:
     return sorted(found, key=lambda preset: (preset.name != "demo", preset.name))
 
 
-def read_comment(preset: PresetRow) -> str:
+def read_preset_comment(preset: PresetRow) -> str:
     """Read the comment at the top of a preset: its purpose, and the command that runs it."""
     lines = []
     with contextlib.suppress(OSError, UnicodeDecodeError), preset.path.open(encoding="utf-8") as file:
@@ -38,13 +38,13 @@ def read_comment(preset: PresetRow) -> str:
     return "\n".join(lines)
 
 
-def preset_values(preset: PresetRow) -> dict[str, Any]:
+def read_preset_values(preset: PresetRow) -> dict[str, Any]:
     """Read the values that a preset sets.
 
     Raises:
         ConfigError: the file is damaged.
     """
-    from tui_tuner.config.load import read_yaml
+    from tui_tuner.config.load import read_config_yaml
 
-    values, _lines = read_yaml(preset.path)
+    values, _lines = read_config_yaml(preset.path)
     return values

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from tui_tuner.errors import RunError, TunerError
-from tui_tuner.launch.beforehand import check_hardware
+from tui_tuner.launch.beforehand import check_config_hardware
 from tui_tuner.launch.helper import Cancelled, Helper, Request
-from tui_tuner.planning.range_suggestion import RangeTest, evaluate_curve
-from tui_tuner.ui.form_values import config_of
+from tui_tuner.planning.range_suggestion import RangeTest, evaluate_range_curve
+from tui_tuner.ui.form_values import build_draft_config
 
 STEPS = 60
 Points = list[tuple[float, float]]  # (rate, loss) each
@@ -48,8 +48,8 @@ class RangeProcess:
             HardwareError: the draft sets more GPUs than there are.
             RunError: the test failed.
         """
-        config = config_of(draft)
-        check_hardware(config)
+        config = build_draft_config(draft)
+        check_config_hardware(config)
         arguments = {"config": config.model_dump(mode="json"), "steps": STEPS}
         self._request = self._helper.prepare_request("range_test", arguments, progress=self._take_progress)
         # `end_test` may have been called before there was a request that it could cancel.
@@ -66,7 +66,7 @@ class RangeProcess:
                 self._helper.close()
         points = found["points"]
         rates, losses = [point["rate"] for point in points], [point["loss"] for point in points]
-        return evaluate_curve(rates, losses, found["ended"])
+        return evaluate_range_curve(rates, losses, found["ended"])
 
     def end_test(self) -> None:
         """Stop the test if it is running, or will be."""

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tui_tuner.runs.private_files import open_private, read_file
-from tui_tuner.ui.preferences import preferences_path
+from tui_tuner.runs.private_files import open_private, read_small_file
+from tui_tuner.ui.preferences import find_preferences_path
 
 MOST = 20  # paths of a kind that are kept
 _LONGEST = 4096  # characters of a path, as of Linux
@@ -28,7 +28,7 @@ def list_recent_paths(kind: str) -> list[str]:
     return [path for path in _read_recent().get(kind, []) if os.path.exists(path)]
 
 
-def note_recent(kind: str, path: str) -> bool:
+def note_recent_path(kind: str, path: str) -> bool:
     """Put a path first among those of its kind; False if it does not exist or cannot be saved."""
     path = os.path.abspath(os.path.expanduser(path))
     if len(path) > _LONGEST or not os.path.exists(path):
@@ -46,12 +46,12 @@ def note_recent(kind: str, path: str) -> bool:
 
 
 def _find_recent_file() -> Path:
-    return preferences_path().with_name("recent.json")
+    return find_preferences_path().with_name("recent.json")
 
 
 def _read_recent() -> dict[str, list[str]]:
     try:
-        held = json.loads(read_file(_find_recent_file(), 1 << 20))
+        held = json.loads(read_small_file(_find_recent_file(), 1 << 20))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(held, dict):

@@ -16,10 +16,10 @@ from tui_tuner.evaluation.evaluation_follower import EvaluationFollower
 from tui_tuner.runs.events import Evaluation, Event, Finished, Phase, Resolved, RunStarted, Step, Verdict
 from tui_tuner.runs.journal_tally import update_tally
 from tui_tuner.runs.notes import read_notes
-from tui_tuner.runs.private_files import open_file, read_file
+from tui_tuner.runs.private_files import open_regular_file, read_small_file
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.wire import decode_line
-from tui_tuner.ui.screen_words import STATES, state_words
+from tui_tuner.runs.wire import decode_event_line
+from tui_tuner.ui.screen_words import STATES, describe_run_state
 
 _TAIL = 128 * 1024
 _AT_ONCE = 4 << 20  # bytes of a long journal that are summed up at a time
@@ -58,7 +58,7 @@ class RunRow:
     def matches_words(self, words: Iterable[str]) -> bool:
         """Return whether all words occur in the run's texts; `#word` matches the start of a tag."""
         state = f"{self.state} {STATES[self.state][1] if self.state in STATES else ''}"
-        state += f" {state_words(self.state, self.verdict)[1]}"
+        state += f" {describe_run_state(self.state, self.verdict)[1]}"
         parts = (self.folder.name, state, self.task, self.model, self.note, *self.tags)
         said = " ".join(parts).casefold()
         tags = [tag.casefold() for tag in self.tags]
@@ -68,14 +68,14 @@ class RunRow:
         )
 
 
-def can_resume(state: str, steps: int, exit_code: int | None) -> bool:
+def can_resume_run(state: str, steps: int, exit_code: int | None) -> bool:
     """Return whether resuming may help: not if the config or the data prevented the first step."""
     if state == "failed" and not steps:
         return exit_code not in (EXIT_CONFIG, EXIT_DATA)
     return state in ("stopped", "failed", "lost")
 
 
-def run_values(folder: RunFolder) -> dict[str, Any]:
+def read_run_values(folder: RunFolder) -> dict[str, Any]:
     """Return the settings of a run as values of a form, to change them and start again.
 
     Raises:
@@ -83,7 +83,7 @@ def run_values(folder: RunFolder) -> dict[str, Any]:
     """
     config = folder.load_config()
     values = config.model_dump(mode="json", exclude_defaults=True)
-    if not consent.is_allowed(config.model):
+    if not consent.is_code_allowed(config.model):
         # The run folder may come from somebody else, so its consent to run code is not this user's.
         values["model"].pop("trust_remote_code")
     # A new run gets its own name and folder.
@@ -94,14 +94,15 @@ def run_values(folder: RunFolder) -> dict[str, Any]:
     return values
 
 
-def list_rows(store: RunStore, hosted: RunFolder | None = None) -> list[RunRow]:
+def list_run_rows(store: RunStore, hosted: RunFolder | None = None) -> list[RunRow]:
     """Return a row for each run, newest first. `hosted` is the one that this process trains."""
     return [
-        read_row(folder, hosted is not None and hosted.path == folder.path) for folder in store.list_runs()
+        read_run_row(folder, hosted is not None and hosted.path == folder.path)
+        for folder in store.list_runs()
     ]
 
 
-def overview_of(store: RunStore) -> RunOverview:
+def get_run_overview(store: RunStore) -> RunOverview:
     """Return the overview that all screens of this process share."""
     return _OVERVIEWS.setdefault(store.root.absolute(), RunOverview(store))
 
@@ -124,7 +125,7 @@ class RunOverview:
             marks = None if mine else tuple(_stamp_file(folder.path / name) for name in _FILES)
             known = self._known.get(folder.path)
             if known is None or marks is None or known[0] != marks:
-                found = read_row(folder, mine)
+                found = read_run_row(folder, mine)
                 # An active run may die without touching its files, so its row is never taken from the cache.
                 known = (marks if found.state in _AT_REST else None, found)
             self._known[folder.path] = kept[folder.path] = known
@@ -142,7 +143,7 @@ def _stamp_file(path: Path) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def read_row(folder: RunFolder, hosted: bool = False) -> RunRow:
+def read_run_row(folder: RunFolder, hosted: bool = False) -> RunRow:
     """Read the row of a run from the last events of its journal; a damaged journal leaves it empty."""
     events = _read_tail(folder)
     status = message = verdict = ""
@@ -199,7 +200,7 @@ def _find_task_and_model(folder: RunFolder, config: Mapping[str, Any]) -> tuple[
     """Return task and model; for a run without events, by a search in its config, as parsing YAML is slow."""
     if not config:
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            text = read_file(folder.path / "config.yaml")
+            text = read_small_file(folder.path / "config.yaml")
             task, name = _TASK.search(text), _MODEL.search(text)
             return task[1] if task else _TASK_OF_OLD, name[1].strip() if name else ""
         return "", ""
@@ -219,7 +220,7 @@ def _find_best(folder: RunFolder, metric: str) -> tuple[str, float | None]:
 def _read_tail(folder: RunFolder) -> list[Event]:
     """Return the events at the end of a journal, and those from its start that occur once."""
     try:
-        with open_file(folder.events_path) as file:
+        with open_regular_file(folder.events_path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             # Of a long journal only both ends are read; a short one is read whole, and `head` stays empty.
@@ -229,9 +230,9 @@ def _read_tail(folder: RunFolder) -> list[Event]:
     except OSError:
         return []
     # The last line of the head is usually cut in the middle.
-    begun = [event for line in _drop_superseded(head.split(b"\n")[:-1]) if (event := decode_line(line))]
+    begun = [event for line in _drop_superseded(head.split(b"\n")[:-1]) if (event := decode_event_line(line))]
     keep = [event for event in begun if isinstance(event.body, _ONCE)]
-    return keep + [event for line in _drop_superseded(lines) if (event := decode_line(line))]
+    return keep + [event for line in _drop_superseded(lines) if (event := decode_event_line(line))]
 
 
 def _drop_superseded(lines: list[bytes]) -> list[bytes]:

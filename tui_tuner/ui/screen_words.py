@@ -10,10 +10,10 @@ from rich.cells import set_cell_size
 from rich.text import Text
 from textual.content import Content
 
-from tui_tuner.config.metrics import show_hundredfold
+from tui_tuner.config.metrics import format_hundredfold_metric
 from tui_tuner.locales import _
-from tui_tuner.text import count_decimals, human_seconds, one_line, rough_seconds, sanitize
-from tui_tuner.verdicts.verdict_lines import find_label, find_worth, status_words
+from tui_tuner.text import count_decimals, format_rough_seconds, format_seconds, one_line, sanitize
+from tui_tuner.verdicts.verdict_lines import find_verdict_label, find_verdict_worth, format_run_status
 
 _MARK, _STYLE_ENDS = "\ue000", "\ue001"  # private-use characters around styled text
 
@@ -45,23 +45,23 @@ PHASES: dict[str, str] = {
 }
 
 
-def safe_line(text: object, width: int = 0) -> Content:
+def make_safe_line(text: object, width: int = 0) -> Content:
     """Return one line of untrusted text as content that is never read as markup."""
     return Content(one_line(text, width))
 
 
-def safe_block(text: object) -> Content:
+def make_safe_block(text: object) -> Content:
     """Return several lines of untrusted text as content that is never read as markup."""
     # A terminal would move to its own tab stops, and cells would no longer be where Textual counts them.
     return Content(sanitize(text).replace("\t", "    "))
 
 
-def mark_value(text: str, style: str = "$accent") -> str:
-    """Mark a placeholder's value, for `render_marked` to show it in another style."""
+def mark_placeholder_value(text: str, style: str = "$accent") -> str:
+    """Mark a placeholder's value, for `render_marked_sentence` to show it in another style."""
     return f"{_MARK}{style}{_STYLE_ENDS}{text}{_MARK}"
 
 
-def render_marked(sentence: str, style: str = "") -> Content:
+def render_marked_sentence(sentence: str, style: str = "") -> Content:
     """Render a translated sentence in one style, with the values from `mark` in theirs."""
     parts: list[tuple[str, str]] = []
     # Marks come in pairs, so every second part is a marked one.
@@ -71,13 +71,13 @@ def render_marked(sentence: str, style: str = "") -> Content:
     return Content.assemble(*parts)
 
 
-def state_content(state: str, with_word: bool = True, verdict: str = "") -> Content:
+def render_run_state(state: str, with_word: bool = True, verdict: str = "") -> Content:
     """Render the mark and word of a state in its colour; for an ended run, with its verdict."""
-    mark, word, colour = state_words(state, verdict)
+    mark, word, colour = describe_run_state(state, verdict)
     return Content.assemble((f"{mark} {word}" if with_word else mark, colour))
 
 
-def state_words(state: str, verdict: str = "", short: bool = False) -> tuple[str, str, str]:
+def describe_run_state(state: str, verdict: str = "", short: bool = False) -> tuple[str, str, str]:
     """Return mark, word and colour of a state; a completed run with a useless result is not green.
 
     Args:
@@ -87,15 +87,15 @@ def state_words(state: str, verdict: str = "", short: bool = False) -> tuple[str
     if not verdict or state not in ("completed", "stopped"):
         return mark, word, colour
     if state == "completed":
-        mark, colour = _WORTH[find_worth(verdict)]
+        mark, colour = _WORTH[find_verdict_worth(verdict)]
         if short:
-            return mark, find_label(verdict).lower(), colour
+            return mark, find_verdict_label(verdict).lower(), colour
     elif short:
         return mark, word, colour
-    return mark, status_words(state, verdict), colour
+    return mark, format_run_status(state, verdict), colour
 
 
-def format_number(value: object, digits: int = 4) -> str:
+def format_screen_number(value: object, digits: int = 4) -> str:
     """Format a measured number, or a dash if there is none; `nan` and `inf` are measured numbers."""
     # bool is a subclass of int and would be shown as 1.
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -109,12 +109,12 @@ def format_number(value: object, digits: int = 4) -> str:
     return f"{value:,.{count_decimals(value, digits)}f}"
 
 
-def format_metric(name: str, value: object, digits: int = 4) -> str:
+def format_screen_metric(name: str, value: object, digits: int = 4) -> str:
     """Format a metric in its usual scale, such as F1 times 100."""
-    return show_hundredfold(name, value) or format_number(value, digits)
+    return format_hundredfold_metric(name, value) or format_screen_number(value, digits)
 
 
-def plain_value(value: object) -> str:
+def format_plain_value(value: object) -> str:
     """Format a config value as YAML spells it."""
     if value is None:
         return "null"
@@ -139,15 +139,15 @@ def format_age(moment: float, now: float | None = None) -> str:
     return time.strftime("%Y-%m-%d", time.localtime(moment))
 
 
-def format_duration(seconds: float) -> str:
+def format_screen_duration(seconds: float) -> str:
     # `max` returns its first argument where neither is greater, so NaN stays NaN.
-    return human_seconds(max(seconds, 0.0))
+    return format_seconds(max(seconds, 0.0))
 
 
-rough = rough_seconds
+rough = format_rough_seconds
 
 
-def format_range(low: float, high: float) -> str:
+def format_duration_range(low: float, high: float) -> str:
     """Format a range of durations briefly: `18–20 s`, `50 s–1.2 min`; one number if both ends agree."""
     (first, unit), (last, other) = _in_its_unit(low), _in_its_unit(high)
     if unit == other:
@@ -164,7 +164,7 @@ def _in_its_unit(seconds: float) -> tuple[str, str]:
     return f"{value:.1f}" if value < 9.95 else f"{value:.0f}", unit
 
 
-def draw_bar(share: float, width: int) -> tuple[str, str]:
+def draw_screen_bar(share: float, width: int) -> tuple[str, str]:
     """Return the filled and the empty part of a bar of `width` cells, in steps of half a cell."""
     halves = round(max(0.0, min(1.0, share)) * width * 2)
     full, half = divmod(halves, 2)
@@ -172,7 +172,7 @@ def draw_bar(share: float, width: int) -> tuple[str, str]:
     return filled, "━" * (width - len(filled))
 
 
-def fit_column(text: object, width: int) -> str:
+def fit_screen_column(text: object, width: int) -> str:
     """Fit one line of untrusted text into exactly `width` terminal cells, with an ellipsis if it is cut."""
     line = one_line(text)
     fitted = set_cell_size(line, width)
@@ -181,7 +181,7 @@ def fit_column(text: object, width: int) -> str:
     return set_cell_size(set_cell_size(line, width - 1).rstrip() + "…", width)
 
 
-def flow_parts(parts: list[Content], joint: str, width: int) -> list[Content]:
+def flow_screen_parts(parts: list[Content], joint: str, width: int) -> list[Content]:
     """Join parts into lines of at most `width` cells, broken only between parts."""
     lines: list[list[Content]] = []
     for part in parts:
@@ -192,7 +192,7 @@ def flow_parts(parts: list[Content], joint: str, width: int) -> list[Content]:
     return [Content(joint).join(line) for line in lines]
 
 
-def render_themed(variables: Mapping[str, str], *parts: tuple[str, str]) -> Text:
+def render_themed_text(variables: Mapping[str, str], *parts: tuple[str, str]) -> Text:
     """Build a Rich text from (text, colour such as `$dim`) pairs, for widgets that take no `Content`."""
     text = Text()
     for words, colour in parts:
@@ -200,6 +200,6 @@ def render_themed(variables: Mapping[str, str], *parts: tuple[str, str]) -> Text
     return text
 
 
-def share_words(share: float) -> str:
+def format_share_percentage(share: float) -> str:
     """Format a share as a percentage, with enough digits to distinguish a small one from none."""
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"

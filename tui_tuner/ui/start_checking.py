@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.advice import fixes_of, on_screen
-from tui_tuner.config.options import field_of, known_field
+from tui_tuner.config.advice import format_screen_hint, list_hint_fixes
+from tui_tuner.config.options import find_error_field, find_known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, RowsError, RunError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunStore
 from tui_tuner.runs.view import RunView
-from tui_tuner.text import list_items, one_line
-from tui_tuner.ui.form_values import config_of, find_given, find_value
+from tui_tuner.text import join_sentence_items, one_line
+from tui_tuner.ui.form_values import build_draft_config, find_draft_value, find_given
 
 if TYPE_CHECKING:
     from tui_tuner.launch.helper import Helper
@@ -64,39 +64,39 @@ def check_start(values: Mapping[str, Any]) -> Refusal | None:
     from tui_tuner.launch.beforehand import check_beforehand
 
     try:
-        check_beforehand(config_of(values))
+        check_beforehand(build_draft_config(values))
     except (TunerError, OSError) as error:
-        return refusal_of(error)
+        return convert_error_to_refusal(error)
     return None
 
 
-def check_place(values: Mapping[str, Any], runs: RunStore) -> Refusal | None:
+def check_run_place(values: Mapping[str, Any], runs: RunStore) -> Refusal | None:
     """Check that the run's folder can be created, in the config's folder or among the other runs."""
-    config = config_of(values)
+    config = build_draft_config(values)
     try:
-        store_for(values, config, runs).check_new_name(config.output.name)
+        find_draft_store(values, config, runs).check_new_name(config.output.name)
     except (TunerError, OSError) as error:
-        return refusal_of(error)
+        return convert_error_to_refusal(error)
     return None
 
 
-def store_for(values: Mapping[str, Any], config: RunConfig, runs: RunStore) -> RunStore:
+def find_draft_store(values: Mapping[str, Any], config: RunConfig, runs: RunStore) -> RunStore:
     """Return the store of a draft's run: the folder that it names, or the other runs."""
     return RunStore(config.output.folder) if find_given(values, "output.folder") else runs
 
 
-def is_fetched(values: Mapping[str, Any]) -> bool:
+def needs_model_download(values: Mapping[str, Any]) -> bool:
     """Return whether a run of the draft would first download its model."""
-    from tui_tuner.models.hub.local import find_complete
-    from tui_tuner.models.hub.place import is_path
+    from tui_tuner.models.hub.local import find_complete_model
+    from tui_tuner.models.hub.place import is_model_path
 
-    model = config_of(values).model
-    if model.architecture is not None or is_path(model.name):
+    model = build_draft_config(values).model
+    if model.architecture is not None or is_model_path(model.name):
         return False
-    return find_complete(model.name, model.revision, model.hub) is None
+    return find_complete_model(model.name, model.revision, model.hub) is None
 
 
-def try_rows(values: Mapping[str, Any], helper: Helper) -> Refusal | None:
+def try_draft_rows(values: Mapping[str, Any], helper: Helper) -> Refusal | None:
     """Try the first rows of a draft that passed `check_start` in its chat template and tokenizer.
 
     Slow, in a helper process; no model is downloaded for it. A helper that ends is not a problem of the rows.
@@ -104,7 +104,7 @@ def try_rows(values: Mapping[str, Any], helper: Helper) -> Refusal | None:
     from tui_tuner.launch.helper import Cancelled
     from tui_tuner.launch.helper_process import ProcessEnded
 
-    config = config_of(values)
+    config = build_draft_config(values)
     # Remote code runs only in a run that the user has started, never for a check.
     if not _own_rows(config) or config.model.trust_remote_code:
         return None
@@ -114,7 +114,7 @@ def try_rows(values: Mapping[str, Any], helper: Helper) -> Refusal | None:
     except (Cancelled, ProcessEnded, RunError):
         return None
     except TunerError as error:
-        return refusal_of(error)
+        return convert_error_to_refusal(error)
     return None
 
 
@@ -125,57 +125,61 @@ def _own_rows(config: RunConfig) -> bool:
     return any(os.path.exists(os.path.expanduser(name)) for name in names)
 
 
-def better_start(values: Mapping[str, Any]) -> Refusal | None:
+def suggest_better_start(values: Mapping[str, Any]) -> Refusal | None:
     """Return the suggestion of a better task for a draft; None if there is none or the draft is invalid."""
     try:
-        return better_of(config_of(values))
+        return suggest_better_task(build_draft_config(values))
     except TunerError:
         return None
 
 
-def better_of(config: RunConfig) -> Refusal | None:
+def suggest_better_task(config: RunConfig) -> Refusal | None:
     """Suggest a task that fits the data better than the config's, if any. Reads the first rows."""
     from tui_tuner.tasks.preview.better_tasks import find_better_task
 
     better = find_better_task(config)
     if better is None:
         return None
-    return Refusal("task", better.sentence, on_screen(better.hint), fixes_of(better.hint), True)
+    return Refusal(
+        "task", better.sentence, format_screen_hint(better.hint), list_hint_fixes(better.hint), True
+    )
 
 
-def tiny_start(values: Mapping[str, Any]) -> Refusal | None:
+def suggest_tiny_start(values: Mapping[str, Any]) -> Refusal | None:
     """Suggest values for a tiny model with random weights, if the draft has others (never an error)."""
-    from tui_tuner.config.tiny import values_to_take
+    from tui_tuner.config.tiny import find_missing_tiny_values
 
-    fix = values_to_take(values)
+    fix = find_missing_tiny_values(values)
     if not fix:
         return None
-    told = _("{model} starts with random weights.", model=one_line(find_value(values, "model.name"), 40))
+    told = _(
+        "{model} starts with random weights.", model=one_line(find_draft_value(values, "model.name"), 40)
+    )
     advice = _(
         "Random weights need {values} to learn.",
-        values=list_items(f"{path} {value}" for path, value in fix.items()),
+        values=join_sentence_items(f"{path} {value}" for path, value in fix.items()),
     )
     return Refusal("model.name", told, advice, (fix,))
 
 
-def refusal_of(error: TunerError | OSError) -> Refusal:
+def convert_error_to_refusal(error: TunerError | OSError) -> Refusal:
     """Convert an error to a refusal that a form can show."""
     if not isinstance(error, TunerError):
         return Refusal("", str(error))
-    field = field_of(error)
+    field = find_error_field(error)
     # A field is shown at its place in the form, so the sentence need not name it; a file must be named.
-    named = known_field(error.where) or not error.where
+    named = find_known_field(error.where) or not error.where
     place = os.path.basename(error.where) if os.path.isabs(error.where) else error.where
     sentence = error.what if named else f"{place}: {error.what}"
     seen = isinstance(error, RowsError)
-    return Refusal(field, sentence, on_screen(error.hint), fixes_of(error.hint), seen)
+    return Refusal(field, sentence, format_screen_hint(error.hint), list_hint_fixes(error.hint), seen)
 
 
-def refusal_of_run(view: RunView) -> Refusal:
+def convert_run_to_refusal(view: RunView) -> Refusal:
     """Convert the end of a run to a refusal. Journals are untrusted: only known fields are used."""
-    named = known_field(view.field)
+    named = find_known_field(view.field)
     field = named or _BY_CODE.get(view.exit_code or 0, "")
-    fixes = [fix for fix in view.fixes if all(known_field(str(path)) == path for path in fix)]
+    fixes = [fix for fix in view.fixes if all(find_known_field(str(path)) == path for path in fix)]
     seen = view.rows_seen or not named  # older versions recorded neither
     return Refusal(field, _without_folder(view.message), view.advice, tuple(fixes), seen)
 

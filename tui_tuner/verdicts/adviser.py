@@ -11,8 +11,8 @@ from tui_tuner.locales import _
 from tui_tuner.verdicts import limits
 from tui_tuner.verdicts.judged_case import Case, Levels, Ruling
 from tui_tuner.verdicts.run_history import RunHistory
-from tui_tuner.verdicts.settings import find_usual_rate
-from tui_tuner.verdicts.verdict_rules import measure_thirds
+from tui_tuner.verdicts.settings import find_usual_rate_range
+from tui_tuner.verdicts.verdict_rules import measure_loss_thirds
 from tui_tuner.verdicts.verdict_words import Advice
 
 # Candidate lengths of a longer run, as multiples of this one: beyond 4 the extrapolation is a guess
@@ -32,7 +32,7 @@ class Adviser:
     ) -> None:
         self.case, self.now, self.ruling = case, now, ruling
         self.gathered, self.config = gathered, config
-        self.usual = find_usual_rate(config)
+        self.usual = find_usual_rate_range(config)
         self.rate = case.setting.rate
 
     def list_advice(self) -> list[Advice]:
@@ -99,10 +99,11 @@ class Adviser:
         return [*found, *self._more_weights(), *self._advise_longer(2.0)]
 
     def advise_not_converged(self) -> list[Advice]:
-        first, second, third = measure_thirds(self.case, self.now) or (1.0, 1.0, 1.0)
+        first, second, third = measure_loss_thirds(self.case, self.now) or (1.0, 1.0, 1.0)
         ratio = min(1.0, third / second) if second > 0 else 1.0
         total, more, factor = first + second + third, third, 1.0
-        # Extrapolates as `estimate_added` does: each further third adds `ratio` times what the last one added
+        # Extrapolates as `estimate_added_gain` does: each further third adds `ratio` times what the last one
+        # added
         while factor < _LONGER[-1] and more > _ENOUGH * total:
             more *= ratio
             total += more
@@ -267,7 +268,7 @@ class Adviser:
         return [Advice(words, {"data.validation": share})]
 
 
-def advise_on(
+def advise_on_verdict(
     case: Case, now: Levels, ruling: Ruling, gathered: RunHistory, config: RunConfig | None
 ) -> list[Advice]:
     """Return the advice for a verdict, the most likely remedy first; without `config`, it has no values."""

@@ -150,7 +150,7 @@ def _compute_used_up(rates: Floats) -> Floats:
     return np.asarray(total / total[-1])
 
 
-def estimate_noise(values: Floats) -> float:
+def estimate_curve_noise(values: Floats) -> float:
     """Estimate the standard deviation of single values about a smooth curve, from neighbours."""
     if len(values) < 3:
         return 0.0
@@ -166,7 +166,7 @@ def _make_training_curve(
     empty = np.zeros(0)
     if not count:
         return TrainingCurve(0, math.nan, math.nan, empty, empty, empty, empty)
-    noise = estimate_noise(losses)
+    noise = estimate_curve_noise(losses)
     first = losses[: max(1, min(8, count // 20))]
     start = float(np.median(first))
     # Only the first loss is measured before any update; far too high a rate already spoils the second
@@ -174,12 +174,12 @@ def _make_training_curve(
     blocks = max(1, min(_BLOCKS, count // (FEWEST_STEPS if count > 40 else 3)))
     levels, errors, middle, at = [], [], [], []
     for part in np.array_split(np.arange(count), blocks):
-        spread = estimate_noise(losses[part]) if len(part) >= 4 * FEWEST_STEPS else noise
+        spread = estimate_curve_noise(losses[part]) if len(part) >= 4 * FEWEST_STEPS else noise
         levels.append(float(np.median(losses[part])))
         errors.append(_OF_MEDIAN * spread / math.sqrt(len(part)))
         middle.append(float(steps[part].mean()))
         at.append(float(used[part].mean()))
-    start_error = _OF_MEDIAN * estimate_noise(losses[: max(len(first), 20)]) / math.sqrt(len(first))
+    start_error = _OF_MEDIAN * estimate_curve_noise(losses[: max(len(first), 20)]) / math.sqrt(len(first))
     return TrainingCurve(
         count,
         start,
@@ -191,7 +191,7 @@ def _make_training_curve(
     )
 
 
-def estimate_wobble(levels: Floats) -> float:
+def estimate_curve_wobble(levels: Floats) -> float:
     """Estimate the standard deviation of single points about a curve that bends; 0 for fewer than seven."""
     if len(levels) < 7:
         return 0.0
@@ -211,7 +211,7 @@ def compute_difference_errors(draws: Floats) -> Floats:
     return np.sqrt(np.maximum(alone[:, None] + alone[None, :] - 2 * together, 0.0))
 
 
-def make_windows(curves: Curves) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+def make_curve_windows(curves: Curves) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
     """Return the first steps, medians and standard errors of at most fifty windows of at least five steps."""
     count = len(curves.losses)
     many = min(_WINDOWS, count // FEWEST_STEPS)
@@ -222,7 +222,7 @@ def make_windows(curves: Curves) -> tuple[npt.NDArray[np.int64], Floats, Floats]
     # Noise is estimated over the whole curve, relative to the level: within a window that diverges,
     # neighbours differ because of the divergence
     level = np.repeat(np.abs(levels), [len(part) for part in parts])
-    share = estimate_noise(curves.losses / np.where(level > 0, level, 1.0))
+    share = estimate_curve_noise(curves.losses / np.where(level > 0, level, 1.0))
     errors = _OF_MEDIAN * share * np.abs(levels) / np.sqrt([len(part) for part in parts])
     return np.array([curves.steps[part[0]] for part in parts]), levels, errors
 
@@ -319,7 +319,7 @@ def _draw_wobbled(centre: Floats, first_of: TrainingCurve | None) -> Floats:
     random = np.random.default_rng(_SEED)
     if not len(centre):
         return np.zeros((DRAWS, 0))
-    noise = estimate_wobble(centre)
+    noise = estimate_curve_wobble(centre)
     # Bounds: about the relative error of a loss over hundreds of rows, and over tens of rows
     errors = np.clip(noise, 0.003 * np.abs(centre), 0.02 * np.abs(centre))
     if first_of is not None:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tui_tuner.config.deciding import metric_word
-from tui_tuner.config.metrics import show_hundredfold
+from tui_tuner.config.deciding import name_metric_in_text
+from tui_tuner.config.metrics import format_hundredfold_metric
 from tui_tuner.locales import _
 from tui_tuner.verdicts import limits
 from tui_tuner.verdicts.judged_case import Case, Levels, Ruling
 from tui_tuner.verdicts.unsteady_evidence import (
-    format_loss,
+    format_evidence_loss,
     tell_bad_numbers,
     tell_held_rise,
     tell_held_wandering,
@@ -22,7 +22,7 @@ from tui_tuner.verdicts.unsteady_evidence import (
     tell_thrown,
     tell_wandering,
 )
-from tui_tuner.verdicts.verdict_rules import estimate_added
+from tui_tuner.verdicts.verdict_rules import estimate_added_gain
 
 _POINTS = 6  # of a curve that are listed, at most
 
@@ -74,8 +74,8 @@ def _tell_wide(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "The loss on held-out rows changed by {low} to {high} from start to end (95 % interval), which is "
         "too wide an interval to rule out chance.",
-        low=format_loss(-high),
-        high=format_loss(-low),
+        low=format_evidence_loss(-high),
+        high=format_evidence_loss(-low),
     )
 
 
@@ -99,10 +99,10 @@ def _tell_memorised(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "The training loss ended at {end}, {share:.1%} of where it began: these rows are memorised. On "
         "held-out rows the loss is {held}, and was {before} before the first step.",
-        end=format_loss(float(now.training[-1])),
+        end=format_evidence_loss(float(now.training[-1])),
         share=max(0.0, float(now.training[-1])) / max(now.start, 1e-12),
-        held=format_loss(float(now.held[-1])),
-        before=format_loss(float(now.held[0])),
+        held=format_evidence_loss(float(now.held[-1])),
+        before=format_evidence_loss(float(now.held[0])),
     )
 
 
@@ -110,10 +110,10 @@ def _tell_nothing_held(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "The training loss fell from {start} to {end} without any gain on held-out rows: {before} before "
         "the first step, {held} now.",
-        start=format_loss(now.start),
-        end=format_loss(float(now.training[-1])),
-        before=format_loss(float(now.held[0])),
-        held=format_loss(float(now.held[-1])),
+        start=format_evidence_loss(now.start),
+        end=format_evidence_loss(float(now.training[-1])),
+        before=format_evidence_loss(float(now.held[0])),
+        held=format_evidence_loss(float(now.held[-1])),
     )
 
 
@@ -122,13 +122,13 @@ def _tell_overfit(case: Case, now: Levels, ruling: Ruling) -> str:
     best = int(np.argmin(now.held))
     low, high = held.difference_interval(-1, best)
     said = {
-        "best": format_loss(float(now.held[best])),
+        "best": format_evidence_loss(float(now.held[best])),
         "step": int(held.steps[best]),
-        "end": format_loss(float(now.held[-1])),
-        "low": format_loss(low),
-        "high": format_loss(high),
-        "then": format_loss(case.curves.training.level_at(float(held.steps[best]))),
-        "last": format_loss(float(now.training[-1])) if len(now.training) else "",
+        "end": format_evidence_loss(float(now.held[-1])),
+        "low": format_evidence_loss(low),
+        "high": format_evidence_loss(high),
+        "then": format_evidence_loss(case.curves.training.level_at(float(held.steps[best]))),
+        "last": format_evidence_loss(float(now.training[-1])) if len(now.training) else "",
     }
     return _(
         "The loss on held-out rows was lowest at step {step} with {best} and is {end} now, higher by {low} "
@@ -170,7 +170,7 @@ def _tell_few_weights(case: Case, now: Levels, ruling: Ruling) -> str:
         "The loss fell by only {share:.1%}, and the method trains very few weights: the training loss stays "
         "at {end}.",
         share=max(0.0, float(now.held[0] - now.held[-1]) / case.start_scale),
-        end=format_loss(float(now.training[-1])) if len(now.training) else "",
+        end=format_evidence_loss(float(now.training[-1])) if len(now.training) else "",
     )
 
 
@@ -178,7 +178,7 @@ def _tell_going_on(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "It was still improving: at this pace, as many steps again would add {added:.0%} to the gain, "
         "measured over the learning rate used up.",
-        added=estimate_added(case, now),
+        added=estimate_added_gain(case, now),
     )
 
 
@@ -191,27 +191,27 @@ def _tell_plateau(case: Case, now: Levels, ruling: Ruling) -> str:
         "from there to the end the loss on held-out rows changed by {low} to {high} (95 % interval).",
         since=ruling.since,
         used=1 - float(held.used[place]),
-        low=format_loss(-high),
-        high=format_loss(-low),
+        low=format_evidence_loss(-high),
+        high=format_evidence_loss(-low),
     )
 
 
 def _tell_good(case: Case, now: Levels, ruling: Ruling) -> str:
     best = int(np.argmin(now.held))
     # The estimate matters but is not certain, or the verdict would be that it has not converged
-    if estimate_added(case, now) >= limits.MATTERS:
+    if estimate_added_gain(case, now) >= limits.MATTERS:
         return _(
             "The loss on held-out rows is lower than before and near its best ({best} at step {step}); the "
             "gain of the last steps is within chance.",
-            best=format_loss(float(now.held[best])),
+            best=format_evidence_loss(float(now.held[best])),
             step=int(case.curves.held.steps[best]),
         )
     return _(
         "The loss on held-out rows is lower than before and near its best ({best} at step {step}); as many "
         "steps again would add about {added:.0%} to the gain.",
-        best=format_loss(float(now.held[best])),
+        best=format_evidence_loss(float(now.held[best])),
         step=int(case.curves.held.steps[best]),
-        added=estimate_added(case, now),
+        added=estimate_added_gain(case, now),
     )
 
 
@@ -275,7 +275,11 @@ def _describe_held_out(case: Case) -> str:
     places = {*np.linspace(0, count - 1, min(_POINTS - 1, count)).round().astype(int).tolist()}
     places.add(int(np.argmin(held.losses)))
     points = [
-        _("{loss} at step {step}", loss=format_loss(float(held.losses[place])), step=int(held.steps[place]))
+        _(
+            "{loss} at step {step}",
+            loss=format_evidence_loss(float(held.losses[place])),
+            step=int(held.steps[place]),
+        )
         for place in sorted(places)
     ]
     if held.guessed_start:
@@ -296,8 +300,8 @@ def _describe_difference(case: Case, ruling: Ruling) -> str:
     if rose:
         low, high = -high, -low
     said = {
-        "low": format_loss(low),
-        "high": format_loss(high),
+        "low": format_evidence_loss(low),
+        "high": format_evidence_loss(high),
         "rows": held.told_rows,
         "step": int(held.steps[-1]),
     }
@@ -326,8 +330,8 @@ def _describe_training(case: Case) -> str:
         return ""
     return _(
         "Training loss: {start} in the first steps, {end} in the last ones, of {steps:,} steps.",
-        start=format_loss(training.start),
-        end=format_loss(training.end_level),
+        start=format_evidence_loss(training.start),
+        end=format_evidence_loss(training.end_level),
         steps=training.count,
     )
 
@@ -339,10 +343,10 @@ def _describe_score(case: Case) -> str:
         return ""
 
     def shown(value: float) -> str:
-        return show_hundredfold(scores.name, value) or format_loss(value)
+        return format_hundredfold_metric(scores.name, value) or format_evidence_loss(value)
 
     said = {
-        "name": metric_word(scores.name),
+        "name": name_metric_in_text(scores.name),
         "best": shown(scores.best),
         "step": scores.best_step,
         "last": shown(scores.last),

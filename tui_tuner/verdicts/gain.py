@@ -60,7 +60,7 @@ def compute_gain(before: HeldOutRows, after: HeldOutRows) -> Gain | None:
     each = total / count
     # Rows with many labels move a weighted mean more, so each deviation counts by its row's relative weight
     squares = sum(((difference - mean) * weight / each) ** 2 for difference, weight in pairs)
-    width = quantile_of_t((1 + CERTAINTY) / 2, count - 1) * math.sqrt(squares / (count * (count - 1)))
+    width = compute_t_quantile((1 + CERTAINTY) / 2, count - 1) * math.sqrt(squares / (count * (count - 1)))
     return Gain(after.step, mean, mean - width, mean + width, count, count == len(before.losses))
 
 
@@ -71,16 +71,16 @@ def _pair_rows(before: HeldOutRows, after: HeldOutRows) -> Iterable[tuple[float,
     if list(after.labels) != labels or not len(before.losses) == len(after.losses) == len(labels):
         return
     for first, last, weight in zip(before.losses, after.losses, labels, strict=True):
-        if all(is_finite(value) for value in (first, last, weight)) and weight > 0:
+        if all(is_finite_number(value) for value in (first, last, weight)) and weight > 0:
             yield float(first) - float(last), float(weight)
 
 
-def is_finite(value: object) -> TypeGuard[int | float]:
+def is_finite_number(value: object) -> TypeGuard[int | float]:
     """Return whether a raw value of a journal is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def quantile_of_t(share: float, freedom: int) -> float:
+def compute_t_quantile(share: float, freedom: int) -> float:
     """Return a quantile of Student's t distribution: exact for 1 and 2 degrees of freedom, otherwise by the
     Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5), to within a hundredth at the usual shares."""
     if freedom == 1:
@@ -100,10 +100,10 @@ def quantile_of_t(share: float, freedom: int) -> float:
 
 def list_gains(view: RunView) -> list[Gain]:
     """List the gains of a run at its best evaluation and at its last, if that is a different one."""
-    return gains_between(view.held_out, view.best_step())
+    return list_gains_between(view.held_out, view.best_step())
 
 
-def gains_between(evaluations: Iterable[HeldOutRows], best: int | None) -> list[Gain]:
+def list_gains_between(evaluations: Iterable[HeldOutRows], best: int | None) -> list[Gain]:
     """List the gains at the best evaluation and the last; nothing without one before the first step.
 
     Args:

@@ -12,21 +12,21 @@ import numpy as np
 from tui_tuner.runs.events import Event, EventBody
 from tui_tuner.runs.events import Verdict as VerdictEvent
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.verdicts.adviser import advise_on
+from tui_tuner.verdicts.adviser import advise_on_verdict
 from tui_tuner.verdicts.curves import (
     Curves,
     compute_difference_errors,
-    estimate_wobble,
+    estimate_curve_wobble,
+    make_curve_windows,
     make_curves,
-    make_windows,
 )
 from tui_tuner.verdicts.evidence import tell_evidence
 from tui_tuner.verdicts.judged_case import Case, Levels, Ruling, Setting
 from tui_tuner.verdicts.limits import DRAWS
-from tui_tuner.verdicts.run_history import RunHistory, gather_events, gather_file
+from tui_tuner.verdicts.run_history import RunHistory, gather_event_history, gather_journal_history
 from tui_tuner.verdicts.scores import make_scores
-from tui_tuner.verdicts.settings import make_setting, read_journal_config
-from tui_tuner.verdicts.verdict_rules import apply_rules
+from tui_tuner.verdicts.settings import make_verdict_setting, read_journal_config
+from tui_tuner.verdicts.verdict_rules import apply_verdict_rules
 from tui_tuner.verdicts.verdict_words import Advice, FoundVerdict
 
 # A fixed seed, so that the same events always give the same verdict and confidence
@@ -35,7 +35,7 @@ _SEED = 81
 
 def judge_events(events: Iterable[Event | EventBody]) -> FoundVerdict:
     """Judge a run by its events. The same events give the same verdict and confidence."""
-    return judge_gathered(gather_events(events))
+    return judge_run_history(gather_event_history(events))
 
 
 def judge_run(folder: Path | RunFolder) -> FoundVerdict:
@@ -45,21 +45,21 @@ def judge_run(folder: Path | RunFolder) -> FoundVerdict:
         UsageError: there is no journal, or the file is not one.
     """
     path = folder.path if isinstance(folder, RunFolder) else Path(folder).expanduser()
-    return judge_gathered(gather_file(path / "events.jsonl" if path.is_dir() else path))
+    return judge_run_history(gather_journal_history(path / "events.jsonl" if path.is_dir() else path))
 
 
-def judge_gathered(gathered: RunHistory, draws: int = DRAWS) -> FoundVerdict:
+def judge_run_history(gathered: RunHistory, draws: int = DRAWS) -> FoundVerdict:
     """Judge a run by its history; its confidence is measured with `draws` draws."""
     config = read_journal_config(gathered)
     # Losses of a run that diverged can be so large that arithmetic with them overflows
     with np.errstate(all="ignore"):
         curves = make_curves(gathered)
-        setting = make_setting(gathered, config)
-        case, now = make_case(curves, gathered, setting)
-        ruling = apply_rules(case, now)
+        setting = make_verdict_setting(gathered, config)
+        case, now = make_judged_case(curves, gathered, setting)
+        ruling = apply_verdict_rules(case, now)
         confidence = _measure_confidence(case, now, ruling, draws)
         evidence = tell_evidence(case, now, ruling)
-        advice = advise_on(case, now, ruling, gathered, config)
+        advice = advise_on_verdict(case, now, ruling, gathered, config)
     return FoundVerdict(
         ruling.word,
         curves.last_step,
@@ -70,10 +70,10 @@ def judge_gathered(gathered: RunHistory, draws: int = DRAWS) -> FoundVerdict:
     )
 
 
-def make_case(curves: Curves, gathered: RunHistory, setting: Setting) -> tuple[Case, Levels]:
+def make_judged_case(curves: Curves, gathered: RunHistory, setting: Setting) -> tuple[Case, Levels]:
     """Make the case to which the rules are applied, and the levels of the curves as measured."""
-    steps, levels, errors = make_windows(curves)
-    wobble = estimate_wobble(curves.held.losses)
+    steps, levels, errors = make_curve_windows(curves)
+    wobble = estimate_curve_wobble(curves.held.losses)
     paired = compute_difference_errors(curves.held.draws)
     # Draws of rows know nothing of the curve's own noise; draws made without rows already have it
     if curves.held.rows:
@@ -98,30 +98,30 @@ def _measure_confidence(case: Case, now: Levels, ruling: Ruling, draws: int) -> 
             + float(random.normal()) * (training.start_error if math.isfinite(training.start_error) else 0),
             now.windows + random.normal(size=len(now.windows)) * case.window_errors,
         )
-        words[apply_rules(case, drawn).word] += 1
+        words[apply_verdict_rules(case, drawn).word] += 1
     return round(words[ruling.word] / draws, 3)
 
 
 def make_verdict_event(found: FoundVerdict, final: bool) -> VerdictEvent:
     """Return a verdict as an event of the journal."""
-    advice = [advice_values(one) for one in found.advice]
+    advice = [convert_advice_to_json(one) for one in found.advice]
     return VerdictEvent(
         found.step, found.verdict, found.since_step, found.confidence, list(found.evidence), advice, final
     )
 
 
-def advice_values(advice: Advice) -> dict[str, object]:
+def convert_advice_to_json(advice: Advice) -> dict[str, object]:
     """Return advice as plain values for JSON."""
     return {"words": advice.words, "values": dict(advice.values)}
 
 
-def plain_values(found: FoundVerdict) -> dict[str, object]:
+def convert_verdict_to_json(found: FoundVerdict) -> dict[str, object]:
     """Return a verdict as plain values, as `tui-tuner verdict --json` prints them."""
     return {
         "verdict": found.verdict,
         "since_step": found.since_step,
         "evidence": list(found.evidence),
-        "advice": [advice_values(one) for one in found.advice],
+        "advice": [convert_advice_to_json(one) for one in found.advice],
         "confidence": found.confidence,
         "step": found.step,
     }

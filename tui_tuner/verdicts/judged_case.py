@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from tui_tuner.verdicts import limits
-from tui_tuner.verdicts.curves import MAD, Curves, Floats, estimate_noise
+from tui_tuner.verdicts.curves import MAD, Curves, Floats, estimate_curve_noise
 from tui_tuner.verdicts.limits import FEWEST_STEPS
 from tui_tuner.verdicts.scores import Scores
 
@@ -136,7 +136,9 @@ def find_thrown_steps(curves: Curves, share: float) -> np.ndarray:
         return curves.steps[:0]
     # How much batches differ is measured in the second half, since the steps in question are early ones
     later = losses[len(losses) // 2 :]
-    spread = estimate_noise(later) / max(float(np.median(later)), limits.NOTHING * curves.training.start)
+    spread = estimate_curve_noise(later) / max(
+        float(np.median(later)), limits.NOTHING * curves.training.start
+    )
     least = max(share, limits.CLEARLY * spread)
     # The losses of the first step and the first evaluation are measured before any update
     start = max(curves.training.start, float(losses[0]), float(held[0]) if len(held) else 0.0)

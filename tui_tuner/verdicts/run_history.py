@@ -31,9 +31,9 @@ from tui_tuner.runs.events import (
     Step,
     Warned,
 )
-from tui_tuner.runs.private_files import open_file
-from tui_tuner.runs.scan import Figures, scan_lines
-from tui_tuner.runs.wire import decode_line, to_float
+from tui_tuner.runs.private_files import open_regular_file
+from tui_tuner.runs.scan import Figures, scan_journal_lines
+from tui_tuner.runs.wire import decode_event_line, read_float
 from tui_tuner.text import one_line
 
 _CHUNK = 8 << 20
@@ -140,7 +140,9 @@ class RunHistory:
             self.back_to(body.resumed_from)
 
     def _take_rows(self, body: HeldOutRows) -> None:
-        losses, labels = ([to_float(one, math.nan) for one in those] for those in (body.losses, body.labels))
+        losses, labels = (
+            [read_float(one, math.nan) for one in those] for those in (body.losses, body.labels)
+        )
         if losses and len(losses) == len(labels):
             self.rows[body.step] = losses, labels
             # The first and the newest stay, as a verdict compares those
@@ -177,13 +179,13 @@ class RunHistory:
     def take_block(self, block: bytes) -> None:
         """Add the events of a block of whole lines."""
         waiting: list[Figures] = []
-        for figures in scan_lines(block):
+        for figures in scan_journal_lines(block):
             line = figures[-1]
             # Steps wait to be added together, but in order: other events, such as a rollback, depend on it
             if line:
                 self._take_many(waiting)
                 waiting = []
-                event = decode_line(line)
+                event = decode_event_line(line)
                 if event is not None:
                     self.gather_event(event)
             elif figures[0]:
@@ -229,7 +231,7 @@ def _read_epoch(figures: Figures, otherwise: float) -> float:
         return otherwise
 
 
-def gather_events(events: Iterable[Event | EventBody]) -> RunHistory:
+def gather_event_history(events: Iterable[Event | EventBody]) -> RunHistory:
     """Gather a history from events."""
     found = RunHistory()
     for event in events:
@@ -237,7 +239,7 @@ def gather_events(events: Iterable[Event | EventBody]) -> RunHistory:
     return found
 
 
-def gather_file(path: Path, most: int | None = None) -> RunHistory:
+def gather_journal_history(path: Path, most: int | None = None) -> RunHistory:
     """Gather a history from a journal, with at most `most` steps.
 
     Raises:
@@ -245,7 +247,7 @@ def gather_file(path: Path, most: int | None = None) -> RunHistory:
     """
     found, rest = RunHistory(most=most), b""
     try:
-        with open_file(path) as journal:
+        with open_regular_file(path) as journal:
             while block := journal.read(_CHUNK):
                 block = rest + block
                 whole = block.rfind(b"\n") + 1
@@ -261,7 +263,7 @@ def gather_file(path: Path, most: int | None = None) -> RunHistory:
         ) from None
     # A running process may be in the middle of writing the last line, which then does not decode
     if rest.strip():
-        event = decode_line(rest)
+        event = decode_event_line(rest)
         if event is not None:
             found.gather_event(event)
     if not found.events:

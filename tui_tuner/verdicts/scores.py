@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.deciding import is_better_higher, name_deciding_metric
+from tui_tuner.config.deciding import is_deciding_higher_better, name_deciding_metric
 from tui_tuner.runs.events import EvaluationTable
-from tui_tuner.verdicts.gain import is_finite
+from tui_tuner.verdicts.gain import is_finite_number
 from tui_tuner.verdicts.limits import SURE
 from tui_tuner.verdicts.run_history import RunHistory
 
@@ -73,7 +73,7 @@ def make_scores(gathered: RunHistory) -> Scores:
     shares = _count_classes(gathered.tables.get(step, {}))
     rows = _count_scored_rows(gathered, shares)
     name = name_deciding_metric(gathered.config, {k: (v, "") for k, v in gathered.resolved.items()})
-    if name in LOSSES or not is_finite(last.get(name)):
+    if name in LOSSES or not is_finite_number(last.get(name)):
         name = ""
     told = _read_deciding(name, measured, gathered.own_metrics, rows) if name else {}
     prior, commonest = _measure_prior(shares)
@@ -107,7 +107,7 @@ def _read_deciding(
     after = {step: value for step, value in values.items() if step > 0}
     if not after:
         return {}
-    pick = max if is_better_higher(name, own) else min
+    pick = max if is_deciding_higher_better(name, own) else min
     best = pick(after.values())
     last = list(after.values())[-1]
     # The binomial standard error of a share; with no row count, as if of some hundreds of rows
@@ -128,13 +128,15 @@ def _count_classes(tables: Mapping[str, EvaluationTable]) -> list[float]:
     """Count the held-out rows (or words) of each class; empty if no table has them."""
     confusion = tables.get("confusion")
     if confusion is not None:
-        counts = [sum(v for v in row if is_finite(v)) for row in confusion.values if isinstance(row, list)]
+        counts = [
+            sum(v for v in row if is_finite_number(v)) for row in confusion.values if isinstance(row, list)
+        ]
         return [count for count in counts if count > 0]
     classes = tables.get("classes")
     if classes is not None and "rows" in classes.columns:
         place = list(classes.columns).index("rows")
         found = [row[place] for row in classes.values if isinstance(row, list) and len(row) > place]
-        return [float(count) for count in found if is_finite(count) and count > 0]
+        return [float(count) for count in found if is_finite_number(count) and count > 0]
     return []
 
 

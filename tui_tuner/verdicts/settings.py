@@ -9,7 +9,7 @@ from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.planning.learning_rate import Customary, find_customary_rate
-from tui_tuner.verdicts.gain import is_finite
+from tui_tuner.verdicts.gain import is_finite_number
 from tui_tuner.verdicts.judged_case import Setting
 from tui_tuner.verdicts.run_history import RunHistory
 
@@ -26,7 +26,7 @@ def read_journal_config(gathered: RunHistory) -> RunConfig | None:
         return None
 
 
-def find_usual_rate(config: RunConfig | None) -> Customary | None:
+def find_usual_rate_range(config: RunConfig | None) -> Customary | None:
     """Return the usual learning rate for a config, with its range; None without a config."""
     if config is None:
         return None
@@ -38,7 +38,7 @@ def find_peak_rate(gathered: RunHistory, config: RunConfig | None) -> float | No
     section = gathered.config.get("training")
     asked = section.get("learning_rate") if isinstance(section, Mapping) else None
     for rate in (gathered.resolved.get("training.learning_rate"), asked):
-        if is_finite(rate) and rate > 0:
+        if is_finite_number(rate) and rate > 0:
             return float(rate)
     highest = max(gathered.rates, default=0.0)
     return highest if config is not None and highest > 0 and math.isfinite(highest) else None
@@ -49,12 +49,12 @@ def _trains_few_weights(config: RunConfig) -> bool:
     method = config.method
     if method.has_trait(Trait.FEW_WEIGHTS) or (method.reads_field("rank") and method.rank <= 2):
         return True
-    return method.reads_field("layers") and (method.layers or 99) <= 1
+    return method.reads_field("layers") and method.layers is not None and method.layers <= 1
 
 
-def make_setting(gathered: RunHistory, config: RunConfig | None) -> Setting:
+def make_verdict_setting(gathered: RunHistory, config: RunConfig | None) -> Setting:
     """Make the settings that the rules need, from a history and its config."""
-    usual = find_usual_rate(config)
+    usual = find_usual_rate_range(config)
     copies = gathered.copies or 0
     held = gathered.held_out or max((len(losses) for losses, _labels in gathered.rows.values()), default=0)
     return Setting(

@@ -8,7 +8,7 @@ from tui_tuner.locales import _
 from tui_tuner.verdicts.judged_case import Case, Levels, Ruling
 
 
-def format_loss(value: float) -> str:
+def format_evidence_loss(value: float) -> str:
     """Format a loss for a sentence, with four significant digits."""
     return f"{value:.4g}"
 
@@ -28,10 +28,10 @@ def tell_bad_numbers(case: Case, now: Levels, ruling: Ruling) -> str:
 def tell_risen(case: Case, now: Levels, ruling: Ruling) -> str:
     high = int(np.argmax(now.windows))
     said = {
-        "start": format_loss(now.start),
-        "high": format_loss(float(now.windows[high])),
+        "start": format_evidence_loss(now.start),
+        "high": format_evidence_loss(float(now.windows[high])),
         "step": int(case.window_steps[high]),
-        "end": format_loss(float(now.windows[-1])),
+        "end": format_evidence_loss(float(now.windows[-1])),
     }
     if ruling.why == "ends_above":
         return _(
@@ -50,10 +50,10 @@ def tell_lost_again(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "The training loss had fallen from {start} to {low} around step {step} and rose again to {end}: "
         "overfitting does not explain that.",
-        start=format_loss(now.start),
-        low=format_loss(float(now.windows[low])),
+        start=format_evidence_loss(now.start),
+        low=format_evidence_loss(float(now.windows[low])),
         step=int(case.window_steps[low]),
-        end=format_loss(float(now.windows[-1])),
+        end=format_evidence_loss(float(now.windows[-1])),
     )
 
 
@@ -64,18 +64,18 @@ def tell_thrown(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "The training loss rose from {start} at the start to {high} at step {step} and never recovered: it "
         "ended at {end}.",
-        start=format_loss(max(now.start, float(curves.losses[0]))),
-        high=format_loss(float(curves.losses[place])),
+        start=format_evidence_loss(max(now.start, float(curves.losses[0]))),
+        high=format_evidence_loss(float(curves.losses[place])),
         step=int(curves.steps[place]),
-        end=format_loss(float(now.windows[-1])),
+        end=format_evidence_loss(float(now.windows[-1])),
     )
 
 
 def tell_wandering(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "The training loss goes up and down between {low} and {high} without settling.",
-        low=format_loss(float(now.windows.min())),
-        high=format_loss(float(now.windows.max())),
+        low=format_evidence_loss(float(now.windows.min())),
+        high=format_evidence_loss(float(now.windows.max())),
     )
 
 
@@ -92,8 +92,8 @@ def tell_jumps(case: Case, now: Levels, ruling: Ruling) -> str:
 def tell_held_rise(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "The loss on held-out rows rose from {start} to {end}, and the training loss did not fall either.",
-        start=format_loss(float(now.held[0])),
-        end=format_loss(float(now.held[-1])),
+        start=format_evidence_loss(float(now.held[0])),
+        end=format_evidence_loss(float(now.held[-1])),
     )
 
 
@@ -102,6 +102,6 @@ def tell_held_wandering(case: Case, now: Levels, ruling: Ruling) -> str:
         "From step {since} on, the loss on held-out rows swung clearly up and down between {least} and "
         "{most}, which does not happen at a suitable learning rate.",
         since=ruling.since,
-        least=format_loss(float(now.held[1:].min())),
-        most=format_loss(float(now.held[1:].max())),
+        least=format_evidence_loss(float(now.held[1:].min())),
+        most=format_evidence_loss(float(now.held[1:].max())),
     )

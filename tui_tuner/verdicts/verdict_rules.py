@@ -21,7 +21,7 @@ from tui_tuner.verdicts.unsteady_rules import rule_held_wandering, rule_unstable
 RESTS_ON_NEW_ROWS = ("good", "not_converged", "overfit", "memorised")
 
 
-def apply_rules(case: Case, now: Levels) -> Ruling:
+def apply_verdict_rules(case: Case, now: Levels) -> Ruling:
     """Return the ruling on one draw: that of the first rule that applies."""
     # From the strongest evidence to the weakest: each rule may assume that those before it did not apply
     for ask in (
@@ -61,7 +61,7 @@ def _rule_too_little(case: Case, now: Levels) -> Ruling | None:
     return None
 
 
-def fell_clearly(case: Case, now: Levels) -> bool:
+def has_loss_fallen(case: Case, now: Levels) -> bool:
     """Return whether the training loss is lower at the end than at the start, by more than chance."""
     training = case.curves.training
     if not len(now.training):
@@ -73,7 +73,7 @@ def fell_clearly(case: Case, now: Levels) -> bool:
 
 def _is_flat(case: Case, now: Levels) -> bool:
     """Return whether the training loss did not fall, by its first and last level and by its outer thirds."""
-    if fell_clearly(case, now):
+    if has_loss_fallen(case, now):
         return False
     fell, error = case.end_fall
     return not fell > max(limits.SURE * error, limits.FELL * case.start_scale)
@@ -82,7 +82,7 @@ def _is_flat(case: Case, now: Levels) -> bool:
 # ---- the gain ------------------------------------------------------------------------------------------
 
 
-def to_ratios(levels: Floats, scale: float) -> Floats:
+def convert_losses_to_ratios(levels: Floats, scale: float) -> Floats:
     """Return losses on a scale where equal ratios are equally far apart: logarithms, if all are above 0.
 
     A model that begins far from its rows falls from 10 to 2 in a few steps, and all that matters happens
@@ -92,15 +92,15 @@ def to_ratios(levels: Floats, scale: float) -> Floats:
     return np.log(levels + limits.NOTHING * scale) if len(levels) and levels.min() > 0 else levels
 
 
-def is_by_heart(case: Case, now: Levels) -> bool:
+def is_learnt_by_heart(case: Case, now: Levels) -> bool:
     """Return whether training rows are memorised: next to nothing is left of their loss."""
     return len(now.training) > 1 and bool(now.training[-1] < limits.BY_HEART * max(now.start, 0.0))
 
 
-def got_share(case: Case, now: Levels) -> float:
+def compute_gain_share(case: Case, now: Levels) -> float:
     """Return the gain on held-out rows as a share of the gain in training, in ratios."""
     ends = np.array([now.start, now.training[-1], now.held[0], now.held[-1]])
-    start, end, before, after = to_ratios(ends, case.start_scale)
+    start, end, before, after = convert_losses_to_ratios(ends, case.start_scale)
     return float((before - after) / max(start - end, 1e-12))
 
 
@@ -121,16 +121,16 @@ def _rule_chance(case: Case, now: Levels) -> Ruling | None:
     scores, held = case.scores, now.held
     if not scores.chance:
         return None
-    fell = _fell_share(case, now) if fell_clearly(case, now) else 0.0
+    fell = _fell_share(case, now) if has_loss_fallen(case, now) else 0.0
     error = case.held_errors[0, -1]
     gain = held[0] - held[-1]
     worse = -gain > limits.SURE * error
-    if is_by_heart(case, now) or (worse and fell > limits.FELL_FAR):
+    if is_learnt_by_heart(case, now) or (worse and fell > limits.FELL_FAR):
         return Ruling("memorised", "memorised_chance")
     below_prior = scores.prior is None or held[-1] < scores.prior - limits.LEAST_GAIN * case.start_scale
     learns = gain > limits.SURE * error and gain > limits.LEAST_GAIN * case.start_scale
     # Its answers are not better yet, but their probabilities improve with each step
-    if learns and below_prior and estimate_added(case, now) >= limits.MATTERS:
+    if learns and below_prior and estimate_added_gain(case, now) >= limits.MATTERS:
         return None
     return Ruling("nothing_learnt", "chance")
 
@@ -141,7 +141,7 @@ def _choose_bases(case: Case, best: int) -> range:
 
 
 @lru_cache(maxsize=64)
-def sure_of_best(evaluations: int) -> float:
+def find_best_error_bound(evaluations: int) -> float:
     """Return by how many standard errors the best of so many differences must exceed 0, at 99 %."""
     # Bonferroni's correction: the best of many comparisons exceeds 0 by chance more often than a single one
     return NormalDist().inv_cdf(1 - 0.005 / max(1, evaluations))
@@ -153,13 +153,16 @@ def _rule_nothing(case: Case, now: Levels) -> Ruling | None:
     best = 1 + int(np.argmin(held[1:]))
     error = case.held_errors[0, best]
     for base in _choose_bases(case, best):
-        gain, enough = held[base] - held[best], sure_of_best(len(held) - 1) * case.held_errors[base, best]
+        gain, enough = (
+            held[base] - held[best],
+            find_best_error_bound(len(held) - 1) * case.held_errors[base, best],
+        )
         if gain > enough and gain > limits.LEAST_GAIN * scale:
             return None
     last_error = case.held_errors[0, -1]
-    fell = _fell_share(case, now) if fell_clearly(case, now) else 0.0
+    fell = _fell_share(case, now) if has_loss_fallen(case, now) else 0.0
     if fell > limits.FELL:
-        if is_by_heart(case, now):
+        if is_learnt_by_heart(case, now):
             return Ruling("memorised", "memorised")
         if held[-1] - held[0] > limits.SURE * last_error:
             return Ruling("overfit", "overfit_at_once", int(case.curves.held.steps[0]))
@@ -180,9 +183,13 @@ def _rule_worse_again(case: Case, now: Levels) -> Ruling | None:
     """Detect held-out rows that became worse while the training loss fell: overfitting, or memorising."""
     held, scores, steps = now.held, case.scores, case.curves.held.steps
     best = int(np.argmin(held))
-    in_ratios = to_ratios(held, case.start_scale)
+    in_ratios = convert_losses_to_ratios(held, case.start_scale)
     gain, rise = float(in_ratios[0] - in_ratios[best]), float(in_ratios[-1] - in_ratios[best])
-    if is_by_heart(case, now) and got_share(case, now) < limits.LITTLE and scores.kept_share < limits.KEPT:
+    if (
+        is_learnt_by_heart(case, now)
+        and compute_gain_share(case, now) < limits.LITTLE
+        and scores.kept_share < limits.KEPT
+    ):
         return Ruling("memorised", "memorised", int(steps[best]) or None)
     clear = held[-1] - held[best] > limits.SURE * case.held_errors[best, -1]
     if best == len(held) - 1 or not clear or rise < min(limits.WORSE, limits.LOST * gain):
@@ -199,7 +206,7 @@ def _rule_worse_again(case: Case, now: Levels) -> Ruling | None:
 # ---- the pace ------------------------------------------------------------------------------------------
 
 
-def measure_thirds(case: Case, now: Levels) -> tuple[float, float, float] | None:
+def measure_loss_thirds(case: Case, now: Levels) -> tuple[float, float, float] | None:
     """Return the fall of the held-out loss over each third of the learning rate used up.
 
     The training loss replaces it if there are too few evaluations; None if it has too few points too.
@@ -216,14 +223,14 @@ def measure_thirds(case: Case, now: Levels) -> tuple[float, float, float] | None
     return float(levels[0] - first), float(first - second), float(second - levels[-1])
 
 
-def estimate_added(case: Case, now: Levels) -> float:
+def estimate_added_gain(case: Case, now: Levels) -> float:
     """Estimate how much as many steps again would add, as a share of the gain so far.
 
     The pace is assumed to slow down as it did from the second third of the learning rate to the last: each
     further third adds `ratio` times as much as the one before it. The first third is left out because a new
     model's loss falls suddenly there.
     """
-    first, second, third = measure_thirds(case, now) or (0.0, 0.0, 0.0)
+    first, second, third = measure_loss_thirds(case, now) or (0.0, 0.0, 0.0)
     total = first + second + third
     if third <= 0 or total <= 0:
         return 0.0
@@ -237,12 +244,12 @@ def estimate_added(case: Case, now: Levels) -> float:
 def _rule_going_on(case: Case, now: Levels) -> Ruling | None:
     """Detect a model that still improves at a pace that matters: too few steps, or too low a rate."""
     held, setting = now.held, case.setting
-    if measure_thirds(case, now) is None:
+    if measure_loss_thirds(case, now) is None:
         return Ruling("unclear", "no_pace")
     gain = held[0] - held[-1]
     share = gain / case.start_scale
     # Even a constant pace, a third of the gain in each third of the rate, would be lost in the noise
-    if gain / 3 < limits.SURE * _last_error(case, now) and not is_by_heart(case, now):
+    if gain / 3 < limits.SURE * _last_error(case, now) and not is_learnt_by_heart(case, now):
         if _named_since(case):
             return None
         return Ruling("unclear", "no_pace")
@@ -251,12 +258,12 @@ def _rule_going_on(case: Case, now: Levels) -> Ruling | None:
         return Ruling("underfit", "frequencies")
     if setting.few_weights and 0 < share < limits.SMALL and case.curves.last_step >= limits.SOME_STEPS:
         return Ruling("underfit", "few_weights")
-    if estimate_added(case, now) < limits.MATTERS or not _falls_in_the_end(case, now):
+    if estimate_added_gain(case, now) < limits.MATTERS or not _falls_in_the_end(case, now):
         return None
     many, some = (case.curves.last_step >= least for least in (limits.MANY_STEPS, limits.SOME_STEPS))
     if setting.low_rate and share < (limits.SMALL_AT_LOW_RATE if some else limits.SMALL):
         return Ruling("underfit", "low_rate")
-    if many and share < limits.SMALL and estimate_added(case, now) > limits.HARDLY_BEGUN:
+    if many and share < limits.SMALL and estimate_added_gain(case, now) > limits.HARDLY_BEGUN:
         return Ruling("underfit", "slow")
     return Ruling("not_converged", "going_on")
 
@@ -301,7 +308,7 @@ def _find_last_third(used: Floats) -> int:
 def _rule_standing(case: Case, now: Levels) -> Ruling | None:
     """Detect a plateau of at least half of the steps and half of the rate, or a gain that may be chance."""
     held, curves = now.held, case.curves
-    levels = to_ratios(held, case.start_scale)
+    levels = convert_losses_to_ratios(held, case.start_scale)
     gain = float(levels[0] - levels.min())
     # A curve too noisy to show a plateau itself: the deciding metric shows it
     if (

@@ -26,10 +26,10 @@ def flops_a_token(case: Case, trained: float = 1.0) -> float:
 
 
 def facts_of(case: Case) -> Any:
-    from tui_tuner.models.facts import facts_from_config
+    from tui_tuner.models.facts import read_config_facts
 
     shape = {"model_type": "llama", "max_position_embeddings": 8192, "dtype": "bfloat16"}
-    return facts_from_config({**shape, **SHAPES[case.model]}, case.model)
+    return read_config_facts({**shape, **SHAPES[case.model]}, case.model)
 
 
 def counted_launches(case: Case) -> dict[str, Any]:
@@ -51,15 +51,15 @@ def request_of(case: Case) -> dict[str, Any]:
     """What is to be counted for a case: the model as a run on a GPU makes it."""
     from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
     from tui_tuner.planning.memory.setup import Setup
-    from tui_tuner.planning.memory.stack import find_installed
-    from tui_tuner.planning.trace_check import make_request
+    from tui_tuner.planning.memory.stack import find_installed_stack
+    from tui_tuner.planning.trace_check import make_trace_request
 
     more: dict[str, Any] = {"targets": frozenset(["all-linear"]), "quantization": case.quantization}
     if case.method == "full":
         more = {"kind": "full", "whole_model": True, "rank": 0, "autocast": False}
     setup = Setup(
         facts_of(case),
-        find_installed(),
+        find_installed_stack(),
         case.batch,
         MEAN_TOKENS,
         logits="supervised",
@@ -69,4 +69,4 @@ def request_of(case: Case) -> dict[str, Any]:
         quick=True,
         **more,
     )
-    return {**make_request(setup), "layers": list(COUNTED)}
+    return {**make_trace_request(setup), "layers": list(COUNTED)}

@@ -17,10 +17,10 @@ from tui_tuner.compute.attention.kernel_choice import (
     Kernel,
     KernelMeans,
     choose_kernel,
-    describe_attention,
-    flash_width,
+    describe_kernel_choice,
+    find_flash_width,
     judge_kernels,
-    list_fitting,
+    list_fitting_kernels,
     replaces_attention,
 )
 from tui_tuner.compute.attention.kernel_state import describe_device_attention
@@ -135,7 +135,7 @@ def test_what_is_taken_where(need: AttentionNeed, card: str, version: str, kerne
 def test_an_installed_package_is_a_rival_and_takes_what_torch_does_not() -> None:
     means = torch_of("2.11", flash=FLASH, hub=FLASH)
     first = [Kernel.VARLEN, Kernel.FLASH, Kernel.HUB]
-    assert list(list_fitting(USUAL, gpu("H100"), means))[:3] == first
+    assert list(list_fitting_kernels(USUAL, gpu("H100"), means))[:3] == first
     assert choose_kernel(replace(USUAL, dropout=True), gpu("H100"), means)[0] is Kernel.FLASH
     assert choose_kernel(replace(USUAL, cap=True), gpu("H100"), means)[0] is Kernel.FLASH
     old = torch_of("2.11", flash=FLASH_OLD)
@@ -172,7 +172,7 @@ def test_a_processor_computes_each_sequence_alone() -> None:
     ],
 )
 def test_heads_are_filled_up_to_what_the_kernel_takes(sizes: tuple[int, int], card: str, width: int) -> None:
-    assert flash_width(*sizes, CARDS[card]) == width
+    assert find_flash_width(*sizes, CARDS[card]) == width
 
 
 def test_whose_attention_keeps_sequences_apart() -> None:
@@ -189,12 +189,12 @@ def test_whose_attention_keeps_sequences_apart() -> None:
 
 
 def test_the_choice_in_words() -> None:
-    taken = describe_attention(gpu("H100"), torch_of("2.11"))
+    taken = describe_kernel_choice(gpu("H100"), torch_of("2.11"))
     assert taken.part == "attention" and taken.kernel == NAMES[Kernel.VARLEN] and "enable_gqa" in taken.why
-    assert not describe_attention(gpu("H100"), torch_of("2.12")).why
-    older = describe_attention(gpu("T4"), torch_of("2.12"))
+    assert not describe_kernel_choice(gpu("H100"), torch_of("2.12")).why
+    older = describe_kernel_choice(gpu("T4"), torch_of("2.12"))
     assert older.kernel == NAMES[Kernel.EFFICIENT] and "Ampere" in older.why and "hub" not in older.why
-    assert describe_attention(Device("cpu"), KernelMeans()).kernel == NAMES[Kernel.EACH]
+    assert describe_kernel_choice(Device("cpu"), KernelMeans()).kernel == NAMES[Kernel.EACH]
     # with the packages of this machine, though it has no such card
     assert describe_device_attention(gpu("V100")).kernel == NAMES[Kernel.EFFICIENT]
     assert describe_device_attention(gpu("H100")).kernel in (NAMES[Kernel.VARLEN], NAMES[Kernel.EFFICIENT])

@@ -14,7 +14,7 @@ from tests.conftest import MakeConfig, Trained
 from tui_tuner.models import device as devices
 from tui_tuner.models import loading
 from tui_tuner.models.device import Device
-from tui_tuner.training.load_run import list_models, load_run
+from tui_tuner.training.load_run import list_run_models, load_run
 
 PACKAGE = Path(loading.__file__).parents[1]
 Train = Callable[..., Trained]
@@ -55,7 +55,7 @@ def test_every_model_of_a_run_is_loaded_there(
     run = train(make_config(training__max_steps=1, output__save_every=1))
     assert run.outcome.status == "completed", run.outcome
     assert places == ["cpu"]
-    for which in list_models(run.folder):
+    for which in list_run_models(run.folder):
         places.clear()
         load_run(run.folder, which, "cpu")
         assert places == ["cpu"], which

@@ -21,8 +21,8 @@ from tests.core.ways import Silent
 from tui_tuner.compute import attention
 from tui_tuner.compute.attention import efficient, entry, gpu, kernel_state, trial
 from tui_tuner.compute.attention.kernel_choice import Kernel, KernelMeans
-from tui_tuner.compute.attention.spans import AttentionAsk, find_spans
-from tui_tuner.compute.forward import lay_padded
+from tui_tuner.compute.attention.spans import AttentionAsk, find_attention_spans
+from tui_tuner.compute.forward import lay_padded_rows
 from tui_tuner.config.load import build_config
 from tui_tuner.models.device import Device
 from tui_tuner.objectives.causal import CausalObjective
@@ -49,7 +49,7 @@ class Card:
         monkeypatch.setattr(gpu, "STATE", kernel_state.STATE)
         monkeypatch.setattr(entry, "_is_on_gpu", lambda tensor: True)
         for module in (kernel_state, gpu):
-            monkeypatch.setattr(module, "device_at", lambda place: CARD)
+            monkeypatch.setattr(module, "find_kernel_device", lambda place: CARD)
         backward = references.efficient_backward
         forward = references.efficient_forward
         stand_ins = {
@@ -57,7 +57,7 @@ class Card:
             Kernel.FLEX: partial(gpu.attend_flex, call=references.flex),
         }
         monkeypatch.setattr(gpu, "_ATTEND", gpu._ATTEND | stand_ins)
-        attend_with = gpu.find_attend
+        attend_with = gpu.find_attention_function
 
         def watched(kernel: Kernel, place: str, need: Any) -> Any:
             attend = attend_with(kernel, place, need)
@@ -69,7 +69,7 @@ class Card:
 
             return call
 
-        monkeypatch.setattr(gpu, "find_attend", watched)
+        monkeypatch.setattr(gpu, "find_attention_function", watched)
 
     def has(self, varlen: Any = None, **more: Any) -> None:
         takes = frozenset(inspect.signature(varlen).parameters) if varlen else frozenset[str]()
@@ -77,7 +77,7 @@ class Card:
             **{"varlen": takes, "efficient": efficient.find_efficient_arguments(), "triton": True, **more}
         )
         for module in (kernel_state, gpu):
-            self.monkeypatch.setattr(module, "means_at", lambda place: means)
+            self.monkeypatch.setattr(module, "find_kernel_means", lambda place: means)
         self.monkeypatch.setattr(gpu, "find_torch_varlen", lambda: (varlen, takes))
 
 
@@ -131,10 +131,11 @@ def test_models_keep_their_losses_and_gradients(kind: str, card: Card) -> None:
     with torch.no_grad():
         found = causal.compute_losses(model, causal.lay_batch(ROWS, range(4)), causal.way)
     assert card.calls == [kernel] * SHAPE["num_hidden_layers"]
-    assert not attention.take_notices()
+    assert not attention.take_kernel_warnings()
     with torch.no_grad():
         truth = [
-            causal.compute_plain_losses(model, lay_padded(ROWS, [row], 0), causal.way) for row in range(4)
+            causal.compute_plain_losses(model, lay_padded_rows(ROWS, [row], 0), causal.way)
+            for row in range(4)
         ]
     assert float((torch.cat(truth) - found).abs().max()) < 1e-4
 
@@ -143,7 +144,7 @@ def test_models_keep_their_losses_and_gradients(kind: str, card: Card) -> None:
 def test_padded_rows_keep_caps_and_sinks(kind: str, card: Card) -> None:
     """Generation calls a model with padded rows, though its attention is the one for segments."""
     model = made(kind, **MODELS[kind][0])
-    batch = lay_padded(ROWS, [0, 1, 2], 0)
+    batch = lay_padded_rows(ROWS, [0, 1, 2], 0)
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     with torch.no_grad():
         model.set_attn_implementation("eager")
@@ -166,7 +167,7 @@ def _call(
 ) -> Any:
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, heads, sum(lengths), 16).to(dtype) for heads in (4, 2, 2))
-    spans = find_spans(list(lengths), None, query.device)
+    spans = find_attention_spans(list(lengths), None, query.device)
     found = gpu.attend_on_gpu(query, key, value, spans, ask)
     wide = (part.float() for part in (query, key, value))
     tolerance = 2e-5 if dtype is torch.float32 else 3e-2
@@ -191,9 +192,9 @@ def test_a_kernel_that_fails_costs_a_warning_and_not_a_run(card: Card) -> None:
         for _unused in range(3):
             _call(dtype=torch.bfloat16)
         assert card.calls == [Kernel.EFFICIENT] * 3
-        (notice,) = attention.take_notices()
+        (notice,) = attention.take_kernel_warnings()
         assert said in notice and notice.startswith("torch varlen_attn")
-        assert not attention.take_notices()
+        assert not attention.take_kernel_warnings()
 
 
 def test_a_kernel_whose_gradients_are_wrong_is_not_taken(card: Card) -> None:
@@ -204,7 +205,7 @@ def test_a_kernel_whose_gradients_are_wrong_is_not_taken(card: Card) -> None:
     takes = frozenset(inspect.signature(references.varlen_newest).parameters)
     card.monkeypatch.setattr(gpu, "find_torch_varlen", lambda: (halved, takes))
     _call(dtype=torch.bfloat16)
-    assert card.calls == [Kernel.EFFICIENT] and len(attention.take_notices()) == 1
+    assert card.calls == [Kernel.EFFICIENT] and len(attention.take_kernel_warnings()) == 1
 
 
 def test_one_that_fails_later_gives_way_too(card: Card) -> None:
@@ -219,7 +220,7 @@ def test_one_that_fails_later_gives_way_too(card: Card) -> None:
     _call(dtype=torch.bfloat16, lengths=(200,))
     _call(dtype=torch.bfloat16)
     assert card.calls == [Kernel.VARLEN, Kernel.VARLEN, Kernel.EFFICIENT, Kernel.EFFICIENT]
-    assert len(attention.take_notices()) == 1
+    assert len(attention.take_kernel_warnings()) == 1
 
 
 def test_one_that_fails_in_training_is_told_of_at_the_next_report(card: Card) -> None:
@@ -240,14 +241,14 @@ def test_memory_that_runs_out_is_no_fault_of_a_kernel(card: Card) -> None:
     card.monkeypatch.setattr(gpu, "find_torch_varlen", lambda: (hungry, frozenset({"window_size", "scale"})))
     with pytest.raises(torch.OutOfMemoryError):
         _call(dtype=torch.bfloat16)
-    assert not attention.take_notices()
+    assert not attention.take_kernel_warnings()
 
 
 @pytest.mark.parametrize("version", [references.varlen_windows, references.varlen_oldest])
 def test_older_versions_are_adapted(version: Any, card: Card) -> None:
     card.has(version)
     _call(AttentionAsk(scaling=0.3), torch.bfloat16)
-    assert card.calls == [Kernel.VARLEN] and not attention.take_notices()
+    assert card.calls == [Kernel.VARLEN] and not attention.take_kernel_warnings()
     (used,) = attention.list_used_kernels()
     assert used.kernel == "torch varlen_attn" and "enable_gqa" in used.why
 
@@ -292,8 +293,8 @@ def test_rivals_are_measured_and_the_faster_one_is_taken(card: Card) -> None:
     assert card.calls[-1] is Kernel.VARLEN
 
     order = [Kernel.VARLEN, Kernel.FLASH]
-    assert trial.pick_fastest({Kernel.VARLEN: 1.0, Kernel.FLASH: 0.99}, order) is Kernel.VARLEN
-    assert trial.pick_fastest({Kernel.VARLEN: 1.0, Kernel.FLASH: 0.9}, order) is Kernel.FLASH
+    assert trial.pick_fastest_kernel({Kernel.VARLEN: 1.0, Kernel.FLASH: 0.99}, order) is Kernel.VARLEN
+    assert trial.pick_fastest_kernel({Kernel.VARLEN: 1.0, Kernel.FLASH: 0.9}, order) is Kernel.FLASH
 
 
 def test_memory_that_runs_out_in_a_proof_breaks_nothing(card: Card) -> None:
@@ -303,7 +304,7 @@ def test_memory_that_runs_out_in_a_proof_breaks_nothing(card: Card) -> None:
     card.monkeypatch.setattr(gpu, "find_torch_varlen", lambda: (hungry, frozenset({"window_size", "scale"})))
     with pytest.raises(torch.OutOfMemoryError):
         _call(dtype=torch.bfloat16)
-    assert not kernel_state.STATE.broken and not attention.take_notices()
+    assert not kernel_state.STATE.broken and not attention.take_kernel_warnings()
 
 
 def test_a_repeatable_run_takes_no_part_in_trials(card: Card) -> None:
@@ -323,7 +324,7 @@ def test_a_trial_leaves_recomputation_and_random_numbers_alone(card: Card) -> No
 
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, 4, 13, 16, requires_grad=True) for _unused in range(3))
-    spans = find_spans([9, 4], None, query.device)
+    spans = find_attention_spans([9, 4], None, query.device)
     before = torch.get_rng_state()
 
     def layer(q: Any, k: Any, v: Any) -> Any:
@@ -337,7 +338,7 @@ def test_a_trial_leaves_recomputation_and_random_numbers_alone(card: Card) -> No
     ):
         torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
     assert torch.equal(before, torch.get_rng_state())
-    assert card.calls == [Kernel.EFFICIENT] * 2 and not attention.take_notices()
+    assert card.calls == [Kernel.EFFICIENT] * 2 and not attention.take_kernel_warnings()
 
 
 def test_a_trial_on_the_way_back_begins_no_thread(card: Card) -> None:
@@ -345,7 +346,7 @@ def test_a_trial_on_the_way_back_begins_no_thread(card: Card) -> None:
     from torch.utils.checkpoint import checkpoint
 
     tensors = [torch.randn(1, 4, 13, 16, dtype=torch.bfloat16, requires_grad=True) for _unused in range(3)]
-    spans = find_spans([9, 4], None, tensors[0].device)
+    spans = find_attention_spans([9, 4], None, tensors[0].device)
     begun: list[str] = []
     start = threading.Thread.start
 
@@ -367,7 +368,7 @@ def test_a_trial_on_the_way_back_begins_no_thread(card: Card) -> None:
     truth = torch.autograd.grad(references.plain(*wide, spans, AttentionAsk()).square().sum(), wide)
     for one, other in zip(gradients, truth, strict=True):
         torch.testing.assert_close(one.float(), other, atol=0.1, rtol=0.1)
-    assert not begun and len(kernel_state.STATE.proved) == 1 and not attention.take_notices()
+    assert not begun and len(kernel_state.STATE.proved) == 1 and not attention.take_kernel_warnings()
 
 
 def test_what_fails_for_one_need_stays_chosen_for_others(card: Card) -> None:
@@ -389,7 +390,7 @@ def test_a_package_that_cannot_be_loaded_is_told_of_once(monkeypatch: pytest.Mon
     monkeypatch.setattr(means, "load_flash_function", broken)
     known = kernel_state.KernelState()
     for _unused in range(2):
-        found = means.find_means(
+        found = means.find_attention_means(
             replace(CARD, has_flash=True), lambda kernel, error: known.exclude_kernel(kernel, str(error))
         )
         assert not found.flash
@@ -414,7 +415,7 @@ def test_flex_attention_compiles_once_for_all_lengths() -> None:
         query, key, value = (torch.randn(1, heads, sum(lengths), 16) for heads in (4, 2, 2))
         for ask in (AttentionAsk(softcap=2.0, window=30),):
             with torch.no_grad():
-                spans = find_spans(list(lengths), None, query.device)
+                spans = find_attention_spans(list(lengths), None, query.device)
                 found = layer(query, key, value, spans, ask)
                 torch.testing.assert_close(
                     found, references.plain(query, key, value, spans, ask), atol=2e-5, rtol=2e-5

@@ -16,10 +16,14 @@ import pytest
 import torch
 
 from tests.core.attention import references
-from tui_tuner.compute.attention import attend_each, attend_layout, find_spans
+from tui_tuner.compute.attention import attend_each_segment, attend_layout, find_attention_spans
 from tui_tuner.compute.attention.efficient import attend_efficient, find_efficient_arguments
 from tui_tuner.compute.attention.flex import attend_flex, find_key_blocks, find_key_ranges
-from tui_tuner.compute.attention.padded_attention import attend_clear, attend_padded, pad_to_power
+from tui_tuner.compute.attention.padded_attention import (
+    attend_padded,
+    attend_padded_plainly,
+    pad_length_to_power,
+)
 from tui_tuner.compute.attention.spans import AttentionAsk
 from tui_tuner.compute.attention.varlen import attend_flash, attend_varlen
 from tui_tuner.compute.shared_prefix import Layout, Segment
@@ -47,7 +51,7 @@ KERNELS: dict[str, Attend] = {
     ),
     "flex": partial(attend_flex, call=references.flex),
     "padded": attend_padded,
-    "clear": attend_clear,
+    "clear": attend_padded_plainly,
 }
 # name: heads, key heads, numbers of a query's and of a value's head, and what is asked
 CASES: dict[str, tuple[tuple[int, int, int, int], dict[str, Any]]] = {
@@ -118,7 +122,7 @@ def truths() -> dict[Any, list[torch.Tensor]]:
 )
 def test_a_kernel_is_exact(kernel: str, name: str, shared: bool, truths: dict[Any, Any]) -> None:
     tensors, ask = case(name)
-    spans = find_spans(LENGTHS, LAYOUT if shared else None, tensors[0].device)
+    spans = find_attention_spans(LENGTHS, LAYOUT if shared else None, tensors[0].device)
     if (name, shared) not in truths:
         truths[name, shared] = both_passes(
             lambda q, k, v, asked: references.plain(q, k, v, spans, asked), tensors, ask
@@ -135,13 +139,16 @@ def test_what_a_processor_computes_is_the_truth_too(name: str) -> None:
     """The kernels of GPUs and the processor's way are held against the same plain computation."""
     tensors, ask = case(name)
     device = tensors[0].device
-    found = attend_each(*tensors, LENGTHS, 0.0, ask.scaling, ask.window, ask.causal)
+    found = attend_each_segment(*tensors, LENGTHS, 0.0, ask.scaling, ask.window, ask.causal)
     torch.testing.assert_close(
-        found, references.plain(*tensors, find_spans(LENGTHS, None, device), ask), atol=2e-5, rtol=2e-5
+        found,
+        references.plain(*tensors, find_attention_spans(LENGTHS, None, device), ask),
+        atol=2e-5,
+        rtol=2e-5,
     )
     if ask.causal:
         found = attend_layout(*tensors, LAYOUT, 0.0, ask.scaling, ask.window)
-        spans = find_spans(LENGTHS, LAYOUT, device)
+        spans = find_attention_spans(LENGTHS, LAYOUT, device)
         torch.testing.assert_close(found, references.plain(*tensors, spans, ask), atol=2e-5, rtol=2e-5)
 
 
@@ -152,7 +159,7 @@ def test_torchs_own_flex_attention_agrees(name: str) -> None:
 
     tensors, ask = case(name)
     for layout in (None, LAYOUT):
-        spans = find_spans(LENGTHS, layout, tensors[0].device)
+        spans = find_attention_spans(LENGTHS, layout, tensors[0].device)
         with torch.no_grad():
             found = attend_flex(*tensors, spans, ask, flex_attention)
         torch.testing.assert_close(found, references.plain(*tensors, spans, ask), atol=2e-5, rtol=2e-5)
@@ -177,7 +184,7 @@ def test_blocks_are_those_that_hold_a_key() -> None:
     torch.manual_seed(0)
     for layout in (None, LAYOUT):
         for window in (None, 20, 140):
-            spans = find_spans([*LENGTHS, 300], layout, torch.device("cpu"))
+            spans = find_attention_spans([*LENGTHS, 300], layout, torch.device("cpu"))
             reach = find_key_ranges(spans, AttentionAsk(window=window))
             sees = torch.zeros(reach.shape[1], reach.shape[1], dtype=torch.bool)
             for token, (begin, end, first, last) in enumerate(reach.T.tolist()):
@@ -195,14 +202,14 @@ def test_blocks_are_those_that_hold_a_key() -> None:
 
 
 def test_padded_lengths_are_few() -> None:
-    assert len({pad_to_power(length) for length in range(1, 8193)}) == 8
-    assert all(length <= pad_to_power(length) < max(65, 2 * length) for length in range(1, 8193))
+    assert len({pad_length_to_power(length) for length in range(1, 8193)}) == 8
+    assert all(length <= pad_length_to_power(length) < max(65, 2 * length) for length in range(1, 8193))
 
 
 def test_dropout_drops_the_share_it_is_asked_to() -> None:
     tensors, _ask = case("grouped")
     ones = torch.ones_like(tensors[2])
-    spans = find_spans(LENGTHS, None, ones.device)
-    for attend in (attend_padded, attend_clear):
+    spans = find_attention_spans(LENGTHS, None, ones.device)
+    for attend in (attend_padded, attend_padded_plainly):
         out = attend(tensors[0], tensors[1], ones, spans, AttentionAsk(dropout=0.25))
         assert float(out.mean()) == pytest.approx(1, abs=0.05) and float(out.std()) > 0.01

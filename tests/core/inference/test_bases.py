@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import MakeConfig, Trained, write_jsonl
 from tui_tuner.errors import ConfigError, HubError, ModelError
-from tui_tuner.inference.asking import ask_loaded, load_asked_model
+from tui_tuner.inference.asking import ask_loaded_model, load_asked_model
 from tui_tuner.inference.loading import ModelKeeper
-from tui_tuner.inference.origin import find_origin, read_step
+from tui_tuner.inference.origin import find_origin, read_origin_step
 from tui_tuner.models.fingerprint import fingerprint_weights
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.training.base_model import RECORD, read_base
+from tui_tuner.training.base_model import RECORD, read_base_record
 from tui_tuner.training.load_run import load_run
 
 Train = Callable[..., Trained]
@@ -74,7 +74,9 @@ def test_an_adapter_is_not_put_onto_other_weights(ran: RunFolder, base: Path, tm
     whole = logits(load_run(ran, "best", "cpu").model)
     kept = Path(shutil.copytree(base, tmp_path / "kept"))
     moved = Path(shutil.copytree(ran.best_path, tmp_path / "taken-home"))
-    assert read_base(moved) == read_base(ran.path) and read_base(moved).weights == fingerprint_weights(base)
+    assert read_base_record(moved) == read_base_record(ran.path) and read_base_record(
+        moved
+    ).weights == fingerprint_weights(base)
     change(base)
     for name in ("small", "small/step-3", "small/base", str(moved)):
         with pytest.raises(ModelError, match="other weights") as caught:
@@ -114,12 +116,12 @@ def test_a_resumed_run_says_that_its_base_has_changed(
     values = {"training__max_steps": 3, "output__save_every": 1, "output__name": "small"}
     config = make_config(model__name=str(base), **values)
     run = train(config)
-    first = read_base(run.folder.path)
+    first = read_base_record(run.folder.path)
     shutil.rmtree(run.folder.checkpoints_path / "step-3")  # as if it had been killed before
     change(base)
     again = Trained(config, resume=run.folder)
     assert again.outcome.status == "completed", again.outcome
-    assert "other_base" in again.codes() and read_base(run.folder.path) == first
+    assert "other_base" in again.codes() and read_base_record(run.folder.path) == first
 
 
 def test_an_adapter_of_another_model_is_refused_in_words(ran: RunFolder, tmp_path: Path) -> None:
@@ -157,13 +159,13 @@ def test_a_head_is_asked_wherever_its_folder_lies(
     run = train(make_config(training__max_steps=3, output__name="classes", **values))
     assert run.outcome.status == "completed", run.outcome
     store = RunStore(run.folder.path.parent)
-    expected = ask_loaded(load_asked_model(find_origin("classes", store), "cpu"), "row 5 is good")
+    expected = ask_loaded_model(load_asked_model(find_origin("classes", store), "cpu"), "row 5 is good")
     moved = Path(shutil.copytree(run.folder.best_path, tmp_path / "elsewhere"))
     origin = find_origin(str(moved), RunStore(tmp_path / "none"))
     assert origin.task == "classification" and origin.kind == ("adapter" if method == "lora" else "model")
-    shown = ask_loaded(load_asked_model(origin, "cpu"), "row 5 is good")
+    shown = ask_loaded_model(load_asked_model(origin, "cpu"), "row 5 is good")
     assert dict(shown.scores) == pytest.approx(dict(expected.scores)) and {*dict(shown.scores)} == {*names}
-    assert read_step(find_origin("classes", store)) in (0, 3)
+    assert read_origin_step(find_origin("classes", store)) in (0, 3)
 
 
 def test_a_head_of_another_maker_is_asked(tmp_path: Path) -> None:
@@ -190,13 +192,13 @@ def test_a_head_of_another_maker_is_asked(tmp_path: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     origin = find_origin(str(folder), RunStore(tmp_path / "none"))
-    shown = ask_loaded(load_asked_model(origin, "cpu"), "a good b")
+    shown = ask_loaded_model(load_asked_model(origin, "cpu"), "a good b")
     with torch.no_grad():
         chances = model(**tokenizer("a good b", return_tensors="pt")).logits[0].sigmoid().tolist()
     assert dict(shown.scores) == pytest.approx(
         dict(zip(("no", "yes", "maybe"), chances, strict=True)), abs=1e-5
     )
-    assert len(ask_loaded(load_asked_model(origin, "cpu"), "a good b " * 40).scores) == 3
+    assert len(ask_loaded_model(load_asked_model(origin, "cpu"), "a good b " * 40).scores) == 3
     masked = tmp_path / "masked"
     BertForMaskedLM(config).save_pretrained(masked)
     with pytest.raises(ModelError, match="BertForMaskedLM"):
@@ -206,7 +208,7 @@ def test_a_head_of_another_maker_is_asked(tmp_path: Path) -> None:
 def test_code_of_a_model_runs_only_where_one_has_agreed(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.inference.model_places import remember_consent
+    from tui_tuner.inference.model_places import remember_origin_consent
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     folder = Path(shutil.copytree(tiny_model, tmp_path / "brings-code"))
@@ -225,7 +227,7 @@ def test_code_of_a_model_runs_only_where_one_has_agreed(
     with pytest.raises(ConfigError, match="have not agreed") as caught:
         ModelKeeper("cpu").load_all([origin])
     assert "--trust-remote-code" in caught.value.hint
-    remember_consent(origin)
+    remember_origin_consent(origin)
     (loaded,) = ModelKeeper("cpu").load_all([origin])
     assert type(loaded.model).__name__ == "OwnModel"
     (folder / "own.py").write_text((folder / "own.py").read_text() + "# changed since\n")

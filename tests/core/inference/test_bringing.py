@@ -39,7 +39,7 @@ def test_a_chat_fetches_its_model_once(hub: PlayedHub, origin: Origin) -> None:
     size = sum(map(len, hub.models["acme/tiny"].files.values()))
     told: list[dict[str, Any]] = []
     asked = {"models": [origin.list_origin_values()], "device": "cpu"}
-    (facts,) = chatting.open_chat(asked, told.append, lambda: False)
+    (facts,) = chatting.load_chat_models(asked, told.append, lambda: False)
     fetched = [one for one in told if one.get("fetching") == "acme/tiny"]
     assert fetched[-1]["done"] == fetched[-1]["total"] == size
     assert told[: len(fetched)] == fetched  # all of it before the first weight is read
@@ -67,9 +67,12 @@ def test_what_is_stopped_while_it_is_fetched_comes_to_nothing(
         return hub.bytes_sent > 100_000
 
     assert chatting.answer_chat(asked, told.append, cancelled) == []
-    assert chatting.chat_tokens(asked, told.append, cancelled) == []
-    assert chatting.open_chat(asked, told.append, cancelled) == []
-    assert asking.answer({"model": origin.list_origin_values(), "text": "a"}, told.append, cancelled) is None
+    assert chatting.list_chat_tokens(asked, told.append, cancelled) == []
+    assert chatting.load_chat_models(asked, told.append, cancelled) == []
+    assert (
+        asking.run_ask_operation({"model": origin.list_origin_values(), "text": "a"}, told.append, cancelled)
+        is None
+    )
     assert {one.get("doing", "fetching") for one in told} == {"fetching"}
     rows = write_jsonl(tmp_path / "rows.jsonl", [{"prompt": f"coat {number}"} for number in range(3)])
     job = Job(origin, str(rows), str(tmp_path / "out.jsonl"), max_new_tokens=2, device="cpu")

@@ -20,10 +20,10 @@ from tests.conftest import MakeConfig, Trained, chat_rows, write_jsonl
 from tui_tuner.config.load import build_config
 from tui_tuner.errors import ModelError, OutOfMemoryError, RunError, UsageError
 from tui_tuner.evaluation.generation import generate_answers
-from tui_tuner.inference.answering import PieceDecoder, answer_all
+from tui_tuner.inference.answering import PieceDecoder, answer_with_all_models
 from tui_tuner.inference.loading import LoadedModel, ModelKeeper
-from tui_tuner.inference.origin import Origin, find_base_origin, find_origin, list_checkpoints
-from tui_tuner.inference.prompts import encode_chat
+from tui_tuner.inference.origin import Origin, find_base_origin, find_origin, list_loadable_checkpoints
+from tui_tuner.inference.prompts import encode_chat_prompt
 from tui_tuner.inference.sampling import Sampling
 from tui_tuner.launch.helper import Helper
 from tui_tuner.launch.helper_process import ProcessEnded
@@ -63,13 +63,13 @@ def load(origins: list[Origin]) -> list[LoadedModel]:
 
 
 def said(loaded: list[LoadedModel], sampling: Sampling) -> list[str]:
-    prompts = [encode_chat(one, TURNS) for one in loaded]
+    prompts = [encode_chat_prompt(one, TURNS) for one in loaded]
     heard = [""] * len(loaded)
 
     def hear(place: int, piece: str, tokens: int) -> None:
         heard[place] += piece
 
-    answers = answer_all(loaded, prompts, sampling, hear)
+    answers = answer_with_all_models(loaded, prompts, sampling, hear)
     assert [answer.text for answer in answers] == heard  # what streamed is what there is
     assert all(answer.tokens <= sampling.max_new_tokens for answer in answers)
     return heard
@@ -77,7 +77,7 @@ def said(loaded: list[LoadedModel], sampling: Sampling) -> list[str]:
 
 def test_an_answer_is_that_of_the_evaluation(store: RunStore) -> None:
     (loaded,) = load([find_origin("small", store)])
-    ids = encode_chat(loaded, TURNS)
+    ids = encode_chat_prompt(loaded, TURNS)
     (whole,) = generate_answers(loaded.model, loaded.tokenizer, [ids], 24)
     (heard,) = said([loaded], Sampling(max_new_tokens=24))
     assert heard.rstrip() == whole.text and heard
@@ -101,7 +101,7 @@ def test_an_adapter_is_put_onto_weights_that_are_there(store: RunStore) -> None:
     assert inside.data_ptr() == base.model.model.layers[0].self_attn.q_proj.weight.data_ptr()
     assert not hasattr(base.model, "peft_config")
     again = load([find_base_origin(find_origin("small", store))])[0]  # untouched by the adapter beside it
-    ids = torch.tensor([encode_chat(base, TURNS)])
+    ids = torch.tensor([encode_chat_prompt(base, TURNS)])
     with torch.no_grad():
         assert torch.equal(base.model(ids).logits, again.model(ids).logits)
         assert not torch.equal(base.model(ids).logits, tuned.model(ids).logits)
@@ -137,7 +137,7 @@ def test_how_a_model_is_named(store: RunStore, ran: RunFolder, tiny_model: Path,
         found = find_origin(name, elsewhere)
         assert (found.kind, found.path) == ("run", str(ran.path)), name
     assert find_origin(f"{ran.checkpoints_path}/step-3", elsewhere).checkpoint == "step-3"
-    assert list_checkpoints(by_name) == ["best", "last", "step-6", "step-3", "base"]
+    assert list_loadable_checkpoints(by_name) == ["best", "last", "step-6", "step-3", "base"]
     copied = tmp_path / "taken-home"
     copied.symlink_to(ran.best_path)
     assert find_origin(str(copied), elsewhere).kind == "adapter"
@@ -170,10 +170,10 @@ def test_pieces_are_the_whole(tiny_tokenizer: Any, text: str) -> None:
 
 def test_a_full_context_is_said(store: RunStore) -> None:
     (loaded,) = load([find_origin("small", store)])
-    (answer,) = answer_all([loaded], [[5] * 508], Sampling(max_new_tokens=50), lambda *_: None)
+    (answer,) = answer_with_all_models([loaded], [[5] * 508], Sampling(max_new_tokens=50), lambda *_: None)
     assert answer.tokens <= 4 and ("512" in answer.note or answer.stopped)
     with pytest.raises(UsageError, match="512"):
-        answer_all([loaded], [[5] * 512], Sampling(), lambda *_: None)
+        answer_with_all_models([loaded], [[5] * 512], Sampling(), lambda *_: None)
 
 
 @pytest.fixture
@@ -263,7 +263,7 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(
     from tui_tuner.inference import room
 
     size = sum(file.stat().st_size for file in tiny_model.glob("*.safetensors"))
-    monkeypatch.setattr(room, "free_memory", lambda _device: int(1.5 * size))
+    monkeypatch.setattr(room, "measure_free_memory", lambda _device: int(1.5 * size))
     models = ModelKeeper("cpu")
     models.load_all([find_origin("small", store), find_origin("small/base", store)])  # one base for both
     other = tmp_path / "other"

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from tests.conftest import chat_rows, write_jsonl
+from tests.fusable import make_adapters
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.inference.loading import LoadedModel, ModelKeeper
 from tui_tuner.inference.origin import Origin, find_base_origin, find_origin
 from tui_tuner.methods import attach
-from tui_tuner.methods.putting import leaves_base
+from tui_tuner.methods.saved.putting import leaves_base
 from tui_tuner.methods.stored import read_stored
 from tui_tuner.runs.store import RunStore
 
@@ -93,7 +94,12 @@ def test_no_method_of_ours_changes_the_base(
     from tui_tuner.config.load import build_config
 
     data = write_jsonl(tmp_path / "rows.jsonl", chat_rows(4))
-    method = {"kind": kind, **({"rank": 4} if kind in ("lora", "dora", "rslora", "loha", "vera") else {})}
+    needs = {"adapters": make_adapters(str(tiny_model), tmp_path / "fused")} if kind == "fusion" else {}
+    method: dict[str, Any] = {
+        "kind": kind,
+        **needs,
+        **({"rank": 4} if kind in ("lora", "dora", "rslora", "loha", "lokr", "vera", "randlora") else {}),
+    }
     values = {"model": {"name": str(tiny_model)}, "data": {"path": str(data)}, "method": method}
     torch.manual_seed(0)
     model = attach(AutoModelForCausalLM.from_pretrained(tiny_model), build_config(values), "CAUSAL_LM")

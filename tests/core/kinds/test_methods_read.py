@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from tests.conftest import MakeConfig
-from tui_tuner.config.applying import list_unread_fields, method_reads
+from tests.fusable import NEEDS, make_adapters
+from tui_tuner.config.applying import is_read_by_method, list_unread_fields
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.options import list_options
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.methods import attach
 from tui_tuner.models.facts import load_facts
@@ -33,7 +35,22 @@ OTHERS: dict[str, Any] = {
     "method.virtual_tokens": 5,
     "method.encoder_size": 24,
     "method.initial_text": "a red coat",
+    "method.style": "houlsby",
+    "method.reduction": 4.0,
+    "method.non_linearity": "tanh",
+    "method.layer_norm": "before",
+    "method.adapters": ["nowhere"],
+    "method.init": "pissa",
+    "method.final_rank": 2,
+    "method.rank_pattern": {"q_proj": 3},
+    "method.alpha_pattern": {"q_proj": 5.0},
+    "method.pattern": "*.mlp.*",
+    "method.decompose_both": True,
+    "method.decompose_factor": 2,
+    "method.frequencies": 50,
+    "method.rotation_block": 8,
 }
+ALSO: dict[str, dict[str, Any]] = {"method.pattern": {"method.layers": None}}  # one of the two is read
 CPU = Hardware(cores=2, memory_gib=16)
 
 
@@ -65,13 +82,18 @@ def planned(config: RunConfig) -> Any:
 
 @pytest.mark.parametrize("kind", METHODS)
 def test_what_a_method_does_not_read_changes_nothing_and_what_it_reads_does(
-    make_config: MakeConfig, kind: str
+    make_config: MakeConfig, kind: str, tiny_model: Path, tmp_path: Path
 ) -> None:
-    base = make_config(method={"kind": kind, **({"layers": 2} if kind == "freeze" else {})})
+    # The tiny model's blocks hold no LoKr of the default rank
+    needs, others = {**NEEDS, "lokr": {"rank": 3}}.get(kind, {}), OTHERS
+    if kind == "fusion":
+        adapters = make_adapters(str(tiny_model), tmp_path, 3)
+        needs, others = {"adapters": adapters[:2]}, {**OTHERS, "method.adapters": adapters}
+    base = make_config(method={"kind": kind, **needs})
     before, plan_before = trained(base), planned(base)
-    for path, value in OTHERS.items():
-        config = with_values(base, {path: value})
-        read = method_reads(kind, path)
+    for path, value in others.items():
+        read = is_read_by_method(kind, path)
+        config = edit_values(base, {path: value, **(ALSO.get(path, {}) if read else {})})
         assert list_unread_fields(config) == ([] if read else [path])
         if read:
             assert trained(config) != before, path
@@ -116,7 +138,7 @@ def test_what_does_not_go_with_other_fields_changes_no_plan(
     make_config: MakeConfig, sections: dict[str, Any], path: str, value: Any
 ) -> None:
     base = make_config(**sections)
-    config = with_values(base, {path: value})
+    config = edit_values(base, {path: value})
     assert path in list_unread_fields(config)
     before, now = planned(base), planned(config)
     assert (now[0], now[2], now[3]) == (before[0], before[2], before[3])

@@ -16,8 +16,8 @@ from tests.core.test_architectures import EXPERTS, SHAPE
 from tests.core.test_loss import SomeRows
 from tests.core.ways import Silent
 from tui_tuner.compute import attention
-from tui_tuner.compute.check_rows import list_windows, reach_beyond, shorten_rows
-from tui_tuner.compute.forward import lay_padded
+from tui_tuner.compute.check_rows import list_attention_windows, make_window_check_rows, shorten_rows
+from tui_tuner.compute.forward import lay_padded_rows
 from tui_tuner.data.records import IGNORE
 
 Train = Callable[..., Trained]
@@ -49,7 +49,9 @@ def prepared(kind: str, longest_row: int) -> tuple[Any, Any, SomeRows, Silent]:
 def apart(causal: Any, model: Any, rows: SomeRows) -> float:
     """How far the losses of the long rows are from those of each alone, as any user would call the model."""
     with torch.no_grad():
-        truth = [causal.compute_plain_losses(model, lay_padded(rows, [row], 0), causal.way) for row in (4, 5)]
+        truth = [
+            causal.compute_plain_losses(model, lay_padded_rows(rows, [row], 0), causal.way) for row in (4, 5)
+        ]
         found = causal.compute_losses(model, causal.lay_batch(rows, [4, 5]), causal.way)
     return float((torch.cat(truth) - found).abs().max())
 
@@ -58,15 +60,17 @@ def padding_error(causal: Any, model: Any, rows: SomeRows) -> float:
     """How far the losses of a padded batch are from those of each row alone, in the model's own code."""
     batch = range(len(SHORT + LONG))
     with torch.no_grad():
-        alone = [causal.compute_plain_losses(model, lay_padded(rows, [row], 0), causal.way) for row in batch]
-        together = causal.compute_plain_losses(model, lay_padded(rows, batch, 0), causal.way)
+        alone = [
+            causal.compute_plain_losses(model, lay_padded_rows(rows, [row], 0), causal.way) for row in batch
+        ]
+        together = causal.compute_plain_losses(model, lay_padded_rows(rows, batch, 0), causal.way)
     return float((torch.cat(alone) - together).abs().max())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_longer_than_the_window_have_the_models_own_losses(kind: str) -> None:
     causal, model, rows, voice = prepared(kind, max(LONG))
-    assert 8 in list_windows(model)
+    assert 8 in list_attention_windows(model)
     assert apart(causal, model, rows) < 1e-4
     assert causal.way.segments is KINDS[kind][1], voice.said
     # The Doge of transformers 5.14 reads padding, which the check has to find.
@@ -113,10 +117,10 @@ def test_held_out_rows_count(
 
 def test_made_up_rows_have_labels_beyond_the_window_only() -> None:
     rows = shorten_rows(SomeRows([40, 9], 300), [0, 1], 100, 1000)
-    made = reach_beyond(rows, 50, 500)
+    made = make_window_check_rows(rows, 50, 500)
     assert made.lengths.tolist() == [40, 114]
     assert np.flatnonzero(made[1].labels != IGNORE).tolist() == list(range(50, 114))
-    assert reach_beyond(rows, 50, 80).lengths.tolist() == [40, 80]
+    assert make_window_check_rows(rows, 50, 80).lengths.tolist() == [40, 80]
 
 
 def test_rows_of_a_check_keep_some_of_their_labels() -> None:

@@ -22,7 +22,7 @@ def ask_without_torch() -> dict[str, Any]:
     from tui_tuner.planning.data_facts import DataFacts
     from tui_tuner.planning.hardware import Hardware
     from tui_tuner.planning.plan import plan_run
-    from tui_tuner.ui.form_values import select_words
+    from tui_tuner.ui.form_values import list_select_words
 
     config = build_config({name: one for name, one in values(Path("unused")).items() if name != "training"})
     planned = plan_run(
@@ -33,7 +33,7 @@ def ask_without_torch() -> dict[str, Any]:
     )
     return {
         "package": str(tui_tuner.__file__),
-        "choices": select_words(list_options()["method.kind"], {"task": "sft"}),
+        "choices": list_select_words(list_options()["method.kind"], {"task": "sft"}),
         "explained": explain_word("method.kind", KIND),
         "planned": planned.parameters.trained,
         "rate": planned.rate.value,
@@ -69,13 +69,13 @@ class Sink:
         self.losses: dict[int, float] = {}
 
     def emit(self, body: Any) -> None:
-        from tui_tuner.runs.control import send_command
+        from tui_tuner.runs.control import send_control_command
         from tui_tuner.runs.events import Step
 
         if isinstance(body, Step):
             self.losses[body.step] = body.loss
             if body.step == self.stop_at:
-                send_command(self.control.path, "stop")
+                send_control_command(self.control.path, "stop")
 
 
 def train(config: Any, folder: Any, resume: bool = False, stop_at: int = 0) -> tuple[str, dict[int, float]]:
@@ -100,7 +100,7 @@ def use_it(runs: Path) -> dict[str, Any]:
     from tui_tuner.inference.loading import ModelKeeper
     from tui_tuner.inference.origin import find_origin
     from tui_tuner.methods import count_model_parameters, merge
-    from tui_tuner.methods.attached import count_virtual_tokens, is_adapter
+    from tui_tuner.methods.attached import count_virtual_tokens, is_adapter_model
     from tui_tuner.runs.store import RunStore
     from tui_tuner.training.load_run import load_run
 
@@ -138,7 +138,7 @@ def use_it(runs: Path) -> dict[str, Any]:
         "least": float(factors.detach().min()),
         "reloaded_apart": float((said - logits(step)).abs().max()),
         "shared_apart": float((said - logits(shared.model)).abs().max()),
-        "adapter": is_adapter(last) and is_adapter(step),
+        "adapter": is_adapter_model(last) and is_adapter_model(step),
         "virtual": count_virtual_tokens(last),
     }
     merged = merge(last)
@@ -146,7 +146,7 @@ def use_it(runs: Path) -> dict[str, Any]:
         "merged_apart": float((said - logits(merged)).abs().max()),
         "merged_names": [name for name, _weight in merged.named_parameters()],
         "base_names": base_names,
-        "merged_adapter": is_adapter(merged),
+        "merged_adapter": is_adapter_model(merged),
     }
 
 

@@ -149,7 +149,7 @@ def test_an_evaluation_that_does_not_fit_at_all_is_left_out_and_training_goes_on
 
 def test_what_a_failed_attempt_held_is_let_go_of(tiny_model: Path) -> None:
     """The frames of an error hold the tensors of the pass that failed."""
-    from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
+    from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 
     model = load(tiny_model)
     rows = SomeRows([60, 90, 70], 300)
@@ -164,6 +164,6 @@ def test_what_a_failed_attempt_held_is_let_go_of(tiny_model: Path) -> None:
             except torch.OutOfMemoryError as error:
                 assert is_out_of_memory(error)
                 held = memory.live
-                free_memory_of(error)
+                free_attempt_memory(error)
                 assert memory.live == before < held
     assert memory.refused == 3

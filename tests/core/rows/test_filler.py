@@ -18,7 +18,7 @@ from tests.core.test_architectures import EXPERTS, SHAPE
 from tests.core.test_loss import FAST, SomeRows, gradients, load
 from tui_tuner.compute import attention, shared_prefix
 from tui_tuner.compute.attention.kernel_choice import Kernel
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, build_inputs, lay_flat
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, build_forward_inputs, lay_flat_row
 from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.compute.rows.filler import fill_row
 from tui_tuner.compute.rows.row_layout import RowLayout
@@ -66,7 +66,7 @@ def assert_same(model: Any, one: MicroBatch, other: MicroBatch, way: ForwardWay)
 @pytest.mark.parametrize("kind", KINDS)
 def test_losses_and_gradients_are_those_of_the_row_alone(kind: str) -> None:
     model = made(kind, attention_dropout=0.0, attn_pdrop=0.0, resid_pdrop=0.0, embd_pdrop=0.0)
-    micro = lay_flat(SomeRows(LENGTHS, 300), range(4))
+    micro = lay_flat_row(SomeRows(LENGTHS, 300), range(4))
     filled = fill_row(micro, 160)  # more than the examples have: their beginnings come twice
     stock = model.config._attn_implementation
     capped = kind == "gemma2"  # no fused kernel caps scores: its rows keep the model's own attention
@@ -77,7 +77,7 @@ def test_losses_and_gradients_are_those_of_the_row_alone(kind: str) -> None:
 
 def test_a_filled_row_counts_its_examples_only() -> None:
     rows = SomeRows(LENGTHS, 300)
-    micro = lay_flat(rows, [2, 0, 1])
+    micro = lay_flat_row(rows, [2, 0, 1])
     filled = fill_row(micro, 128)
     assert filled.input_ids.shape == filled.position_ids.shape == filled.keep.shape == (1, 128)
     assert filled.example_tokens == 62 and filled.trained_tokens == micro.trained_tokens
@@ -95,7 +95,7 @@ def test_a_filled_row_counts_its_examples_only() -> None:
 def test_examples_and_filler_do_not_see_each_other(tiny_model: Path, segments: bool) -> None:
     model = load(tiny_model, attention.NAME if segments else "sdpa")
     way = replace(FAST, segments=segments)
-    filled = fill_row(lay_flat(SomeRows(LENGTHS, 300), range(4)), 100)
+    filled = fill_row(lay_flat_row(SomeRows(LENGTHS, 300), range(4)), 100)
     other = filled.input_ids.clone()
     other[:, 71:] = other[:, 71:].roll(1)
     changed = replace(filled, input_ids=other)
@@ -114,7 +114,7 @@ def test_examples_and_filler_do_not_see_each_other(tiny_model: Path, segments: b
 
 
 def forward_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
-    return build_inputs(model, micro, way) | {"use_cache": False}
+    return build_forward_inputs(model, micro, way) | {"use_cache": False}
 
 
 def test_beginnings_that_are_shared_are_filled_too(tiny_model: Path) -> None:
@@ -132,7 +132,7 @@ def test_stored_states_are_read_for_filler_too(tiny_model: Path, tmp_path: Path)
     rows = states.SomeRows([9, 30, 14, 6, 22])
     cache = states.filled(model, rows, tmp_path)
     try:
-        for micro in (lay_flat(rows, [3, 1, 4]), shared_prefix.lay_shared(rows, [3, 1, 4])):
+        for micro in (lay_flat_row(rows, [3, 1, 4]), shared_prefix.lay_shared(rows, [3, 1, 4])):
             filled = fill_row(micro, 160)
             ways.summed_loss(model, micro, FAST).backward()
             wanted = gradients(model)
@@ -145,7 +145,7 @@ def test_stored_states_are_read_for_filler_too(tiny_model: Path, tmp_path: Path)
 
 
 def test_states_are_stored_from_filled_rows(tiny_model: Path, tmp_path: Path) -> None:
-    from tui_tuner.compute.prefix_cache import PrefixCache, check_states
+    from tui_tuner.compute.prefix_cache import PrefixCache, check_prefix_states
 
     model = states.load(tiny_model)
     rows = states.SomeRows([9, 30, 14, 6, 22])
@@ -153,7 +153,7 @@ def test_states_are_stored_from_filled_rows(tiny_model: Path, tmp_path: Path) ->
     for way in (FAST, FILLED):
         cache = PrefixCache(model, rows, way, torch.device("cpu"), states.frozen(model))
         cache.fill_store(tmp_path / str(way.filled), lambda done, total: None)
-        assert not check_states(cache, [3, 0, 2], ways.token_losses)
+        assert not check_prefix_states(cache, [3, 0, 2], ways.token_losses)
         found.append(cache.store.clone())
         cache.close()
     torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
@@ -161,7 +161,7 @@ def test_states_are_stored_from_filled_rows(tiny_model: Path, tmp_path: Path) ->
 
 def test_noise_knows_the_lengths_of_filler(tiny_model: Path) -> None:
     model = load(tiny_model).train()
-    filled = fill_row(lay_flat(SomeRows(LENGTHS, 300), range(4)), 128)
+    filled = fill_row(lay_flat_row(SomeRows(LENGTHS, 300), range(4)), 128)
     quiet = model.get_input_embeddings()(filled.input_ids)
     noise = EmbeddingNoise(model, alpha=5.0)
     noise.micro = filled
@@ -223,7 +223,7 @@ def test_the_check_before_the_first_step_sees_filled_rows(
     checker.limit = 64
     micro = checker.lay_micro_batch(checker.rows, wanted)
     assert micro.input_ids.shape[-1] == (128 if packing else 40 + 8)
-    assert ways.self_check(checker, wanted).way == wanted
+    assert ways.find_fastest_way(checker, wanted).way == wanted
 
 
 def test_where_filler_is_not_exact_rows_are_as_long_as_they_are(
@@ -272,10 +272,10 @@ def test_an_encoder_sees_no_filler(kind: str) -> None:
     model = AutoModel.from_config(AutoConfig.for_model(kind, **{**SHAPE, **more})).eval()
     model.set_attn_implementation(attention.NAME)
     rows = SomeRows(LENGTHS, 300)
-    micro = lay_flat(rows, range(4))
+    micro = lay_flat_row(rows, range(4))
     with torch.no_grad():
         alone = [model(input_ids=torch.from_numpy(rows.ids[row]).long()[None])[0][0] for row in range(4)]
-        found = model(**build_inputs(model, fill_row(micro, 128), FAST))[0][0, :71]
+        found = model(**build_forward_inputs(model, fill_row(micro, 128), FAST))[0][0, :71]
     torch.testing.assert_close(found, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
@@ -284,7 +284,9 @@ def test_filled_rows_go_through_the_kernels_of_a_gpu(
     shared: bool, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(tiny_model).train()
-    micro = shared_prefix.lay_shared(two_prompts(), range(9)) if shared else lay_flat(two_prompts(), range(9))
+    micro = (
+        shared_prefix.lay_shared(two_prompts(), range(9)) if shared else lay_flat_row(two_prompts(), range(9))
+    )
     assert (micro.layout is not None) == shared
     losses, wanted = computed(model, micro, FAST)
     card = Card(monkeypatch)

@@ -16,7 +16,7 @@ from tests.core.test_loss import FAST, SomeRows, load
 from tests.core.ways import objective
 from tui_tuner.compute import chunks
 from tui_tuner.objectives import row_losses
-from tui_tuner.objectives.row_losses import RowLossCollector, sum_by_row
+from tui_tuner.objectives.row_losses import RowLossCollector, sum_losses_by_row
 
 Train = Callable[..., Trained]
 
@@ -46,7 +46,7 @@ def test_each_row_has_its_own_loss(tiny_model: Path, way: Any, monkeypatch: pyte
             micro = causal.lay_batch(rows, group, training=False)
             with torch.no_grad():
                 each = causal.measure_batch(model, micro)["each"]
-            sums = sum_by_row(each.losses, micro.rows, rows)
+            sums = sum_losses_by_row(each.losses, micro.rows, rows)
             assert sums is not None
             found.add_part(sums)
     told = found.read_losses()
@@ -63,7 +63,7 @@ def test_of_many_rows_the_same_ones_are_told_each_time(monkeypatch: pytest.Monke
     for order in (list(range(10)), list(reversed(range(10)))):
         found = RowLossCollector(rows)
         losses = torch.tensor([float(row) for row in order]).repeat_interleave(3)
-        sums = sum_by_row(losses, order, rows)
+        sums = sum_losses_by_row(losses, order, rows)
         assert sums is not None
         found.add_part(sums)
         told.append([one.loss for one in found.read_losses()])
@@ -72,7 +72,7 @@ def test_of_many_rows_the_same_ones_are_told_each_time(monkeypatch: pytest.Monke
 
 def test_losses_that_belong_to_no_row_are_not_told() -> None:
     rows = SomeRows([6, 6], 50)
-    assert sum_by_row(torch.ones(5), [0, 1], rows) is None
+    assert sum_losses_by_row(torch.ones(5), [0, 1], rows) is None
     assert RowLossCollector(rows).read_losses() == []
 
 

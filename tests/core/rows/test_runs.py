@@ -214,7 +214,7 @@ def test_a_run_asks_for_no_number_from_step_to_step(
 
     That holds for runs that leave bad numbers out, too.
     """
-    monkeypatch.setattr(optimizers, "is_fused", lambda device: True)
+    monkeypatch.setattr(optimizers, "is_optimizer_fused", lambda device: True)
     questions: list[Counter[str]] = []
     inner = Loop.take_steps
 
@@ -246,7 +246,7 @@ def test_a_fused_optimizer_leaves_bad_numbers_out_in_its_kernel(
     one_pass = {"training__micro_batch": 4, "training__batch_size": 4, "data__max_length": 512}
     found = []
     for fused in (False, True):
-        monkeypatch.setattr(optimizers, "is_fused", lambda device, fused=fused: fused)
+        monkeypatch.setattr(optimizers, "is_optimizer_fused", lambda device, fused=fused: fused)
         with monkeypatch.context() as patch:
             Spoiled(patch, {3})
             run = train(make_config(training__on_bad_numbers="skip", evaluation__every=None, **one_pass))
@@ -263,7 +263,7 @@ def test_clipping_and_the_optimizer_take_all_tensors_at_once(
     """On a GPU each of these is a handful of launches for the 448 tensors of an 8B model's adapter."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    monkeypatch.setattr(optimizers, "is_fused", lambda device: True)
+    monkeypatch.setattr(optimizers, "is_optimizer_fused", lambda device: True)
     called: Counter[str] = Counter()
 
     class Names(TorchDispatchMode):

@@ -15,12 +15,12 @@ from tui_tuner.compute.rows.row_dealer import deal_rows
 from tui_tuner.compute.rows.row_sizes import (
     MOST_SIZES,
     choose_row_sizes,
-    cut_step,
     fills_rows,
-    find_size,
-    measure_waste,
+    find_row_size,
+    find_step_piece_size,
+    measure_filler_waste,
     round_padded_length,
-    round_to_next_size,
+    round_row_size,
 )
 from tui_tuner.models.device import Device
 from tui_tuner.training.step.plan import StepPlan
@@ -64,8 +64,8 @@ def test_sizes_are_few_and_of_whole_tiles_up_to_the_budget(most: int, usual: lis
     sizes = choose_row_sizes(most, usual)
     assert list(sizes) == sorted(set(sizes)) and len(sizes) <= MOST_SIZES
     assert sizes[-1] == most and all(size % 64 == 0 for size in sizes[:-1])
-    assert all(tokens <= find_size(tokens, sizes) <= most for tokens in usual if tokens <= most)
-    assert find_size(most + 1, sizes) == most + 1  # a sequence beyond the budget stands alone, as it is
+    assert all(tokens <= find_row_size(tokens, sizes) <= most for tokens in usual if tokens <= most)
+    assert find_row_size(most + 1, sizes) == most + 1  # a sequence beyond the budget stands alone, as it is
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,14 @@ def test_what_sizes_cost_chats_of_log_normal_length(batch: int, sigma: float, sh
     drawn = np.random.default_rng(0).lognormal(np.log(280) - sigma**2 / 2, sigma, (2000, batch))
     steps = np.minimum(2048, 1 + drawn.astype(int)).sum(1)
     most = min(batch, 8) * 2048
-    rows = [cut_step(int(step), most) for step in steps]
+    rows = [find_step_piece_size(int(step), most) for step in steps]
     sizes = choose_row_sizes(most, rows[:256])
-    known, unknown = measure_waste(rows[256:], sizes), measure_waste(rows[256:], choose_row_sizes(most))
+    known, unknown = (
+        measure_filler_waste(rows[256:], sizes),
+        measure_filler_waste(rows[256:], choose_row_sizes(most)),
+    )
     assert known < share < unknown < 0.13
-    assert len({find_size(row, sizes) for row in rows}) <= MOST_SIZES
+    assert len({find_row_size(row, sizes) for row in rows}) <= MOST_SIZES
 
 
 def test_the_chosen_sizes_are_the_best_there_are() -> None:
@@ -88,14 +91,16 @@ def test_the_chosen_sizes_are_the_best_there_are() -> None:
     usual = [130, 150, 300, 500, 520, 700, 1000]
     candidates = sorted({-(-tokens // 64) * 64 for tokens in usual})
     best = min(
-        measure_waste(usual, chosen) for chosen in combinations(candidates, 3) if chosen[-1] == candidates[-1]
+        measure_filler_waste(usual, chosen)
+        for chosen in combinations(candidates, 3)
+        if chosen[-1] == candidates[-1]
     )
     sizes = choose_row_sizes(10_000, usual, 6)
-    assert sizes[3] == 1024 and measure_waste(usual, sizes[1:4]) == pytest.approx(best)
+    assert sizes[3] == 1024 and measure_filler_waste(usual, sizes[1:4]) == pytest.approx(best)
 
 
 def test_lengths_without_a_set_are_round_and_have_room() -> None:
-    assert [round_to_next_size(tokens) for tokens in (1, 63, 64, 2047, 2048, 4000)] == [
+    assert [round_row_size(tokens) for tokens in (1, 63, 64, 2047, 2048, 4000)] == [
         64,
         64,
         128,
@@ -111,7 +116,7 @@ def test_lengths_without_a_set_are_round_and_have_room() -> None:
         1152,
     ]
     assert round_padded_length(99, 100) == 100 and round_padded_length(120, 100) == 120
-    assert cut_step(4000, 4096) == 4000 and cut_step(4500, 4096) == 2250
+    assert find_step_piece_size(4000, 4096) == 4000 and find_step_piece_size(4500, 4096) == 2250
 
 
 @PATIENT

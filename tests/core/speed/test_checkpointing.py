@@ -16,12 +16,12 @@ from tests.core.test_architectures import SHAPE
 from tests.core.test_loss import FAST, SomeRows, gradients
 from tests.core.ways import summed_loss
 from tui_tuner.compute import attention, gradient_checkpointing, low_rank
-from tui_tuner.compute.forward import lay_flat
+from tui_tuner.compute.forward import lay_flat_row
 from tui_tuner.compute.gradient_checkpointing import (
     ON_DEVICE,
     InputOffloader,
     checkpoint_layers,
-    offload_inputs,
+    offload_checkpointed_inputs,
 )
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES
@@ -55,7 +55,7 @@ def made(kind: str, method: dict[str, Any], degree: Any, layers: int = 5) -> Any
 
 def computed(model: Any, rows: SomeRows) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     torch.manual_seed(1)
-    loss = summed_loss(model, lay_flat(rows, [0, 1, 2]), FAST)
+    loss = summed_loss(model, lay_flat_row(rows, [0, 1, 2]), FAST)
     loss.backward()
     return loss.detach(), gradients(model)
 
@@ -133,14 +133,14 @@ class Watched(InputOffloader):
 
 def watched(layers: int = 5) -> tuple[Any, Watched]:
     model, offload = made("llama", LORA, True, layers), Watched()
-    offload_inputs(model, offload)
+    offload_checkpointed_inputs(model, offload)
     return model, offload
 
 
 def test_inputs_leave_the_device_and_come_back_one_by_one() -> None:
     model, offload = watched()
     rows = SomeRows([17, 5, 40], 300)
-    loss = summed_loss(model, lay_flat(rows, [0, 1, 2]), FAST)
+    loss = summed_loss(model, lay_flat_row(rows, [0, 1, 2]), FAST)
     kept = offload._list_waiting()
     assert len(kept) == len(offload.sent) == 5
     assert [away.tensor is not None for away in kept] == [False] * (5 - ON_DEVICE) + [True] * ON_DEVICE
@@ -158,7 +158,7 @@ def test_a_pass_that_is_given_up_does_not_harm_the_next() -> None:
     rows = SomeRows([17, 5, 40], 300)
     model, offload = watched()
     _loss, wanted = computed(model, rows)
-    left = summed_loss(model, lay_flat(rows, [1]), FAST)  # nobody goes back through this one
+    left = summed_loss(model, lay_flat_row(rows, [1]), FAST)  # nobody goes back through this one
     first = computed(model, rows)[1]
     del left
     second = computed(model, rows)[1]
@@ -172,7 +172,7 @@ def test_going_back_twice_through_one_pass() -> None:
     rows = SomeRows([17, 5, 40], 300)
     model, _offload = watched()
     torch.manual_seed(1)
-    loss = summed_loss(model, lay_flat(rows, [0, 1, 2]), FAST)
+    loss = summed_loss(model, lay_flat_row(rows, [0, 1, 2]), FAST)
     loss.backward(retain_graph=True)
     first = gradients(model)
     loss.backward()

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GraniteConfig, Llam
 
 from tests.core.ways import ExampleRows, summed_loss, with_chunks
 from tui_tuner.compute import attention, chunked_loss
-from tui_tuner.compute.forward import ForwardWay, lay_flat
+from tui_tuner.compute.forward import ForwardWay, lay_flat_row
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 211}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
@@ -52,7 +52,7 @@ def model_of(config: Any) -> Any:
 
 
 def loss_and_gradients(model: Any, path: ForwardWay) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    micro = lay_flat(ROWS, [0, 1, 2, 3])
+    micro = lay_flat_row(ROWS, [0, 1, 2, 3])
     loss = summed_loss(model, micro, path) / micro.trained_tokens
     loss.backward()
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}

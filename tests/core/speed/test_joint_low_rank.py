@@ -126,7 +126,7 @@ def test_16_bits_are_as_near_the_truth_as_peft(quantised: str) -> None:
     exact = step(model) if not quantised else None
     model = in_halves(model)
     stock = step(model, torch.bfloat16)
-    assert low_rank.count_quick(low_rank.quicken_lora(model, GPU)) == 14
+    assert low_rank.count_quick_lora(low_rank.quicken_lora(model, GPU)) == 14
     found = step(model, torch.bfloat16)
     assert abs(found[0] - stock[0]) < 0.02
     for name, gradient in found[1].items():
@@ -393,7 +393,7 @@ def test_generation_says_the_same() -> None:
     model = adapted().eval()
     ids = torch.arange(9)[None]
     truth = model.generate(input_ids=ids, max_new_tokens=8, do_sample=False)
-    assert low_rank.count_quick(low_rank.quicken_lora(model, GPU)) == 14
+    assert low_rank.count_quick_lora(low_rank.quicken_lora(model, GPU)) == 14
     assert torch.equal(model.generate(input_ids=ids, max_new_tokens=8, do_sample=False), truth)
 
 

@@ -25,7 +25,7 @@ from transformers import (
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
 from tui_tuner.compute.kernels import gated_product, liger, norm, rotary
 from tui_tuner.compute.kernels.install import install_kernels
-from tui_tuner.compute.kernels.probe import list_numbers
+from tui_tuner.compute.kernels.probe import list_probed_formats
 from tui_tuner.compute.kernels.steps import RotaryKind
 from tui_tuner.models.device import Device
 
@@ -231,13 +231,13 @@ class HalfWeight(Norm):
 def test_norms_are_told_apart(kind: type, same: bool) -> None:
     module = kind()
     assert norm.looks_like_norm(module)
-    found = norm.find_norm_kind(module, CPU, list_numbers([torch.float32], None))
+    found = norm.find_norm_kind(module, CPU, list_probed_formats([torch.float32], None))
     assert (found is not None) is same
     assert torch.equal(module.weight, torch.ones(32))
 
 
 def test_a_gradient_that_differs_is_enough() -> None:
-    assert norm.find_norm_kind(HalfWeight(), CPU, list_numbers([torch.float32], None)) is None
+    assert norm.find_norm_kind(HalfWeight(), CPU, list_probed_formats([torch.float32], None)) is None
 
 
 class Feed(nn.Module):
@@ -261,7 +261,7 @@ class Twice(Feed):
 
 
 def test_gated_layers_are_known_by_what_they_compute() -> None:
-    numbers = list_numbers([torch.bfloat16], torch.bfloat16)
+    numbers = list_probed_formats([torch.bfloat16], torch.bfloat16)
     found = gated_product.find_gated_kind(Feed(), CPU, numbers, fast=False)
     assert found == gated_product.GatedKind("c", "a", "b", "silu")
     assert gated_product.find_gated_kind(Clipped(), CPU, numbers, fast=False) is None
@@ -280,7 +280,7 @@ def backwards(q: Any, k: Any, cos: Any, sin: Any) -> Any:
 
 
 def test_a_rotation_the_other_way_is_left_alone() -> None:
-    assert rotary.prove_rotation(backwards, 8, 8, CPU, list_numbers([], None), fast=False) is None
+    assert rotary.prove_rotation(backwards, 8, 8, CPU, list_probed_formats([], None), fast=False) is None
 
 
 # ---- Liger's operations, by what stands for them without a GPU --------------------------------------------

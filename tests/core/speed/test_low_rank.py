@@ -54,7 +54,7 @@ def test_loss_and_gradients_are_those_of_peft(config: Any, checkpointing: bool) 
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.train()
     truth, expected = loss_and_gradients(model)
-    assert low_rank.count_quick(low_rank.quicken_lora(model)) == 14
+    assert low_rank.count_quick_lora(low_rank.quicken_lora(model)) == 14
     found, gradients = loss_and_gradients(model)
     assert abs(found - truth) < 1e-5
     assert gradients.keys() == expected.keys()
@@ -70,7 +70,7 @@ def test_autocast_stays_within_the_rounding_of_16_bits(weights: Any) -> None:
         if "lora_" not in name:
             parameter.data = parameter.data.to(weights)
     stock, rounded = loss_and_gradients(model, torch.bfloat16)
-    assert low_rank.count_quick(low_rank.quicken_lora(model)) == 14
+    assert low_rank.count_quick_lora(low_rank.quicken_lora(model)) == 14
     found, gradients = loss_and_gradients(model, torch.bfloat16)
     assert abs(found - exact) <= max(0.02, 2 * float(abs(stock - exact)))
     for name, gradient in gradients.items():
@@ -90,18 +90,18 @@ def test_nothing_is_changed_by_trying_it() -> None:
 
 @pytest.mark.parametrize("settings", [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}])
 def test_other_layers_are_left_to_peft(settings: dict[str, Any]) -> None:
-    assert low_rank.count_quick(low_rank.quicken_lora(adapted(LLAMA, **settings))) == 0
+    assert low_rank.count_quick_lora(low_rank.quicken_lora(adapted(LLAMA, **settings))) == 0
 
 
 def test_transposed_weights_are_left_to_peft() -> None:
     model = adapted(GPT2Config(n_embd=32, n_head=4, n_layer=1, vocab_size=61), fan_in_fan_out=True)
-    assert low_rank.count_quick(low_rank.quicken_lora(model)) == 0
+    assert low_rank.count_quick_lora(low_rank.quicken_lora(model)) == 0
 
 
 def test_a_layer_that_computes_something_else_is_left_to_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     stock = Linear.forward
     monkeypatch.setattr(Linear, "forward", lambda self, x: stock(self, x) * 1.01)
-    assert low_rank.count_quick(low_rank.quicken_lora(adapted(LLAMA))) == 0
+    assert low_rank.count_quick_lora(low_rank.quicken_lora(adapted(LLAMA))) == 0
 
 
 def test_adapters_switched_off_or_merged_are_honoured() -> None:
@@ -127,7 +127,7 @@ def test_a_model_may_change_what_a_layer_returns() -> None:
     found = []
     for quickened in (False, True):
         if quickened:
-            assert low_rank.count_quick(low_rank.quicken_lora(model))
+            assert low_rank.count_quick_lora(low_rank.quicken_lora(model))
         layer(x).add_(1.0).square().sum().backward()
         found.append([p.grad.clone() for p in layer.parameters() if p.requires_grad])
         model.zero_grad()

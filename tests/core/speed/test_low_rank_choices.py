@@ -34,7 +34,7 @@ from tui_tuner.compute.low_rank.lora_choice import JOINT, ONE, PEFT
 )
 def test_which_layers_are_left_to_peft(facts: dict[str, Any], on_cpu: str, on_gpu: str) -> None:
     for kind, expected in (("cpu", on_cpu), ("cuda", on_gpu)):
-        found = low_rank.explain_left(low_rank.LoraFacts(**facts), kind)
+        found = low_rank.explain_left_layer(low_rank.LoraFacts(**facts), kind)
         assert bool(found) == bool(expected) and expected in found
 
 
@@ -52,7 +52,7 @@ def test_what_is_wrong_by_a_hundredth_is_left_to_peft(monkeypatch: pytest.Monkey
     )
     monkeypatch.setattr(low_rank.joint.JointLora, "backward", staticmethod(wrong))
     chosen = low_rank.quicken_lora(adapted(), GPU)
-    assert low_rank.count_quick(chosen) == 0 and "differ from peft's" in chosen[0].why
+    assert low_rank.count_quick_lora(chosen) == 0 and "differ from peft's" in chosen[0].why
 
 
 def test_layers_of_several_ranks_and_few_targets() -> None:

@@ -13,7 +13,7 @@ import torch
 from tests.core.test_session import reacting
 from tests.core.ways import ExampleRows, summed_loss, token_losses
 from tui_tuner.compute import attention, prefix_cache, shared_prefix
-from tui_tuner.compute.forward import ForwardWay, lay_flat
+from tui_tuner.compute.forward import ForwardWay, lay_flat_row
 from tui_tuner.compute.randomness import find_randomness
 
 FAST = ForwardWay(packing=True, compact=True, segments=True)
@@ -76,11 +76,11 @@ def test_loss_and_gradients_are_those_of_the_whole_model(
         checkpoint_layers(model)
     rows = SomeRows([9, 30, 14, 6, 22])
     picked = [3, 1, 4]
-    expected = summed_loss(model, lay_flat(rows, picked), FAST)
+    expected = summed_loss(model, lay_flat_row(rows, picked), FAST)
     expected.backward()
     wanted = gradients(model)
     cache = filled(model, rows, tmp_path)
-    micro = (shared_prefix.lay_shared if shared else lay_flat)(rows, picked)
+    micro = (shared_prefix.lay_shared if shared else lay_flat_row)(rows, picked)
     assert (micro.layout is not None) == shared
     with cache.read_states(micro):
         found = summed_loss(model, micro, FAST)
@@ -97,7 +97,7 @@ def test_the_layers_below_are_not_computed_while_reading(tiny_model: Path, tmp_p
     cache = filled(model, rows, tmp_path)
     calls = []
     model.model.layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
-    micro = lay_flat(rows, [0, 1])
+    micro = lay_flat_row(rows, [0, 1])
     with cache.read_states(micro):
         inside = summed_loss(model, micro, FAST)
     assert not calls
@@ -163,7 +163,7 @@ def test_layers_that_need_more_than_hidden_states_are_noticed(tiny_model: Path, 
     model.model.layers[0].register_forward_hook(lambda module, args, out: kept.append(out))
     rows = SomeRows([9, 30, 14])
     cache = filled(model, rows, tmp_path)
-    assert not prefix_cache.check_states(cache, [0, 1, 2], token_losses)
+    assert not prefix_cache.check_prefix_states(cache, [0, 1, 2], token_losses)
     cache.close()
 
     inner = model.model.layers[2].forward
@@ -173,7 +173,7 @@ def test_layers_that_need_more_than_hidden_states_are_noticed(tiny_model: Path, 
 
     model.model.layers[2].forward = looks_back
     cache = filled(model, rows, tmp_path)
-    assert prefix_cache.check_states(cache, [0, 1, 2], token_losses)
+    assert prefix_cache.check_prefix_states(cache, [0, 1, 2], token_losses)
 
 
 @pytest.mark.parametrize(

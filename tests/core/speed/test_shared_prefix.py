@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.core.ways import ExampleRows, batches, shares_exactly, summed_loss, token_losses
 from tui_tuner.compute import attention, shared_prefix
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, lay_flat
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, lay_flat_row
 from tui_tuner.compute.randomness import find_randomness
 
 PLAIN = ForwardWay(packing=True, compact=True, segments=True)
@@ -67,7 +67,7 @@ def gradients(model: Any, micro: MicroBatch, path: ForwardWay) -> tuple[float, d
 
 def same(model: Any, data: SomeRows) -> None:
     rows = list(range(len(data)))
-    plain, shared = lay_flat(data, rows), shared_prefix.lay_shared(data, rows)
+    plain, shared = lay_flat_row(data, rows), shared_prefix.lay_shared(data, rows)
     assert shared.layout is not None
     assert shared.input_ids.shape[1] < plain.input_ids.shape[1]
     assert shared.trained_tokens == plain.trained_tokens
@@ -167,9 +167,9 @@ def test_rows_without_a_common_beginning_stay_plain() -> None:
     generator = np.random.default_rng(0)
     rows = SomeRows([(generator.integers(3, 300, 50).tolist(), 20) for _ in range(6)])
     assert shared_prefix.lay_shared(rows, range(6)).layout is None
-    assert shared_prefix.measure_saving(rows, [[0, 3, 4], [1, 2, 5]]) == 0
+    assert shared_prefix.measure_prefix_saving(rows, [[0, 3, 4], [1, 2, 5]]) == 0
     data = two_prompts()
-    assert shared_prefix.measure_saving(data, [range(len(data))]) == pytest.approx(
+    assert shared_prefix.measure_prefix_saving(data, [range(len(data))]) == pytest.approx(
         (3 * 40 + 3 * 25) / data.lengths.sum()
     )
 
@@ -183,7 +183,7 @@ def test_micro_batches_of_a_step_share_each_for_itself(tiny_model: Path) -> None
     model = load(tiny_model).eval()
     with torch.no_grad():
         total = sum(float(summed_loss(model, part, SHARED)) for part in parts)
-        assert total == pytest.approx(float(summed_loss(model, lay_flat(data, rows), PLAIN)), rel=1e-5)
+        assert total == pytest.approx(float(summed_loss(model, lay_flat_row(data, rows), PLAIN)), rel=1e-5)
 
 
 def test_the_check_tells_a_model_that_looks_at_its_neighbours(tiny_model: Path) -> None:

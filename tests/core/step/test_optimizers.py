@@ -107,7 +107,7 @@ def test_embeddings_keep_32_bits_in_an_8_bit_optimizer(make_config: MakeConfig) 
 
 
 def test_one_kernel_updates_many_tensors_on_a_gpu(make_config: MakeConfig) -> None:
-    assert [optimizers.is_fused(device) for device in (CPU, Device("cuda"))] == [False, True]
+    assert [optimizers.is_optimizer_fused(device) for device in (CPU, Device("cuda"))] == [False, True]
     config, model = make_settled(make_config), torch.nn.Linear(2, 2)
     found = [create_optimizer(model, config, device) for device in (CPU, Device("cuda"))]
     assert [[group["fused"] for group in one.param_groups] for one in found] == [[None] * 2, [True] * 2]

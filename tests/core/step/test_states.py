@@ -24,10 +24,10 @@ from tui_tuner.training.step.random_states import (
 from tui_tuner.training.step.states import (
     Position,
     States,
-    load_position,
-    load_trained,
-    save_position,
-    save_trained,
+    load_step_position,
+    load_trained_parameters,
+    save_step_position,
+    save_trained_parameters,
 )
 
 OLD = sorted(FIXTURE.glob("*/checkpoints/step-*"))
@@ -68,13 +68,13 @@ def test_states_come_back(tmp_path: Path) -> None:
 def test_trained_weights_come_back_under_their_names(tmp_path: Path) -> None:
     model = torch.nn.Linear(3, 2)
     model.bias.requires_grad_(False)
-    save_trained(model, tmp_path)
+    save_trained_parameters(model, tmp_path)
     other = torch.nn.Linear(3, 2)
     other.bias.requires_grad_(False)
-    load_trained(other, tmp_path)
+    load_trained_parameters(other, tmp_path)
     assert torch.equal(model.weight, other.weight) and not torch.equal(model.bias, other.bias)
     with pytest.raises(ValueError, match="other weights"):
-        load_trained(torch.nn.Linear(3, 2), tmp_path)
+        load_trained_parameters(torch.nn.Linear(3, 2), tmp_path)
 
 
 def test_random_states_come_back(tmp_path: Path) -> None:
@@ -111,13 +111,13 @@ def test_random_states_and_position_of_version_01(checkpoint: Path) -> None:
     load_random_states(checkpoint, Ranks())
     assert draws() == known
     step = int(checkpoint.name.partition("-")[2])
-    found = load_position(checkpoint)
+    found = load_step_position(checkpoint)
     assert found.step == step and found.epoch > 0
 
 
 def test_version_01_reads_our_position(tmp_path: Path) -> None:
-    save_position(Position(7, 1.4), tmp_path, 40, 5)
-    assert load_position(tmp_path) == Position(7, 1.4)
+    save_step_position(Position(7, 1.4), tmp_path, 40, 5)
+    assert load_step_position(tmp_path) == Position(7, 1.4)
     read = TrainerState.load_from_json(str(tmp_path / "trainer_state.json"))
     assert (read.global_step, read.epoch, read.max_steps, read.num_train_epochs) == (7, 1.4, 40, 8)
     assert read.train_batch_size  # Trainer divides it

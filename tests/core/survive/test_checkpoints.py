@@ -16,10 +16,10 @@ from tui_tuner.training.keeping import checkpoints
 from tui_tuner.training.keeping.checkpoints import (
     Checkpoint,
     begin_checkpoint,
-    find_newest_valid,
+    find_newest_checkpoint,
     prune_checkpoints,
-    restore_folder,
-    write_folder,
+    restore_checkpoint_folder,
+    write_checkpoint_folder,
 )
 
 Train = Callable[..., Trained]
@@ -59,20 +59,24 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, damage: Call
     write_checkpoint(tmp_path, 5, fill("one"))
     write_checkpoint(tmp_path, 10, fill("two"))
     bad: list[tuple[int, str]] = []
-    found = find_newest_valid(tmp_path, lambda checkpoint, problem: bad.append((checkpoint.step, problem)))
+    found = find_newest_checkpoint(
+        tmp_path, lambda checkpoint, problem: bad.append((checkpoint.step, problem))
+    )
     assert found is not None and found.step == 10 and not bad
     damage(tmp_path / "step-10")
-    found = find_newest_valid(tmp_path, lambda checkpoint, problem: bad.append((checkpoint.step, problem)))
+    found = find_newest_checkpoint(
+        tmp_path, lambda checkpoint, problem: bad.append((checkpoint.step, problem))
+    )
     assert found is not None and found.step == 5
     assert [step for step, problem in bad if problem] == [10]
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, 5, fill("one"))
-    write_folder(tmp_path / "best", fill("old"))
+    write_checkpoint_folder(tmp_path / "best", fill("old"))
     for write in (
         lambda: write_checkpoint(tmp_path, 6, full_disk),
-        lambda: write_folder(tmp_path / "best", full_disk),
+        lambda: write_checkpoint_folder(tmp_path / "best", full_disk),
     ):
         with pytest.raises(DiskFullError):
             write()
@@ -82,13 +86,13 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
 
 def test_a_kill_between_two_renames_is_mended(tmp_path: Path) -> None:
     best = tmp_path / "best"
-    write_folder(best, fill("old"))
+    write_checkpoint_folder(best, fill("old"))
     best.rename(tmp_path / ".best.old")
     (tmp_path / ".best.0123.writing").mkdir()
-    restore_folder(best)
+    restore_checkpoint_folder(best)
     assert (best / "a.bin").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
-    write_folder(best, fill("new"))
+    write_checkpoint_folder(best, fill("new"))
     assert (best / "a.bin").read_text() == "new"
 
 
@@ -177,7 +181,7 @@ def test_a_damaged_later_checkpoint_never_outlives_the_sound_ones(tmp_path: Path
     for keep, step in ((1, 150), (2, 160), (2, 170)):
         write_checkpoint(tmp_path, step, fill("z"))
         prune_checkpoints(tmp_path, keep, None)
-        found = find_newest_valid(tmp_path, lambda *_: None)
+        found = find_newest_checkpoint(tmp_path, lambda *_: None)
         assert found is not None and found.step == step
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-160", "step-170", "step-200"]
     write_checkpoint(tmp_path, 300, fill("z"))
@@ -190,7 +194,7 @@ def test_a_checkpoint_damaged_while_the_run_is_on_counts_for_nothing(tmp_path: P
         write_checkpoint(tmp_path, step, fill("x"))
     (tmp_path / "step-2" / "inner" / "b.bin").unlink()
     prune_checkpoints(tmp_path, 1, None)
-    found = find_newest_valid(tmp_path, lambda *_: None)
+    found = find_newest_checkpoint(tmp_path, lambda *_: None)
     assert found is not None and found.step == 1
 
 
@@ -205,9 +209,9 @@ def test_a_checkpoint_is_not_believed_under_another_number_or_without_files(tmp_
 def test_a_checkpoint_set_aside_by_a_killed_process_is_put_back(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, 5, fill("one"))
     (tmp_path / "step-5").rename(tmp_path / ".step-5.before")
-    checkpoints.clear_leftovers(tmp_path)
+    checkpoints.clear_checkpoint_leftovers(tmp_path)
     assert not checkpoints.list_checkpoints(tmp_path)[0].find_problem()
     write_checkpoint(tmp_path, 6, fill("two"))
     (tmp_path / ".step-6.before").mkdir()
-    checkpoints.clear_leftovers(tmp_path)
+    checkpoints.clear_checkpoint_leftovers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-5", "step-6"]

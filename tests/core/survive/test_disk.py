@@ -15,8 +15,8 @@ import pytest
 from tests.conftest import MakeConfig, Trained
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.launch.child import start_worker as start
-from tui_tuner.launch.proof import compare_runs, run_to_end
-from tui_tuner.runs.control import send_command
+from tui_tuner.launch.proof import compare_proof_runs, train_proof_to_end
+from tui_tuner.runs.control import send_control_command
 from tui_tuner.runs.events import EventBody, Finished, Step, Warned
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
@@ -84,7 +84,7 @@ def test_a_full_disk_holds_the_run_until_there_is_room(
     make_config: MakeConfig, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = RunStore(tmp_path / "roomy").create_run(_config(make_config, tmp_path / "roomy"))
-    run_to_end(whole)
+    train_proof_to_end(whole)
     folder = RunStore(small_disk).create_run(_config(make_config, small_disk))
     child = start(folder)
     try:
@@ -103,7 +103,7 @@ def test_a_full_disk_holds_the_run_until_there_is_room(
         child.kill()
         child.wait()
     assert folder.find_state() == "completed"
-    found = compare_runs(whole, folder)
+    found = compare_proof_runs(whole, folder)
     assert found.is_exact, found.differences
     events = JournalReader(folder.events_path).read_events()
     assert [event.seq for event in events] == list(range(len(events))), "no event was lost"
@@ -123,7 +123,7 @@ def test_stop_ends_the_wait_for_room(make_config: MakeConfig, small_disk: Path) 
         _wait("the pause", lambda: folder.find_state() == "paused" or child.poll() is not None)
         _take_all(small_disk)  # a checkpoint that was pruned, or not finished, has made room again
         os.truncate(filler, filler.stat().st_size - 32768)  # for the command
-        send_command(folder.control_path, "stop")
+        send_control_command(folder.control_path, "stop")
         assert child.wait(timeout=60) == 130, folder.log_path.read_text()
     finally:
         child.kill()
@@ -131,7 +131,7 @@ def test_stop_ends_the_wait_for_room(make_config: MakeConfig, small_disk: Path) 
     filler.unlink()
     assert folder.find_state() == "stopped"
     assert all(not checkpoint.find_problem() for checkpoint in list_checkpoints(folder.checkpoints_path))
-    run_to_end(folder, resume=True)
+    train_proof_to_end(folder, resume=True)
     assert folder.find_state() == "completed"
 
 
@@ -148,8 +148,8 @@ def test_a_run_that_could_never_be_saved_is_not_begun(make_config: MakeConfig, s
 def test_the_log_of_a_child_that_cannot_write_is_not_the_end_of_it(tmp_path: Path) -> None:
     """A print into a full disk raises inside libraries; the log swallows it."""
     code = (
-        "from tui_tuner.launch.output_capture import scrub_streams; import sys\n"
-        "scrub_streams()\n"
+        "from tui_tuner.launch.output_capture import scrub_output_streams; import sys\n"
+        "scrub_output_streams()\n"
         "for number in range(1000): print('x' * 100)\n"
         "sys.exit(7)\n"
     )

@@ -12,7 +12,7 @@ from tests.conftest import MakeConfig, Trained
 from tests.core.test_session import Train
 from tests.hub_server import PlayedHub, hub
 from tui_tuner.models.hub import place
-from tui_tuner.runs.control import send_command
+from tui_tuner.runs.control import send_control_command
 from tui_tuner.runs.events import ModelSource, Phase
 
 __all__ = ["hub"]
@@ -69,7 +69,7 @@ def test_a_stop_while_it_is_fetched_keeps_what_is_here(
         def wait() -> None:
             while acme.sent[WEIGHTS] < 500_000:
                 time.sleep(0.02)
-            send_command(trained.folder.control_path, "stop")
+            send_control_command(trained.folder.control_path, "stop")
 
         threading.Thread(target=wait, daemon=True).start()
 
@@ -86,11 +86,11 @@ def test_a_tokenizer_of_modelscope_comes_alone_and_weights_are_asked_for(acme: P
     from tui_tuner.config.schema import ModelSection
     from tui_tuner.errors import HubError
     from tui_tuner.models.facts import load_facts
-    from tui_tuner.models.loading import load_tokenizer, model_source
+    from tui_tuner.models.loading import find_model_source, load_tokenizer
 
     model = ModelSection(name="acme/tiny", hub="modelscope")
     assert load_facts(model, network=True).vocab > 1000  # by its config.json alone
     assert set(acme.sent) == {"config.json"}
     assert len(load_tokenizer(model)) > 1000 and not acme.bytes_sent
     with pytest.raises(HubError, match=r"not on this machine yet.*fetch acme/tiny --source modelscope"):
-        model_source(model)
+        find_model_source(model)

@@ -49,7 +49,7 @@ def test_a_run_learns_what_it_learns_with_peft_and_goes_on_with_the_same_numbers
     make_config: MakeConfig, train: Train, chosen: list[Any]
 ) -> None:
     whole = train(config(make_config))
-    assert low_rank.count_quick(chosen[0]) == 21
+    assert low_rank.count_quick_lora(chosen[0]) == 21
     first = train(config(make_config, training__max_steps=3))
     resumed = train(config(make_config), resume=first.folder)
     assert resumed.sink.of("run_started")[0]["resumed_from"] == 3
@@ -76,7 +76,7 @@ def test_a_step_without_memory_is_tried_again(
 
 def test_what_is_saved_is_what_was_trained(make_config: MakeConfig, train: Train, chosen: list[Any]) -> None:
     run, seen = train_and_keep(make_config(output__keep=3), train)
-    assert low_rank.count_quick(chosen[0])
+    assert low_rank.count_quick_lora(chosen[0])
     for which, step in (("last", 6), ("step-3", 3)):
         model, _unused, _config = load_run(run.folder, which, device="cpu")
         torch.testing.assert_close(logits(model), seen[step], atol=1e-5, rtol=1e-5)

@@ -90,7 +90,7 @@ def test_a_quota_is_a_full_disk_in_whatever_words(tmp_path: Path, error: Excepti
     with pytest.raises(DiskFullError):
         checkpoints.begin_checkpoint(tmp_path, 3, fill)
     with pytest.raises(DiskFullError):
-        checkpoints.write_folder(tmp_path / "best", fill)
+        checkpoints.write_checkpoint_folder(tmp_path / "best", fill)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ import torch
 
 from tests.conftest import MakeConfig, Recorder, Trained
 from tui_tuner.runs.events import Event
-from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.runs.view import RunView, fold_view_events
 from tui_tuner.training.step.scaling import ScaleWatch
 from tui_tuner.training.watching.number_watch import NumberWatch
 from tui_tuner.training.watching.reporting import MOST_SKIPPED, PendingStep, Reporter, StepReports
@@ -64,7 +64,7 @@ def test_rollback_goes_back_with_half_the_rate(
     for step in range(1, 11):
         assert rates[step] == pytest.approx(expected[step] * (0.5 if step > 6 else 1.0)), step
     assert [run.steps()[step] for step in range(1, 7)] == [calm.steps()[step] for step in range(1, 7)]
-    view = fold_events(RunView(), [Event(body) for body in run.sink.bodies])
+    view = fold_view_events(RunView(), [Event(body) for body in run.sink.bodies])
     assert [point.step for point in view.steps] == list(range(1, 11))
 
 

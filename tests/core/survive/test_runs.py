@@ -19,7 +19,7 @@ import yaml
 from tests.benchmarks.bench_soak import drain
 from tests.benchmarks.soak_files import damage_config, damage_folder
 from tests.conftest import MakeConfig
-from tui_tuner.launch.proof import compare_runs
+from tui_tuner.launch.proof import compare_proof_runs
 from tui_tuner.runs.events import Evaluation, Finished, RunStarted, Step
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
@@ -82,11 +82,11 @@ def test_a_difference_in_the_last_bit_is_found(tmp_path: Path) -> None:
         journal.emit(Evaluation(step=2, metrics={"loss": loss}))
         journal.close()
         folders.append(folder)
-    found = compare_runs(*folders)
+    found = compare_proof_runs(*folders)
     assert not found.is_exact
     assert found.differences[0] == "step 2: loss 0.30000000000000004 became 0.3"
     assert "evaluation at step 2" in found.differences[1] and "safetensors differs" in found.differences[2]
-    assert compare_runs(folders[0], folders[0]).is_exact
+    assert compare_proof_runs(folders[0], folders[0]).is_exact
 
 
 def test_one_line_restarts_a_run_until_it_is_done(write_config: Write, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_steps_that_overflow_are_skipped_and_the_run_trains(
     clip: float,
     policy: str,
 ) -> None:
-    monkeypatch.setattr(optimizers, "is_fused", lambda device: fused)
+    monkeypatch.setattr(optimizers, "is_optimizer_fused", lambda device: fused)
     config = make_config(
         training__max_steps=16,
         training__max_grad_norm=clip,

@@ -118,11 +118,11 @@ def test_a_lost_run_that_goes_on_says_why_it_was_lost(
 
     folder = RunStore(tmp_path).create_run(RunConfig.model_validate({"output": {"name": "r"}}))
     code = (
-        "import sys, os; from pathlib import Path; from tui_tuner.launch.lock import own_run\n"
+        "import sys, os; from pathlib import Path; from tui_tuner.launch.lock import hold_lock\n"
         "from tui_tuner.runs.store import RunFolder; from tui_tuner.runs.journal import JournalWriter\n"
         "from tui_tuner.runs.events import RunStarted\n"
         "folder = RunFolder(Path(sys.argv[1]))\n"
-        "with own_run(folder):\n"
+        "with hold_lock(folder):\n"
         "    JournalWriter(folder.events_path, 'r').emit(RunStarted(total_steps=3))\n"
         "    os.kill(os.getpid(), 9)\n"
     )

@@ -16,10 +16,10 @@ import torch
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.conftest import Trained
-from tui_tuner.cli.using.ask_command import format_answer
+from tui_tuner.cli.using.ask_command import format_ask_output
 from tui_tuner.errors import UsageError
-from tui_tuner.evaluation.inside_text import inside_parts, join_parts, read_shown
-from tui_tuner.inference.asking import ask_loaded, convert_shown
+from tui_tuner.evaluation.inside_text import join_marked_parts, read_shown_sample, split_marked_parts
+from tui_tuner.inference.asking import ask_loaded_model, convert_shown_answer
 from tui_tuner.launch.helper import Helper
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.training.load_run import load_run
@@ -74,7 +74,7 @@ def ask(folder: RunFolder, text: str, *more: str) -> subprocess.CompletedProcess
 
 def is_text_marked(told: dict[str, Any]) -> bool:
     """Whether a screen would look for something inside the text, which a class is not."""
-    return bool(read_shown(told).passage or told["found"])
+    return bool(read_shown_sample(told).passage or told["found"])
 
 
 def test_an_answer_is_the_best_span_of_the_logits(trained: Callable[[str], RunFolder]) -> None:
@@ -123,18 +123,21 @@ def test_a_helper_answers_and_keeps_the_model(
             helper.ask_and_wait("ask", {**arguments, "which": "step-9"})
         with pytest.raises(UsageError):
             helper.ask_and_wait("ask", {**arguments, "question": "Who?"})
-    told = read_shown(first)
+    told = read_shown_sample(first)
     assert told.passage == TEXT and "".join(TEXT[s.start : s.end] for s in told.found)
-    here = ask_loaded(load_run(folder, "best", "cpu"), TEXT)
-    assert convert_shown(here) == first
-    assert format_answer(here)[0].plain.strip() == join_parts(inside_parts(told, judged=False)).strip()
+    here = ask_loaded_model(load_run(folder, "best", "cpu"), TEXT)
+    assert convert_shown_answer(here) == first
+    assert (
+        format_ask_output(here)[0].plain.strip()
+        == join_marked_parts(split_marked_parts(told, judged=False)).strip()
+    )
 
 
 def test_classes_have_the_probabilities_of_plain_transformers(trained: Callable[[str], RunFolder]) -> None:
     folder = trained("classification")
     text = TEXT[: len(TEXT) // 2].strip()
-    shown = ask_loaded(load_run(folder, "best", "cpu"), text)
-    told = convert_shown(shown)
+    shown = ask_loaded_model(load_run(folder, "best", "cpu"), text)
+    told = convert_shown_answer(shown)
     assert not is_text_marked(told)
     model = AutoModelForSequenceClassification.from_pretrained(folder.best_path)
     tokenizer = AutoTokenizer.from_pretrained(folder.best_path)
@@ -143,14 +146,14 @@ def test_classes_have_the_probabilities_of_plain_transformers(trained: Callable[
     wanted = {model.config.id2label[place]: share for place, share in enumerate(shares.tolist())}
     assert dict(map(tuple, told["scores"])) == pytest.approx(wanted, abs=1e-5)
     assert told["text"] == max(wanted, key=lambda name: wanted[name])
-    lines = "\n".join(line.plain for line in format_answer(shown))
+    lines = "\n".join(line.plain for line in format_ask_output(shown))
     assert re.search(r"\d\.\d% [█░]{20} " + re.escape(told["text"]), lines), lines
 
 
 def test_what_cannot_be_asked_is_said(
     trained: Callable[[str], RunFolder], tiny_model: Path, tmp_path: Path
 ) -> None:
-    from tui_tuner.cli.using.ask_command import ask_model as command
+    from tui_tuner.cli.using.ask_command import ask_named_model as command
 
     questions = trained("question_answering").path
     text = tmp_path / "text"

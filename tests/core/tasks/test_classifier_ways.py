@@ -12,8 +12,8 @@ from tests.core.objective_checks import ObjectiveChecks
 from tests.core.tasks.classifiers import sizes
 from tests.core.ways import Silent
 from tui_tuner.compute import attention
-from tui_tuner.compute.forward import ForwardWay, Rows, lay_flat, lay_padded
-from tui_tuner.compute.pooled_heads import compute_sequence_logits, find_pooled
+from tui_tuner.compute.forward import ForwardWay, Rows, lay_flat_row, lay_padded_rows
+from tui_tuner.compute.pooled_heads import compute_sequence_logits, find_pooled_states
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.token_types import COLUMN, pack_types
@@ -83,11 +83,11 @@ def test_a_flat_row_says_what_each_text_alone_says(kind: str) -> None:
     rows = list(range(len(data)))
     with torch.no_grad():
         wanted = alone(model, data, kind)
-        pooled = find_pooled(model, lay_padded(data, [0, 2], 0), PADDED)
-        padded = compute_sequence_logits(model, lay_padded(data, rows, 0), PADDED, pooled)
+        pooled = find_pooled_states(model, lay_padded_rows(data, [0, 2], 0), PADDED)
+        padded = compute_sequence_logits(model, lay_padded_rows(data, rows, 0), PADDED, pooled)
         model.set_attn_implementation(attention.NAME)
-        flat = compute_sequence_logits(model, lay_flat(data, rows), FLAT, pooled)
-        whole = compute_sequence_logits(model, lay_flat(data, rows), FLAT, "all")
+        flat = compute_sequence_logits(model, lay_flat_row(data, rows), FLAT, pooled)
+        whole = compute_sequence_logits(model, lay_flat_row(data, rows), FLAT, "all")
     assert pooled == POOLED[kind]
     scale = float(wanted.abs().max())
     assert scale > 0.1 and float(wanted.std(0).min()) > 1e-3

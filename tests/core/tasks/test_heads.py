@@ -10,10 +10,10 @@ import torch
 
 from tests.conftest import MakeConfig
 from tui_tuner.errors import ConfigError
-from tui_tuner.launch.beforehand import check_method
+from tui_tuner.launch.beforehand import check_config_method
 from tui_tuner.methods import attach
-from tui_tuner.models.loading import load_model, quiet_libraries
-from tui_tuner.models.new_weights import RANDOM, head_names, renamed_backbone
+from tui_tuner.models.loading import load_model, silence_libraries
+from tui_tuner.models.new_weights import RANDOM, list_head_modules, map_backbone_names
 from tui_tuner.training.keeping.final_model import write_final_model
 
 SHAPE = {
@@ -58,6 +58,12 @@ HEADS = {
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"rank": 2},
     "vera": {"rank": 4},
+    "lokr": {"rank": 4},
+    "ln_tuning": {},
+    "oft": {"rotation_block": 8},
+    "boft": {},
+    "fourierft": {"frequencies": 100},
+    "randlora": {"rank": 4},
     "ia3": {},
     "freeze": {"layers": 1},
     "p_tuning": {"virtual_tokens": 3},
@@ -98,7 +104,7 @@ def said(model: Any) -> torch.Tensor:
 
 @pytest.fixture(autouse=True)
 def quiet() -> None:
-    quiet_libraries()
+    silence_libraries()
 
 
 @pytest.mark.parametrize("family", SHAPES)
@@ -141,7 +147,7 @@ def test_each_method_trains_all_that_begins_at_random(
             if hasattr(model, "peft_config"):
                 settings = transformers.AutoConfig.from_pretrained(tmp_path / "final")
                 # what transformers itself does not find in the files of some families
-                names = renamed_backbone(HEADS[peft_type], settings)
+                names = map_backbone_names(HEADS[peft_type], settings)
                 assert bool(names) == (peft_type == "QUESTION_ANS" and family == "llama")
                 on = auto.from_pretrained(folder, config=settings, key_mapping=names or None)
                 again = PeftModel.from_pretrained(on, tmp_path / "final")
@@ -180,9 +186,9 @@ def test_encoders_that_take_no_keys_refuse_a_prefix_with_the_reason(
         made(make_config, folder, "SEQ_CLS", method)
     config = make_config(task="classification", model__name=str(folder), method=method)
     with pytest.raises(ConfigError, match="does not accept keys and values from outside") as refused:
-        check_method(config)
+        check_config_method(config)
     assert "prompt_tuning" in refused.value.hint
-    check_method(
+    check_config_method(
         make_config(task="classification", model__name=str(folder), method={"kind": "prompt_tuning"})
     )
 
@@ -190,5 +196,5 @@ def test_encoders_that_take_no_keys_refuse_a_prefix_with_the_reason(
 def test_what_writes_has_no_head_of_a_task(make_config: MakeConfig) -> None:
     config = make_config(method={"kind": "freeze", "layers": 1})
     model = attach(load_model(config, "cpu"), config)
-    assert head_names(model) == ["lm_head"]
+    assert list_head_modules(model) == ["lm_head"]
     assert not model.lm_head.weight.requires_grad

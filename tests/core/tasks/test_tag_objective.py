@@ -18,7 +18,7 @@ from tui_tuner.data.records import IGNORE, Example
 from tui_tuner.models.device import Device
 from tui_tuner.objectives.objective import ExampleValues, Objective, Setup
 from tui_tuner.objectives.tag_objective import FOUND, TagObjective
-from tui_tuner.tasks.classes.tag_judging import judge_rows
+from tui_tuner.tasks.classes.tag_judging import judge_tagged_rows
 
 CLASSES = 5
 SHAPE = {
@@ -83,7 +83,7 @@ def prepared(kind: str, rows: Rows, weights: Any = "none") -> tuple[TagObjective
     config = build_config(
         {"task": "token_classification", "training": training, "model": {"dtype": "float32"}}
     )
-    found, voice = TagObjective(config, judge_rows), Silent()
+    found, voice = TagObjective(config, judge_tagged_rows), Silent()
     found.prepare_way(Setup(model, rows, [list(range(len(rows)))], config, Device("cpu"), 0, 64, voice))
     return found, model, voice
 

@@ -14,8 +14,8 @@ from tests.conftest import MakeConfig, Trained
 from tests.core.tasks.tagged_rows import FIRST, PLACES, TAGS, Sentence, sentences, small_bert, write_rows
 from tui_tuner.data.examples.prepare import prepare_examples
 from tui_tuner.errors import DataError, UsageError
-from tui_tuner.evaluation.tag_samples import split_text
-from tui_tuner.evaluation.tagging import judge_tags
+from tui_tuner.evaluation.tag_samples import split_text_for_tags
+from tui_tuner.evaluation.tagging import score_tags
 from tui_tuner.models.loading import load_tokenizer
 from tui_tuner.tasks import find_task
 from tui_tuner.training.load_run import load_run
@@ -96,7 +96,7 @@ def test_it_learns_is_judged_and_tags_the_same_with_transformers(
     assert run.outcome.message.split("best ")[1].startswith("f1 ")
 
     found = tags_by_transformers(run.folder.last_path, held, 128)
-    judgement = judge_tags([tags for _words, tags in held], found)
+    judgement = score_tags([tags for _words, tags in held], found)
     last = evaluations[-1]
     assert last["accuracy"] == judgement.accuracy
     assert (last["precision"], last["recall"], last["f1"]) == judgement.counts.total_figures()
@@ -153,7 +153,7 @@ def test_windows_are_judged_over_whole_rows(make: Make, train: Train, base: Path
     loaded = load_run(run.folder, "last", device="cpu")
     tagger = Tagger(loaded.model, loaded.tokenizer, config)
     found = [[guess.tag for guess in tagger.tag_words(record["tokens"])] for record in records]
-    judgement = judge_tags([record["tags"] for record in records], found)
+    judgement = score_tags([record["tags"] for record in records], found)
     last = run.sink.of("evaluation")[-1]["metrics"]
     assert last["accuracy"] == pytest.approx(judgement.accuracy, abs=1e-12)
     assert last["f1"] == pytest.approx(judgement.counts.total_figures()[2], abs=1e-12)
@@ -249,7 +249,7 @@ def test_a_head_that_knows_the_tags_is_kept_and_another_is_renewed(
 
 
 def test_texts_are_split_into_words_at_their_places() -> None:
-    words = split_text("Mr. O'Neill (U.N.) said:  well-known 北京 №5")
+    words = split_text_for_tags("Mr. O'Neill (U.N.) said:  well-known 北京 №5")
     assert words.words == [
         "Mr",
         ".",

@@ -13,7 +13,7 @@ from tui_tuner.config.presets import find_preset
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.models import tiny
 from tui_tuner.models.facts import load_facts
-from tui_tuner.models.tiny import own_folder
+from tui_tuner.models.tiny import find_tiny_folder
 
 PRESETS = ("bert-qa", "distilbert-imdb", "token-tags")
 
@@ -28,7 +28,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_loads_with_plain_transformers(name: str, cache: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 
-    folder = own_folder(name)
+    folder = find_tiny_folder(name)
     assert folder is not None and folder.is_relative_to(cache)
     model, info = AutoModel.from_pretrained(folder, output_loading_info=True)
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -48,11 +48,11 @@ def test_it_loads_with_plain_transformers(name: str, cache: Path) -> None:
 
 
 def test_a_folder_that_lost_a_file_is_made_anew(cache: Path) -> None:
-    folder = own_folder("tiny-bert")
+    folder = find_tiny_folder("tiny-bert")
     assert folder is not None
     whole = {path.name: path.read_bytes() for path in folder.iterdir()}
     (folder / "model.safetensors").unlink()
-    again = own_folder("tiny-bert")
+    again = find_tiny_folder("tiny-bert")
     assert again == folder and {path.name: path.read_bytes() for path in folder.iterdir()} == whole
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
@@ -65,12 +65,12 @@ def test_what_another_thread_made_meanwhile_stays(cache: Path, monkeypatch: pyte
         write(name, folder)
         if not first:
             monkeypatch.setattr(tiny, "_write_model", write)
-            made = own_folder("tiny-bert")
+            made = find_tiny_folder("tiny-bert")
             assert made is not None
             first.append(made.stat().st_ino)
 
     monkeypatch.setattr(tiny, "_write_model", slow)
-    folder = own_folder("tiny-bert")
+    folder = find_tiny_folder("tiny-bert")
     assert folder is not None and [folder.stat().st_ino] == first
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 

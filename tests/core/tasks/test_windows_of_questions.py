@@ -13,7 +13,7 @@ from tests.unit.data.small_tokenizers import TEXT, byte_level, sentence_piece
 from tui_tuner.config.load import build_config
 from tui_tuner.data.examples.fitting import FittedRow
 from tui_tuner.data.examples.pair_windows import LONG_QUESTION, PairCutter, pad_on_right
-from tui_tuner.data.examples.questions import END, START, QuestionEncoder, mask_answer
+from tui_tuner.data.examples.questions import END, START, QuestionEncoder, mask_answer_tokens
 from tui_tuner.data.examples.token_types import pack_types, unpack_types
 from tui_tuner.data.records import IGNORE, Question
 from tui_tuner.data.row_problem import RowProblem
@@ -114,7 +114,7 @@ def test_each_window_holds_the_answer_whole_or_says_that_it_has_none() -> None:
             holding.append(number)
             assert words[columns["start"] : columns["end"] + 1] == ["paris", "oslo"]
             assert example.labels[columns["start"]] == START and example.labels[columns["end"]] == END
-            assert mask_answer(example.labels).sum() == 2
+            assert mask_answer_tokens(example.labels).sum() == 2
         else:
             assert example.labels[0] == START | END and (example.labels[1:] == IGNORE).all()
             assert not ("paris" in words and "oslo" in words)

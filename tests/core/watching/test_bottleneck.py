@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.models.device import Device
 from tui_tuner.runs.events import Bottleneck
 from tui_tuner.training.watching import step_meter
@@ -16,8 +16,8 @@ from tui_tuner.training.watching.bottleneck import (
     BottleneckWatch,
     Circumstances,
     UseSummary,
-    bottleneck_event,
     find_bottleneck,
+    make_bottleneck_event,
 )
 from tui_tuner.training.watching.device_use import DeviceUse
 
@@ -78,12 +78,12 @@ WORDS = [
 
 @pytest.mark.parametrize(("what", "about", "words", "fixes"), WORDS)
 def test_it_is_told_with_figures_and_settings(what, about, words, fixes) -> None:
-    told = bottleneck_event(what, UseSummary(use(0.41, data=0.3), 0.12, 1 / 3), about, 40)
+    told = make_bottleneck_event(what, UseSummary(use(0.41, data=0.3), 0.12, 1 / 3), about, 40)
     assert words in told.message
     assert (told.what, told.step, told.gpu_busy, told.mfu) == (what, 40, 0.41, 0.12)
     assert list(told.fixes) == fixes
     for fix in fixes:
-        with_values(RunConfig(), fix)  # a setting that there is, with a value that it takes
+        edit_values(RunConfig(), fix)  # a setting that there is, with a value that it takes
         assert all(f"{path}={value}".lower() in told.hint.lower() for path, value in fix.items())
         assert "--set" in told.hint and "--set" not in told.advice
     assert bool(told.hint) == bool(what)
@@ -163,8 +163,8 @@ def test_compiling_is_offered_only_where_it_can_be(
     problem: str, compiled: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step_meter, "find_compiler_problem", lambda device: problem)
-    config: Any = with_values(RunConfig(), {"training.compile": False, "training.micro_batch": 4})
-    about = step_meter.circumstances_of(config, config, Device("cuda", capability=(9, 0)))
+    config: Any = edit_values(RunConfig(), {"training.compile": False, "training.micro_batch": 4})
+    about = step_meter.list_speed_circumstances(config, config, Device("cuda", capability=(9, 0)))
     assert about.compiled is compiled
-    told = bottleneck_event("processor", UseSummary(use(0.41)), about, 40)
+    told = make_bottleneck_event("processor", UseSummary(use(0.41)), about, 40)
     assert ("training.compile" in told.hint) == (not problem)

@@ -13,8 +13,8 @@ import torch
 
 from tests.core.watching.fake_gpu import FakeDriver, FakeGpu
 from tui_tuner.training.watching import memory_check
-from tui_tuner.training.watching.device_clock import DeviceClock, DriverWatch, driver_watch
-from tui_tuner.training.watching.device_use import DeviceUse, Stamps, measure_times, measure_use
+from tui_tuner.training.watching.device_clock import DeviceClock, DriverWatch, make_driver_watch
+from tui_tuner.training.watching.device_use import DeviceUse, Stamps, measure_device_times, measure_use
 
 TWO = [Stamps(0, 0, 0.1, 0.0, 1.0), Stamps(0.1, 0.1, 0.2, 1.0, 2.0)]
 # name, steps, before, the driver's word -> seconds, idle, for data, surely computing, busy
@@ -49,7 +49,7 @@ def test_what_timestamps_tell(row) -> None:
     assert (use.seconds, use.idle, use.data) == pytest.approx((seconds, idle, data))
     assert use.computing == pytest.approx(computing)
     assert use.busy == (None if busy is None else pytest.approx(busy))
-    assert sum(measure_times(steps, before)) == pytest.approx(seconds)
+    assert sum(measure_device_times(steps, before)) == pytest.approx(seconds)
 
 
 def test_two_uses_are_joined_by_their_time() -> None:
@@ -242,8 +242,8 @@ def test_the_driver_has_a_word_on_a_device_that_is_not_shared(
     )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)  # type: ignore[arg-type]
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1234"))
-    watch = driver_watch("cuda:0")
+    watch = make_driver_watch("cuda:0")
     assert watch is not None and watch._ask() == (0.4 if alone else None)
     assert memory_check._is_alone("cuda:0") is alone
     handles.clear()  # a part of a GPU
-    assert driver_watch("cuda:0") is None and memory_check._is_alone("cuda:0") is False
+    assert make_driver_watch("cuda:0") is None and memory_check._is_alone("cuda:0") is False

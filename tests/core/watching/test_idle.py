@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.conftest import Recorder
-from tui_tuner.training.watching.idle import IdleWatch, idle_watch
+from tui_tuner.training.watching.idle import IdleWatch, make_idle_watch
 
 
 class Gpu:
@@ -73,4 +73,4 @@ def test_its_thread_looks_by_itself_and_a_driver_that_fails_ends_nothing() -> No
         time.sleep(0.01)
     idle.stop_idle_watch()
     assert len(sink.of("warning")) == 1 and len(asked) > 2
-    assert idle_watch("cpu", sink.emit, lambda: False) is None
+    assert make_idle_watch("cpu", sink.emit, lambda: False) is None

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from tests.conftest import MakeConfig, Recorder, Trained
-from tui_tuner.compute.forward import lay_flat
+from tui_tuner.compute.forward import lay_flat_row
 from tui_tuner.compute.rows.filler import fill_row
 from tui_tuner.compute.shared_prefix import lay_shared
 from tui_tuner.data.records import IGNORE, Example
 from tui_tuner.models.facts import load_facts
 from tui_tuner.planning.flops import Segment, count_flops
 from tui_tuner.training.watching import reporting, step_meter
-from tui_tuner.training.watching.device_clock import DeviceClock, device_clock
+from tui_tuner.training.watching.device_clock import DeviceClock, make_device_clock
 from tui_tuner.training.watching.reporting import PendingStep, Reporter, StepReports
-from tui_tuner.training.watching.step_meter import StepMeter, Work, list_segments
+from tui_tuner.training.watching.step_meter import StepMeter, Work, list_step_segments
 
 Train = Callable[..., Trained]
 PEAK = 1e9
@@ -83,9 +83,9 @@ def test_a_run_is_measured_and_computes_what_it_did(
     assert plain.sink.of("bottleneck") == []
     ticks, driver = Ticks(), Says(1 / 3)
     monkeypatch.setattr(
-        step_meter, "device_clock", lambda place: DeviceClock(ticks.event, driver, ticks.clock)
+        step_meter, "make_device_clock", lambda place: DeviceClock(ticks.event, driver, ticks.clock)
     )
-    monkeypatch.setattr(step_meter, "find_peak", lambda card, dtype, tf32: PEAK)
+    monkeypatch.setattr(step_meter, "find_peak_flops", lambda card, dtype, tf32: PEAK)
     config = _config(make_config)
     run = train(config)
     assert run.sink.steps() == plain.sink.steps()  # bit for bit
@@ -115,7 +115,7 @@ def test_a_device_whose_events_fail_costs_a_line_and_not_the_run(
     def event() -> Any:
         raise RuntimeError("no events here")
 
-    monkeypatch.setattr(step_meter, "device_clock", lambda place: DeviceClock(event))
+    monkeypatch.setattr(step_meter, "make_device_clock", lambda place: DeviceClock(event))
     run = train(_config(make_config))
     assert run.outcome.status == "completed" and len(run.sink.of("step")) == 14
     said = [log["message"] for log in run.sink.of("log") if "not measured" in log["message"]]
@@ -124,7 +124,7 @@ def test_a_device_whose_events_fail_costs_a_line_and_not_the_run(
 
 
 def test_a_processor_has_no_clock() -> None:
-    assert device_clock("cpu") is None
+    assert make_device_clock("cpu") is None
     assert StepMeter().read_times(5, [None, None]) == [(None, None)] * 2
     assert StepMeter().count_work([], np.array([])) is None
 
@@ -145,12 +145,12 @@ def _rows() -> Rows:
 
 def test_sequences_of_a_pass_and_a_shared_beginning_once() -> None:
     rows = _rows()
-    flat, shared = lay_flat(rows, [0, 1, 2]), lay_shared(rows, [0, 1, 2])
-    assert list(list_segments([flat, lay_flat(rows, [1])], rows.lengths)) == [51, 52, 53, 52]
+    flat, shared = lay_flat_row(rows, [0, 1, 2]), lay_shared(rows, [0, 1, 2])
+    assert list(list_step_segments([flat, lay_flat_row(rows, [1])], rows.lengths)) == [51, 52, 53, 52]
     once = [Segment(40), Segment(11, 40), Segment(12, 40), Segment(13, 40)]
-    assert list(list_segments([shared], rows.lengths)) == once
-    assert list(list_segments([fill_row(flat, 256)], rows.lengths)) == [51, 52, 53]
-    assert list(list_segments([fill_row(shared, 256)], rows.lengths)) == once
+    assert list(list_step_segments([shared], rows.lengths)) == once
+    assert list(list_step_segments([fill_row(flat, 256)], rows.lengths)) == [51, 52, 53]
+    assert list(list_step_segments([fill_row(shared, 256)], rows.lengths)) == once
 
 
 def test_counting_that_fails_is_said_once() -> None:

@@ -79,7 +79,7 @@ def test_a_fault_of_it_is_no_fault_of_the_run(monkeypatch: pytest.MonkeyPatch) -
     def broken(*_unused: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(judging, "judge_gathered", broken)
+    monkeypatch.setattr(judging, "judge_run_history", broken)
     sink = Recorder()
     judged = JudgingSink(sink)
     judged.emit(Step(1, 0, math.nan, 1e-4))

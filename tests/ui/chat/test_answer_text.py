@@ -12,7 +12,7 @@ from textual.widgets import Markdown
 from tests.ui import fakes
 from tests.ui.conftest import Opened, text, until
 from tui_tuner.runs.store import RunStore
-from tui_tuner.ui.widgets.chat.answer_text import AnswerText, in_parts, make_parser
+from tui_tuner.ui.widgets.chat.answer_text import AnswerText, make_markdown_parser, split_long_lists
 
 TEXT = "[bold]x[/] <b>y</b> [a](https://e.org) ![i](f) <https://e.org> &#x202e;z\n\n<div>in a block</div>\n"
 
@@ -29,7 +29,7 @@ class Shown(Screen[None]):
 
 
 def test_nothing_is_hidden_and_nothing_leads_elsewhere() -> None:
-    kinds = {token.type for token in make_parser().parse(TEXT)}
+    kinds = {token.type for token in make_markdown_parser().parse(TEXT)}
     assert kinds == {"paragraph_open", "inline", "paragraph_close"}
 
 
@@ -67,11 +67,11 @@ async def test_pieces_make_the_whole(plain: bool, opened: Opened) -> None:
 
 def test_a_long_list_is_drawn_in_parts() -> None:
     whole = "Yes:\n\n" + "".join(f"- {at}\n  - more\n" for at in range(40)) + "```\n" + "- x\n" * 90 + "```\n"
-    parts = in_parts(whole)
+    parts = split_long_lists(whole)
     assert "".join(parts) == whole and len(parts) == 4
     assert parts[-1].count("- x") == 90  # code is no list
     for end in range(len(whole)):
-        assert in_parts(whole[:end])[:-1] == parts[: len(in_parts(whole[:end])) - 1]
+        assert split_long_lists(whole[:end])[:-1] == parts[: len(split_long_lists(whole[:end])) - 1]
 
 
 async def test_a_long_answer_is_plain_text(opened: Opened) -> None:

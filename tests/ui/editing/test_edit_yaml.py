@@ -19,8 +19,8 @@ from tui_tuner.runs.store import RunStore
 from tui_tuner.ui import form_values
 from tui_tuner.ui.drafts import DraftKeeper
 from tui_tuner.ui.editing.config_opening import open_config
-from tui_tuner.ui.editing.draft_files import drafts_folder, hash_text, read_drafts
-from tui_tuner.ui.editing.text_check import read_text
+from tui_tuner.ui.editing.draft_files import find_drafts_folder, hash_draft_text, read_drafts
+from tui_tuner.ui.editing.text_check import check_edited_text
 from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 
@@ -66,13 +66,13 @@ async def test_an_edit_is_one_step_and_comments_stay(opened: Opened, tmp_path: P
                 + found.replace("#rank: 16 ", "rank: 44 ").replace("#epochs: 3.0 ", "epochs: 2 ")
             ),
         )
-        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "method.rank") == 44)
+        await until(pilot, lambda: form_values.find_draft_value(pilot.app.draft, "method.rank") == 44)
         await until(pilot, lambda: "✓ ready" in text(pilot))
         await pilot.press("ctrl+z")
         await until(pilot, lambda: form_values.list_differing_values(pilot.app.draft) == {})
         assert "edit as YAML (2 settings)" in said(pilot)
         await pilot.press("ctrl+y")
-        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "training.epochs") == 2)
+        await until(pilot, lambda: form_values.find_draft_value(pilot.app.draft, "training.epochs") == 2)
 
         screen = pilot.app.screen
         assert isinstance(screen, SettingsScreen)
@@ -155,7 +155,7 @@ async def test_mistakes_are_told_with_their_lines(opened: Opened) -> None:
         await pilot.press("d")
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
         assert (
-            form_values.find_value(pilot.app.draft, "method.rank") == "many"
+            form_values.find_draft_value(pilot.app.draft, "method.rank") == "many"
             and pilot.app.drafts.draft.unread == ""
         )
         await edit(pilot, lambda found: "")
@@ -165,7 +165,7 @@ async def test_mistakes_are_told_with_their_lines(opened: Opened) -> None:
 
 
 def test_a_text_is_read_as_far_as_it_can_be() -> None:
-    reading = read_text(
+    reading = check_edited_text(
         "task: sft\nmethod:\n  rank: 3\n  alpha: [\ntraining:\n  seed: 5\nmodel: {name: demo\n"
     )
     assert [(wrong.line, wrong.shown) for wrong in reading.wrong] == [
@@ -173,13 +173,17 @@ def test_a_text_is_read_as_far_as_it_can_be() -> None:
         (7, "model: {name: demo"),
     ]
     assert reading.values == {"task": "sft", "training": {"seed": 5}} and not reading.whole
-    reading = read_text("training:\n  batch_size: 4\n  micro_batch: 8\n  seed: 5\n")
+    reading = check_edited_text("training:\n  batch_size: 4\n  micro_batch: 8\n  seed: 5\n")
     assert [(wrong.line, wrong.path) for wrong in reading.wrong] == [(3, "training.micro_batch")]
     assert reading.keep_valid_values({})["training"] == {"batch_size": 4, "seed": 5}
-    (doubled,) = read_text("task: sft\ntask: sft\n").wrong
+    (doubled,) = check_edited_text("task: sft\ntask: sft\n").wrong
     assert doubled.line == 2 and "Duplicate key" in doubled.sentence
-    assert read_text("- a\n- b\n").wrong and read_text("just words").wrong and read_text("\0").wrong
-    assert read_text("# nothing\n").wrong == []  # all at its default
+    assert (
+        check_edited_text("- a\n- b\n").wrong
+        and check_edited_text("just words").wrong
+        and check_edited_text("\0").wrong
+    )
+    assert check_edited_text("# nothing\n").wrong == []  # all at its default
 
 
 async def test_a_file_is_opened_with_its_mistakes_and_saved_over(
@@ -236,16 +240,16 @@ async def test_beginning_from_something_else_can_be_undone(
         await pilot.press("ctrl+o", "enter")
         await until(pilot, lambda: "Open a config" in text(pilot))
         await pilot.press(*"mine.yaml", "enter")
-        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "method.rank") == 7)
+        await until(pilot, lambda: form_values.find_draft_value(pilot.app.draft, "method.rank") == 7)
         assert "press ^z to go back" in said(pilot) and "mine.yaml" in text(pilot)
         await pilot.press("ctrl+o")
         await until(pilot, lambda: "↺ mine.yaml" in text(pilot))
         answers = pilot.app.screen.query_one(OptionList)
         answers.highlighted = answers.get_option_index("preset full-small")
         await pilot.press("enter")
-        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "method.kind") == "full")
+        await until(pilot, lambda: form_values.find_draft_value(pilot.app.draft, "method.kind") == "full")
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "method.rank") == 7)
+        await until(pilot, lambda: form_values.find_draft_value(pilot.app.draft, "method.rank") == 7)
         await pilot.press("ctrl+z")
         await until(pilot, lambda: form_values.list_differing_values(pilot.app.draft) == {"method.rank": 3})
         assert "mine.yaml" not in text(pilot).splitlines()[0]
@@ -269,8 +273,8 @@ def test_what_cannot_be_opened_is_said(tmp_path: Path, store: RunStore) -> None:
 async def test_a_draft_that_cannot_be_kept_is_told_once(opened: Opened, tmp_path: Path) -> None:
     async with opened() as pilot:
         await form_of(pilot)
-        drafts_folder().parent.mkdir(parents=True, exist_ok=True)
-        drafts_folder().write_text("in the way")
+        find_drafts_folder().parent.mkdir(parents=True, exist_ok=True)
+        find_drafts_folder().write_text("in the way")
         screen = pilot.app.screen
         assert isinstance(screen, SettingsScreen)
         for rank in (5, 6):
@@ -278,8 +282,8 @@ async def test_a_draft_that_cannot_be_kept_is_told_once(opened: Opened, tmp_path
             pilot.app.drafts.flush_draft()
             await pilot.pause(0.4)
         told = [note for note in pilot.app._notifications if "cannot be saved" in note.message]
-        assert len(told) == 1 and str(drafts_folder()) in told[0].message
-        drafts_folder().unlink()
+        assert len(told) == 1 and str(find_drafts_folder()) in told[0].message
+        find_drafts_folder().unlink()
         await screen.take_values({"method.rank": 7})
         pilot.app.drafts.flush_draft()
         assert pilot.app.drafts.trouble == "" and len(read_drafts()) == 1
@@ -289,7 +293,7 @@ def test_older_drafts_open_and_new_ones_hold_the_text() -> None:
     keeper = DraftKeeper()
     keeper.begin_draft({}, "a.yaml", file="/x/a.yaml", yaml="# c\n")
     keeper.draft.unread = "rank: ["
-    keeper.draft.known = {"/x/a.yaml": hash_text("# c\n")}
+    keeper.draft.known = {"/x/a.yaml": hash_draft_text("# c\n")}
     keeper.note_change()
     keeper.flush_draft()
     (kept,) = read_drafts()

@@ -52,7 +52,7 @@ async def test_each_field_is_a_step_and_undo_goes_to_it(opened: Opened) -> None:
         draft = pilot.app.drafts.draft
         assert (
             draft.texts == {"method.rank": ""}
-            and form_values.find_value(draft.values, "training.epochs") == 7
+            and form_values.find_draft_value(draft.values, "training.epochs") == 7
         )
 
         await go_to(pilot, "training.seed")
@@ -63,7 +63,7 @@ async def test_each_field_is_a_step_and_undo_goes_to_it(opened: Opened) -> None:
         await pilot.press("ctrl+z")
         await until(pilot, lambda: at(pilot) == "training.epochs")
         assert (
-            form_values.find_value(draft.values, "training.epochs") == 3
+            form_values.find_draft_value(draft.values, "training.epochs") == 3
             and draft.values["method"]["rank"] == 99
         )
         await pilot.press("ctrl+z")
@@ -99,16 +99,16 @@ async def test_a_choice_and_a_mend_are_steps(opened: Opened) -> None:
         await until(pilot, lambda: "✓ ready" in text(pilot))
         await go_to(pilot, "method.kind")
         await pilot.press("enter", "down", "enter")
-        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "method.kind") != "lora")
+        await until(pilot, lambda: form_values.find_draft_value(pilot.app.draft, "method.kind") != "lora")
         screen = pilot.app.screen
         assert isinstance(screen, SettingsScreen)
         await screen.take_values({"task": "classification", "data.max_length": 64})
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "task") == "sft")
+        await until(pilot, lambda: form_values.find_draft_value(pilot.app.draft, "task") == "sft")
         assert "task" in said(pilot) and "data.max_length" in said(pilot)
-        assert form_values.find_value(pilot.app.draft, "method.kind") != "lora"
+        assert form_values.find_draft_value(pilot.app.draft, "method.kind") != "lora"
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "method.kind") == "lora")
+        await until(pilot, lambda: form_values.find_draft_value(pilot.app.draft, "method.kind") == "lora")
 
 
 async def test_the_plan_and_the_form_have_one_history_that_outlives_both(opened: Opened) -> None:
@@ -176,11 +176,11 @@ def test_what_is_typed_and_deleted_again_is_no_step_and_old_steps_end() -> None:
 
     keeper = DraftKeeper()
     for value in (1, 12, 1, 16):
-        form_values.set_value(keeper.draft.values, "method.rank", value)
+        form_values.set_draft_value(keeper.draft.values, "method.rank", value)
         keeper.note_change(typed="method.rank")
     assert len(keeper.history.done) == 1
     for value in range(undo.MOST + 5):
-        form_values.set_value(keeper.draft.values, "training.seed", value)
+        form_values.set_draft_value(keeper.draft.values, "training.seed", value)
         keeper.note_change()
     assert len(keeper.history.done) == undo.MOST
     states = keeper.history.done

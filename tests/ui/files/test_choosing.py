@@ -14,7 +14,12 @@ from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.ui import recent_paths
 from tui_tuner.ui.screens.file_dialog import FileDialog
 from tui_tuner.ui.screens.home import HomeScreen
-from tui_tuner.ui.widgets.paths.folder_listing import DATA_SUFFIXES, FolderEntry, FolderNames, split_path
+from tui_tuner.ui.widgets.paths.folder_listing import (
+    DATA_SUFFIXES,
+    FolderEntry,
+    FolderNames,
+    split_typed_path,
+)
 from tui_tuner.ui.widgets.paths.path_picker import PathPicker
 
 
@@ -187,5 +192,5 @@ def test_names_are_completed_as_a_shell_does() -> None:
     assert names.complete_name("data") == "data.json"
     assert names.complete_name(".") == ".dot" and names.complete_name("zzz") == "zzz"
     assert [one.name for one in names.list_fitting("ATO")] == ["dato"]
-    assert split_path("~") == ("~/", "") and split_path("a/..") == ("a/../", "")
-    assert split_path(".b") == ("", ".b")
+    assert split_typed_path("~") == ("~/", "") and split_typed_path("a/..") == ("a/../", "")
+    assert split_typed_path(".b") == ("", ".b")

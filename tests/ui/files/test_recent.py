@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_tuner.ui.recent_paths import MOST, list_recent_paths, note_recent
+from tui_tuner.ui.recent_paths import MOST, list_recent_paths, note_recent_path
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +24,8 @@ def test_the_newest_stand_first_and_what_is_gone_is_left_out(tmp_path: Path, own
     files = [tmp_path / f"{number}.json" for number in range(MOST + 5)]
     for file in files:
         file.write_text("{}")
-        assert note_recent("data", str(file))
-    assert note_recent("data", str(files[10])) and note_recent("config", str(files[0]))
+        assert note_recent_path("data", str(file))
+    assert note_recent_path("data", str(files[10])) and note_recent_path("config", str(files[0]))
     found = list_recent_paths("data")
     assert len(found) == MOST and found[0] == str(files[10]) and found.count(str(files[10])) == 1
     files[10].unlink()
@@ -35,13 +35,13 @@ def test_the_newest_stand_first_and_what_is_gone_is_left_out(tmp_path: Path, own
         and list_recent_paths("x") == []
     )
     assert stat.S_IMODE(own_preferences.stat().st_mode) == 0o600
-    assert not note_recent("data", str(tmp_path / "missing"))
+    assert not note_recent_path("data", str(tmp_path / "missing"))
 
 
 def test_a_name_that_is_no_unicode_comes_back(tmp_path: Path) -> None:
     odd = tmp_path / "x\udcff\n.json"
     odd.write_text("{}")
-    assert note_recent("data", str(odd)) and list_recent_paths("data") == [str(odd)]
+    assert note_recent_path("data", str(odd)) and list_recent_paths("data") == [str(odd)]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"data": 5}', '{"data": [5, "relative", "/\\u0000"]}'])
@@ -49,13 +49,13 @@ def test_a_spoiled_file_is_begun_anew(tmp_path: Path, own_preferences: Path, con
     own_preferences.parent.mkdir()
     own_preferences.write_text(content)
     assert list_recent_paths("data") == []
-    assert note_recent("data", str(tmp_path)) and list_recent_paths("data") == [str(tmp_path)]
+    assert note_recent_path("data", str(tmp_path)) and list_recent_paths("data") == [str(tmp_path)]
 
 
 def test_workbenches_that_write_at_once_lose_nothing(tmp_path: Path, own_preferences: Path) -> None:
     code = (
-        "import sys; from tui_tuner.ui.recent_paths import note_recent\n"
-        "for name in sys.argv[1:]: assert note_recent('data', name)"
+        "import sys; from tui_tuner.ui.recent_paths import note_recent_path\n"
+        "for name in sys.argv[1:]: assert note_recent_path('data', name)"
     )
     names = [[str(tmp_path / f"{who}-{number}") for number in range(6)] for who in range(3)]
     for name in list(chain(*names)):

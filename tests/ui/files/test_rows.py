@@ -205,13 +205,17 @@ async def test_keys_that_come_before_the_screen_does_are_typed_into_it(
 async def test_u_is_obeyed_once_it_is_known_whether_the_data_can_be_used(
     tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, known, real = write(tmp_path / "rows.jsonl", alpaca(50)), threading.Event(), datalook.find_refusal
+    path, known, real = (
+        write(tmp_path / "rows.jsonl", alpaca(50)),
+        threading.Event(),
+        datalook.find_draft_refusal,
+    )
 
     def slow(draft: Any, path: Any) -> Any:
         known.wait(30)
         return real(draft, path)
 
-    monkeypatch.setattr(datalook, "find_refusal", slow)
+    monkeypatch.setattr(datalook, "find_draft_refusal", slow)
     async with opened(config={"data": {"path": str(path)}}) as pilot:
         pilot.app.open_data()
         await until(pilot, lambda: "Question 2?" in text(pilot), 60)

@@ -72,7 +72,7 @@ async def test_the_last_of_thirty_columns(opened: Opened, wide: Path, size: tupl
         assert "Esc back" in text(pilot)  # what the keys are stands in sight
         await pilot.press("escape")  # nothing was taken
         await until(pilot, lambda: isinstance(pilot.app.screen, DataScreen))
-        assert form_values.find_value(pilot.app.draft, "data.columns") is None
+        assert form_values.find_draft_value(pilot.app.draft, "data.columns") is None
 
 
 async def test_other_rows_are_shown_on_a_key(opened: Opened, wide: Path) -> None:
@@ -119,7 +119,10 @@ async def test_names_with_control_characters(opened: Opened, tmp_path: Path) -> 
         await until(
             pilot, lambda: isinstance(pilot.app.screen, DataScreen) and "9 rows: 9 kept" in text(pilot)
         )
-        assert form_values.find_value(pilot.app.draft, "data.columns") == {"prompt": ODD, "response": "a\nb"}
+        assert form_values.find_draft_value(pilot.app.draft, "data.columns") == {
+            "prompt": ODD,
+            "response": "a\nb",
+        }
 
 
 async def test_one_of_two_candidates_from_the_form(opened: Opened, tmp_path: Path) -> None:
@@ -141,7 +144,7 @@ async def test_one_of_two_candidates_from_the_form(opened: Opened, tmp_path: Pat
         await until(
             pilot, lambda: isinstance(pilot.app.screen, SettingsScreen) and "✓ ready" in text(pilot), 20
         )
-        assert form_values.find_value(pilot.app.draft, "data.columns") == {
+        assert form_values.find_draft_value(pilot.app.draft, "data.columns") == {
             "prompt": "question",
             "response": "answer",
         }

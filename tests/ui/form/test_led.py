@@ -94,17 +94,21 @@ async def test_what_a_tiny_model_learns_with_is_told_and_offered(
         await until(pilot, lambda: "Random weights need" in text(pilot))
         assert "f4 Fix" in text(pilot)
         assert (
-            form_values.find_value(pilot.app.draft, "training.learning_rate") == 5e-5
+            form_values.find_draft_value(pilot.app.draft, "training.learning_rate") == 5e-5
         )  # nothing is changed unasked
         await pilot.press("f4")
         await until(pilot, lambda: isinstance(pilot.app.screen, FixesDialog))
         await pilot.press("enter")
-        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "training.learning_rate") == 1e-3)
-        assert form_values.find_value(pilot.app.draft, "training.epochs") == 8
+        await until(
+            pilot, lambda: form_values.find_draft_value(pilot.app.draft, "training.learning_rate") == 1e-3
+        )
+        assert form_values.find_draft_value(pilot.app.draft, "training.epochs") == 8
         await until(pilot, lambda: "Random weights need" not in text(pilot))
         assert here(pilot) == "model.name"
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "training.learning_rate") == 5e-5)
+        await until(
+            pilot, lambda: form_values.find_draft_value(pilot.app.draft, "training.learning_rate") == 5e-5
+        )
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tui_tuner.ui import form_values
 from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 from tui_tuner.ui.widgets.form.field import FieldSelect
+from tui_tuner.ui.widgets.form.form_pages import FormPages
 
 LETTERS = {"-": "minus", ".": "full_stop", " ": "space"}
 
@@ -36,7 +37,8 @@ async def until(pilot: Any, condition: Any, seconds: float = 60.0) -> None:
 
 def here(app: Any) -> str:
     """The field in focus."""
-    found = app.screen._form_pages.focused_field if isinstance(app.screen, SettingsScreen) else None
+    drawn = isinstance(app.screen, SettingsScreen) and app.screen.query(FormPages)
+    found = app.screen._form_pages.focused_field if drawn else None
     return found.option.path if found is not None else ""
 
 
@@ -47,7 +49,7 @@ async def settled(pilot: Any) -> None:
 @pytest.mark.parametrize("size", SIZES)
 async def test_keys_for_a_form_that_is_not_there_yet(opened: Opened, size: tuple[int, int]) -> None:
     async with opened(size=size) as pilot:
-        await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen) and "new run" in text(pilot))
+        await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen) and "New run" in text(pilot))
         burst(pilot.app, "n", "enter", "down", "down")
         await until(pilot, lambda: here(pilot.app) == "model.dtype")
         await settled(pilot)

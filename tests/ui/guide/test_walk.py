@@ -16,11 +16,11 @@ from tui_tuner.guiding.guide_answers import Answers
 from tui_tuner.launch.thread_host import ThreadHost
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunStore
-from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.runs.view import RunView, fold_view_events
 from tui_tuner.tasks.preview.data_finding import find_data
 from tui_tuner.ui.app import TunerApp
 from tui_tuner.ui.screens.chat.chat_screen import ChatScreen
-from tui_tuner.ui.screens.fixing import put_values
+from tui_tuner.ui.screens.fixing import put_fix_values
 from tui_tuner.ui.screens.guide.data_question import DataQuestion
 from tui_tuner.ui.screens.guide.goal_question import GoalQuestion
 from tui_tuner.ui.screens.guide.guide_page import GuidePage
@@ -59,7 +59,7 @@ async def test_the_page_leads_into_the_form_and_takes_back_what_was_changed_ther
         await until(pilot, lambda: pilot.app.draft != values)
         await pilot.press("ctrl+y")
         await until(pilot, lambda: pilot.app.draft == values)
-        put_values(pilot.app, {"training.epochs": 1.5})
+        put_fix_values(pilot.app, {"training.epochs": 1.5})
         await pilot.press("escape", "escape")
         await until(pilot, lambda: on(pilot, GuidePage) and "ready: press ^r" in text(pilot), 30)
         assert walk.answers.more == {"training.epochs": 1.5}
@@ -171,7 +171,7 @@ async def test_eight_keys_from_a_file_to_talking_to_a_better_model(tmp_path: Pat
         await press("ctrl+r")
         await until(pilot, lambda: on(pilot, ResultsScreen), 120)  # by itself, at its end
         (folder,) = store.list_runs()
-        view = fold_events(RunView(), JournalReader(folder.events_path).read_events(1 << 22))
+        view = fold_view_events(RunView(), JournalReader(folder.events_path).read_events(1 << 22))
         held = [found for found in view.evaluations if found.stage == "validation"]
         assert held[-1].metrics["loss"] < 0.8 * held[0].metrics["loss"]
         await press("c")

@@ -11,15 +11,15 @@ from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.runs.events import Evaluation, Event, Heartbeat, Phase, RolledBack, RunStarted, Step
 from tui_tuner.runs.store import RunStore
-from tui_tuner.runs.view import RunView, fold_events
-from tui_tuner.ui.screen_words import format_range
-from tui_tuner.ui.widgets.live.chart_data import chart_of, charts_of
-from tui_tuner.ui.widgets.live.chart_plot import log_ticks, x_ticks
+from tui_tuner.runs.view import RunView, fold_view_events
+from tui_tuner.ui.screen_words import format_duration_range
+from tui_tuner.ui.widgets.live.chart_data import list_run_charts, make_run_chart
+from tui_tuner.ui.widgets.live.chart_plot import choose_log_ticks, choose_x_ticks
 
 HOLDS = (
-    "import sys\nfrom pathlib import Path\nfrom tui_tuner.launch.lock import own_run\n"
+    "import sys\nfrom pathlib import Path\nfrom tui_tuner.launch.lock import hold_lock\n"
     "from tui_tuner.runs.store import RunFolder\n"
-    "with own_run(RunFolder(Path(sys.argv[1]))):\n    print('held', flush=True)\n    sys.stdin.readline()\n"
+    "with hold_lock(RunFolder(Path(sys.argv[1]))):\n    print('held', flush=True)\n    sys.stdin.readline()\n"
 )
 
 
@@ -39,18 +39,18 @@ def view_of(losses: list[float], tokens: int = 100, seconds: float = 0.5) -> Run
     ]
     bodies += [Evaluation(len(losses) // 2, "validation", {"loss": 2.0, "accuracy": 0.5})]
     bodies += [Heartbeat(len(losses), 300 << 20)]
-    return fold_events(RunView(), [Event(body, "run", 0, 1000.0) for body in bodies])
+    return fold_view_events(RunView(), [Event(body, "run", 0, 1000.0) for body in bodies])
 
 
 def test_the_memory_of_a_long_run_is_thinned_and_that_of_steps_done_again_is_left_out() -> None:
     beats = [Heartbeat(step, (step % 97 + 1) << 20) for step in range(1, 20_001)]
     beats[7_000] = Heartbeat(7_001, 1 << 30)
-    view = fold_events(RunView(), [Event(body, "run", 0, 1000.0) for body in beats])
-    line = chart_of(view, "memory", "step", 140).line
+    view = fold_view_events(RunView(), [Event(body, "run", 0, 1000.0) for body in beats])
+    line = make_run_chart(view, "memory", "step", 140).line
     assert len(line) <= 280 and line == sorted(line) and (7_001.0, float(1 << 30)) in line
     again = [RolledBack(step=5_000), Heartbeat(5_001, 3 << 20)]
-    line = chart_of(
-        fold_events(view, [Event(body, "run", 0, 1000.0) for body in again]), "memory", "step", 140
+    line = make_run_chart(
+        fold_view_events(view, [Event(body, "run", 0, 1000.0) for body in again]), "memory", "step", 140
     ).line
     assert line == sorted(line) and line[-1] == (5_001.0, float(3 << 20))
 
@@ -67,38 +67,38 @@ def test_the_memory_of_a_long_run_is_thinned_and_that_of_steps_done_again_is_lef
     ],
 )
 def test_ticks_are_round_numbers(right: float, axis: str, width: int, labels: list[str]) -> None:
-    end, ticks, said = x_ticks(right, axis, width)
+    end, ticks, said = choose_x_ticks(right, axis, width)
     assert said == labels and len(ticks) == len(said) and end >= right * 0.999
 
 
 def test_a_single_spike_is_seen_however_many_steps_there_are() -> None:
     losses = [1.0] * 20_000
     losses[12_345] = 9.0
-    line = chart_of(view_of(losses), "loss", "step", 80).line
+    line = make_run_chart(view_of(losses), "loss", "step", 80).line
     assert (12_346.0, 9.0) in line and len(line) <= 2 * 80
     assert min(value for _x, value in line) == 1.0
 
 
 def test_by_tokens_and_by_time_evaluations_stand_at_their_step() -> None:
     view = view_of([float(number) for number in range(10, 0, -1)], tokens=100, seconds=0.5)
-    by_tokens, by_time = chart_of(view, "loss", "tokens", 80), chart_of(view, "loss", "time", 80)
+    by_tokens, by_time = make_run_chart(view, "loss", "tokens", 80), make_run_chart(view, "loss", "time", 80)
     assert by_tokens.line[-1] == (1000.0, 1.0) and by_tokens.marks == [(500.0, 2.0)]
     assert by_time.line[-1] == (5.0, 1.0) and by_time.marks == [(2.5, 2.0)]
 
 
 def test_a_wide_range_has_a_logarithmic_scale_and_a_narrow_one_has_not() -> None:
-    assert chart_of(
+    assert make_run_chart(
         view_of([500.0 / number**2 for number in range(1, 60)]), "loss", "step", 80
     ).is_logarithmic
-    assert not chart_of(
+    assert not make_run_chart(
         view_of([3.0 - number / 60 for number in range(60)]), "loss", "step", 80
     ).is_logarithmic
-    low, high, ticks = log_ticks(0.02, 300.0, 5)
+    low, high, ticks = choose_log_ticks(0.02, 300.0, 5)
     assert (low, high) == (-2.0, 3.0) and ticks == [0.01, 0.1, 1.0, 10.0, 100.0, 1000.0]
 
 
 def test_a_run_has_a_chart_for_what_it_measured() -> None:
-    assert list(charts_of(view_of([1.0, 2.0]))) == [
+    assert list(list_run_charts(view_of([1.0, 2.0]))) == [
         "loss",
         "rate",
         "speed",
@@ -106,7 +106,7 @@ def test_a_run_has_a_chart_for_what_it_measured() -> None:
         "memory",
         "metric:accuracy",
     ]
-    assert list(charts_of(RunView())) == ["loss", "rate", "speed", "norm"]
+    assert list(list_run_charts(RunView())) == ["loss", "rate", "speed", "norm"]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_run_has_a_chart_for_what_it_measured() -> None:
     ],
 )
 def test_a_range_of_times_has_room_in_the_figures(low: float, high: float, said: str) -> None:
-    assert format_range(low, high) == said and len(said) <= 14
+    assert format_duration_range(low, high) == said and len(said) <= 14
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -17,8 +17,8 @@ from textual.widgets import Input, Static
 
 from tests.hub_server import TOKEN, PlayedHub, hub
 from tests.ui.conftest import SIZES, Opened, text, until
-from tui_tuner.models.catalog import find_config
-from tui_tuner.models.hub.api import local_models
+from tui_tuner.models.catalog import find_catalog_config
+from tui_tuner.models.hub.api import list_hub_models
 from tui_tuner.ui.base_models.fetches import DONE, FAILED
 from tui_tuner.ui.screens.data_screen import DataScreen
 from tui_tuner.ui.screens.dialogs import ConfirmDialog
@@ -97,7 +97,7 @@ async def choose(pilot: Pilot[Any], label: str) -> None:
 async def test_a_model_is_found_looked_at_and_taken(hub: PlayedHub, opened: Opened, size: Any) -> None:
     hub.add_demo("acme/tiny-chat", downloads=5000)
     hub.add_demo("acme/other", tags=("safetensors", f"license:{HOSTILE}"))
-    shape = json.dumps(find_config("meta-llama/Llama-3.1-405B")).encode()
+    shape = json.dumps(find_catalog_config("meta-llama/Llama-3.1-405B")).encode()
     hub.add("acme/huge", {"config.json": shape, "model.safetensors": b"\0" * 9}, parameters=405_853_388_800)
     async with opened(size) as pilot:
         models = await searched(pilot, "acme", "acme/huge")
@@ -145,7 +145,7 @@ async def test_a_model_is_fetched_left_off_and_goes_on_from_there(hub: PlayedHub
         await pilot.press("x")
         await until(pilot, lambda: "% here" in row_of(pilot, "acme/tiny-chat"))
         await until(pilot, lambda: "press f to resume" in text(pilot))
-        assert not fetches.active_jobs and [model.whole for model in local_models()] == [False]
+        assert not fetches.active_jobs and [model.whole for model in list_hub_models()] == [False]
         hub.slow(None)
         before = hub.bytes_sent
         await pilot.press("f")

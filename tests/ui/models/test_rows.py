@@ -11,12 +11,17 @@ import pytest
 
 from tui_tuner import demo
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.models.catalog import find_config
+from tui_tuner.models.catalog import find_catalog_config
 from tui_tuner.models.hub.kinds import HUGGINGFACE, MODELSCOPE, Progress
 from tui_tuner.ui.base_models import fetches as queue
 from tui_tuner.ui.base_models.fetches import DONE, FAILED, LEFT, WAITING, FetchJob, FetchQueue
-from tui_tuner.ui.base_models.fits import FITS, MISFIT, UNKNOWN, UNSUITED, fit_of
-from tui_tuner.ui.base_models.model_description import ModelSummary, count_words, shape_words, told_of_folder
+from tui_tuner.ui.base_models.fits import FITS, MISFIT, UNKNOWN, UNSUITED, find_row_fit
+from tui_tuner.ui.base_models.model_description import (
+    ModelSummary,
+    describe_model_folder,
+    describe_model_shape,
+    format_parameter_count,
+)
 from tui_tuner.ui.base_models.model_rows import (
     HERE,
     HUB,
@@ -24,13 +29,13 @@ from tui_tuner.ui.base_models.model_rows import (
     TYPED,
     ModelRow,
     RowFilter,
-    folders_near,
-    list_known,
-    looks_like_id,
+    find_folders_near,
+    list_known_models,
+    looks_like_hub_id,
 )
-from tui_tuner.ui.base_models.model_search import ModelSearch, values_for
+from tui_tuner.ui.base_models.model_search import ModelSearch, find_model_values
 from tui_tuner.ui.base_models.newest_first import NewestFirstThreads
-from tui_tuner.ui.form_values import config_of
+from tui_tuner.ui.form_values import build_draft_config
 
 
 def test_rows_of_this_machine_come_first_and_none_twice() -> None:
@@ -60,8 +65,8 @@ def test_what_is_typed_can_be_taken_as_a_name() -> None:
     assert [(row.name, row.place) for row in hunt.shown_rows] == [("acme/private-1", TYPED)]
     hunt.query = "acme"
     assert hunt.shown_rows == []
-    assert looks_like_id("a/b.c-d_e") and not any(
-        map(looks_like_id, ["a", "a/", "/b", "a/b/c", "a b/c", "a/é"])
+    assert looks_like_hub_id("a/b.c-d_e") and not any(
+        map(looks_like_hub_id, ["a", "a/", "/b", "a/b/c", "a b/c", "a/é"])
     )
 
 
@@ -80,7 +85,7 @@ def test_filters_and_orders() -> None:
     hunt.view = RowFilter(licence="gpl")
     assert [row.name for row in hunt.shown_rows] == ["acme/c"] and hunt.licences == ["mit", "gpl"]
     row = hunt.found[0]
-    hunt.fits[row.key] = fit_of({}, ModelRow("Qwen/Qwen3-235B-A22B", KNOWN, HUGGINGFACE), "", None)
+    hunt.fits[row.key] = find_row_fit({}, ModelRow("Qwen/Qwen3-235B-A22B", KNOWN, HUGGINGFACE), "", None)
     assert hunt.fits[row.key].state == MISFIT
     hunt.view = RowFilter(fitting=True)
     assert [row.name for row in hunt.shown_rows] == [
@@ -99,7 +104,7 @@ def test_only_what_is_in_sight_is_asked_of_a_hub() -> None:
         others[1].key,
         others[0].key,
     ]  # nobody has told the others' shapes
-    hunt.take_answer(found[1].key, ModelSummary(config=find_config("gpt2") or {}), "")
+    hunt.take_answer(found[1].key, ModelSummary(config=find_catalog_config("gpt2") or {}), "")
     hunt.take_answer(found[0].key, None, "is not there")
     assert hunt.to_ask(found[:2]) == [others[1].key]
     assert hunt.to_plan([found[0]]) == [others[1].key, found[0].key]
@@ -119,7 +124,7 @@ def test_only_what_is_in_sight_is_asked_of_a_hub() -> None:
 )
 def test_fit_is_that_of_the_plan_for_the_card(task: str, name: str, state: str) -> None:
     draft = {"task": task, "method": {"kind": "lora"}}
-    fit = fit_of(draft, ModelRow(name, HUB, HUGGINGFACE), "A100-80", None)
+    fit = find_row_fit(draft, ModelRow(name, HUB, HUGGINGFACE), "A100-80", None)
     assert fit.state == state and fit.why
     if state in (FITS, MISFIT):
         from tui_tuner.ui import planlook
@@ -130,24 +135,29 @@ def test_fit_is_that_of_the_plan_for_the_card(task: str, name: str, state: str) 
 
 
 def test_tiny_is_for_the_tasks_that_it_can_do() -> None:
-    assert fit_of({"task": "sft"}, ModelRow("tiny", HERE, whole=True), "", None).state == UNSUITED
-    assert fit_of({"task": "classification"}, ModelRow("tiny", HERE, whole=True), "", None).state == FITS
-    assert fit_of({}, ModelRow("demo", HERE, whole=True), "", None).state == FITS
+    assert find_row_fit({"task": "sft"}, ModelRow("tiny", HERE, whole=True), "", None).state == UNSUITED
+    assert (
+        find_row_fit({"task": "classification"}, ModelRow("tiny", HERE, whole=True), "", None).state == FITS
+    )
+    assert find_row_fit({}, ModelRow("demo", HERE, whole=True), "", None).state == FITS
 
 
 def test_shapes_come_from_the_config_of_a_hub() -> None:
-    shapes = {**(find_config("Qwen/Qwen3-0.6B") or {}), "num_hidden_layers": 56}
+    shapes = {**(find_catalog_config("Qwen/Qwen3-0.6B") or {}), "num_hidden_layers": 56}
     row = ModelRow("acme/deeper", HUB, HUGGINGFACE)
     deep, plain = (
-        fit_of({}, row, "A100-80", None, shapes),
-        fit_of({}, row, "A100-80", None, find_config("Qwen/Qwen3-0.6B")),
+        find_row_fit({}, row, "A100-80", None, shapes),
+        find_row_fit({}, row, "A100-80", None, find_catalog_config("Qwen/Qwen3-0.6B")),
     )
     assert deep.state == plain.state == FITS and deep.needs > plain.needs
-    assert fit_of({}, row, "A100-80", None, {"model_type": "qwen3", "hidden_size": "much"}).state == UNSUITED
+    assert (
+        find_row_fit({}, row, "A100-80", None, {"model_type": "qwen3", "hidden_size": "much"}).state
+        == UNSUITED
+    )
 
 
 def test_known_models_have_sizes_that_follow_from_their_shapes() -> None:
-    rows = list_known()
+    rows = list_known_models()
     assert len(rows) > 50 and all(
         row.parameters and row.bytes == 2 * row.parameters and row.derived for row in rows
     )
@@ -164,16 +174,16 @@ def test_taking_a_model_leaves_nothing_of_the_one_before() -> None:
         }
     }
     row = ModelRow("Qwen/Qwen3-0.6B", HUB, HUGGINGFACE)
-    values = dict(values_for(draft, row))
+    values = dict(find_model_values(draft, row))
     assert values == {
         "model.name": "Qwen/Qwen3-0.6B",
         "model.revision": None,
         "model.architecture": None,
         "model.trust_remote_code": False,
     }
-    assert dict(values_for({}, row)) == {"model.name": "Qwen/Qwen3-0.6B"}
-    assert values_for({}, row, remote_code=True)["model.trust_remote_code"] is True
-    config = config_of({"model": {"name": "Qwen/Qwen3-0.6B"}})
+    assert dict(find_model_values({}, row)) == {"model.name": "Qwen/Qwen3-0.6B"}
+    assert find_model_values({}, row, remote_code=True)["model.trust_remote_code"] is True
+    config = build_draft_config({"model": {"name": "Qwen/Qwen3-0.6B"}})
     assert isinstance(config, RunConfig) and config.model.name == row.name
 
 
@@ -183,13 +193,13 @@ def test_folders_with_models_are_found(tmp_path: Path) -> None:
         (tmp_path / "runs" / "one" / "best" / name).write_bytes((Path(demo.MODEL_DIR) / name).read_bytes())
     (tmp_path / "runs" / "two").mkdir()
     (tmp_path / "runs" / "two" / "config.json").write_text("{}")  # no weights
-    rows = folders_near([tmp_path / "runs"])
+    rows = find_folders_near([tmp_path / "runs"])
     assert [row.name for row in rows] == [str(tmp_path / "runs" / "one" / "best")]
     assert rows[0].whole and rows[0].bytes == sum(path.stat().st_size for path in rows[0].folder.iterdir())
-    told = told_of_folder(rows[0].folder)
+    told = describe_model_folder(rows[0].folder)
     assert told.safetensors and not told.remote_code and told.total == rows[0].bytes
     assert told.chat_template in (True, False)
-    assert fit_of({}, rows[0], "", None).state == FITS
+    assert find_row_fit({}, rows[0], "", None).state == FITS
 
 
 def test_words_about_a_shape() -> None:
@@ -200,9 +210,11 @@ def test_words_about_a_shape() -> None:
             "dtype": "torch.bfloat16",
         }
     )
-    assert shape_words(told) == ["x", "3 layers", "vocabulary 1,000", "bfloat16"]
-    assert shape_words(ModelSummary(config={"num_hidden_layers": "many"})) == []
-    assert [count_words(n) for n in (None, 901_120, 134_515_008, 596_049_920, 70_553_706_496, 1.2e12)] == [
+    assert describe_model_shape(told) == ["x", "3 layers", "vocabulary 1,000", "bfloat16"]
+    assert describe_model_shape(ModelSummary(config={"num_hidden_layers": "many"})) == []
+    assert [
+        format_parameter_count(n) for n in (None, 901_120, 134_515_008, 596_049_920, 70_553_706_496, 1.2e12)
+    ] == [
         "",
         "901 K",
         "135 M",
@@ -254,7 +266,7 @@ def test_models_are_fetched_one_after_the_other(monkeypatch: pytest.MonkeyPatch)
                 raise FetchCancelled
         return Path("/there")
 
-    monkeypatch.setattr(hubs, "fetch_model", fetch)
+    monkeypatch.setattr(hubs, "fetch_listed_model", fetch)
     fetches = FetchQueue(lambda job: ended.release())
     first, again = fetches.add_job("acme/one", HUGGINGFACE), fetches.add_job("acme/one", HUGGINGFACE)
     second, third = fetches.add_job("acme/two", HUGGINGFACE), fetches.add_job("acme/broken", MODELSCOPE)
@@ -282,4 +294,7 @@ def test_a_fetch_that_stands_still_says_so() -> None:
 
 def test_a_config_that_is_none_is_an_error_of_its_row(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps([1]))
-    assert fit_of({}, ModelRow(str(tmp_path), HERE, whole=True, folder=tmp_path), "", None).state == UNSUITED
+    assert (
+        find_row_fit({}, ModelRow(str(tmp_path), HERE, whole=True, folder=tmp_path), "", None).state
+        == UNSUITED
+    )

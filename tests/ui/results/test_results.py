@@ -13,13 +13,13 @@ from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, below_verdict, text, until
 from tui_tuner.evaluation.remarks import list_remarks
 from tui_tuner.runs.events import Evaluation, Event, Finished, Heartbeat, Phase, RunStarted, Sample
-from tui_tuner.runs.history import read_view
+from tui_tuner.runs.history import read_run_view
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.phases.time_by_phase import AWAY
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.view import RunView, fold_events
-from tui_tuner.ui.screen_words import format_number
-from tui_tuner.ui.widgets.judged.next_steps import break_command, next_steps, shorten_path
+from tui_tuner.runs.view import RunView, fold_view_events
+from tui_tuner.ui.screen_words import format_screen_number
+from tui_tuner.ui.widgets.judged.next_steps import break_shell_command, list_next_steps, shorten_lead_path
 
 
 def judged(store: RunStore, name: str, losses: dict[int, float], answers: dict[str, list[str]]) -> RunFolder:
@@ -40,7 +40,7 @@ def judged(store: RunStore, name: str, losses: dict[int, float], answers: dict[s
 
 
 def said(folder: RunFolder) -> list[str]:
-    return [remark.text for remark in list_remarks(read_view(folder)) if remark.bad]
+    return [remark.text for remark in list_remarks(read_run_view(folder)) if remark.bad]
 
 
 def test_what_did_not_become_better_is_said_with_its_figures(store: RunStore) -> None:
@@ -89,14 +89,20 @@ async def test_results_say_when_each_metric_was_measured(
         assert "463," in shown and "463,099." not in shown
         assert "training.epochs=12" in shown or size[1] < 30
         await until(
-            pilot, lambda: shorten_path(folder.path) in [line.strip() for line in text(pilot).split("\n")]
+            pilot,
+            lambda: shorten_lead_path(folder.path) in [line.strip() for line in text(pilot).split("\n")],
         )
 
 
 def test_digits_are_those_that_a_number_deserves() -> None:
     values = {0.27620: "0.2762", 1.69: "1.6900", 38.4751: "38.475", 463099.1466: "463,099", 1234.5: "1,234.5"}
-    assert {value: format_number(value) for value in values} == values
-    assert (format_number(math.nan), format_number(math.inf), format_number(None), format_number(12)) == (
+    assert {value: format_screen_number(value) for value in values} == values
+    assert (
+        format_screen_number(math.nan),
+        format_screen_number(math.inf),
+        format_screen_number(None),
+        format_screen_number(12),
+    ) == (
         "nan",
         "inf",
         "–",
@@ -119,10 +125,10 @@ def test_the_time_of_a_run_is_that_of_its_phases() -> None:
         event(103, Finished("stopped")),
     ]
     second = [event(103 + 3600, Phase("loading")), event(103 + 3605, Phase("training"))]
-    spent = fold_events(fold_events(RunView(), first[:3]), [*first[3:], *second]).spent
+    spent = fold_view_events(fold_view_events(RunView(), first[:3]), [*first[3:], *second]).spent
     told = {"loading": 10, "sampling": 47, "training": 48, "evaluating": 3, AWAY: 3600}
     assert spent.seconds == told and spent.total_seconds == 108
-    killed = fold_events(
+    killed = fold_view_events(
         RunView(), [first[0], event(50, Heartbeat()), event(50 + 900, Phase("loading"))]
     ).spent
     assert killed.seconds == {"loading": 50, AWAY: 900}  # nobody wrote for a quarter of an hour
@@ -157,19 +163,19 @@ def _at(line: str, seconds: float) -> str:
 def test_commands_are_broken_between_arguments_only_and_a_shell_reads_them_as_one() -> None:
     path = "/a folder/" + "x" * 90 + "/config.yaml"
     command = f"tui-tuner run {shlex.quote(path)} --set output.name=auto --set training.epochs=12"
-    lines = break_command(command, 60)
+    lines = break_shell_command(command, 60)
     assert len(lines) > 2 and all(line.endswith(" \\") for line in lines[:-1])
     assert shlex.split("".join(line.removesuffix("\\") + " " for line in lines)) == shlex.split(command)
     assert any(shlex.quote(path) in line for line in lines)
-    assert break_command("tui-tuner attach run", 60) == ["tui-tuner attach run"]
+    assert break_shell_command("tui-tuner attach run", 60) == ["tui-tuner attach run"]
 
 
 def test_what_to_do_next_has_the_values_that_the_run_had(store: RunStore) -> None:
     folder = judged(store, "twelve", {40: 1.0}, {})
-    steps = next_steps(folder, read_view(folder), "completed", False)
+    steps = list_next_steps(folder, read_run_view(folder), "completed", False)
     assert next(step.text for step in steps if "epochs" in step.text).endswith("--set training.epochs=12")
     short = fakes.make_run(store, "short", training={"max_steps": 7})
-    steps = next_steps(short, RunView(), "stopped", False)
+    steps = list_next_steps(short, RunView(), "stopped", False)
     assert any(step.text.endswith("--set training.max_steps=7") for step in steps)
     assert any(step.text.startswith("tui-tuner resume short") for step in steps)
 

@@ -12,10 +12,10 @@ from textual.pilot import Pilot
 
 from tests.ui import fakes, judged_runs
 from tests.ui.conftest import SIZES, Opened, text, until
-from tui_tuner.evaluation.run_overlay import find_differences, read_overlay
-from tui_tuner.runs.notes import change_tags, read_notes, set_note
+from tui_tuner.evaluation.run_overlay import find_run_differences, read_overlay
+from tui_tuner.runs.notes import change_run_tags, read_notes, set_run_note
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.ui.run_overview import RunOverview, RunRow, read_row
+from tui_tuner.ui.run_overview import RunOverview, RunRow, read_run_row
 from tui_tuner.ui.screens.past.overlay_screen import OverlayScreen
 from tui_tuner.ui.widgets.run_list import RunList
 
@@ -55,8 +55,8 @@ async def test_columns_have_heads_that_stand_over_them(
 async def test_runs_are_sorted_and_searched_by_state_task_and_tag(store: RunStore, opened: Opened) -> None:
     some_runs(store)
     judged_runs.tagged(store, "delta")
-    change_tags(store.find_run("beta"), ["good", "keep"])
-    set_note(store.find_run("gamma"), "too high a rate")
+    change_run_tags(store.find_run("beta"), ["good", "keep"])
+    set_run_note(store.find_run("gamma"), "too high a rate")
     async with opened((80, 24)) as pilot:
         await listed(pilot)
         await until(pilot, lambda: "#good" in text(pilot))
@@ -88,7 +88,7 @@ async def test_tags_and_notes_are_edited_where_they_are_shown(
 ) -> None:
     some_runs(store)
     folder = store.find_run("alpha")
-    change_tags(folder, ["old"])
+    change_run_tags(folder, ["old"])
     async with opened(size) as pilot:
         await listed(pilot)
         await pilot.press("o", "home", "t")
@@ -161,7 +161,7 @@ async def test_marked_runs_are_laid_over_one_another(
 def test_what_differs_is_told_and_damaged_runs_are_left_blank(store: RunStore) -> None:
     some_runs(store)
     alpha, beta = (read_overlay(store.find_run(name)) for name in ("alpha", "beta"))
-    settings = dict(find_differences([alpha.settings, beta.settings]))
+    settings = dict(find_run_differences([alpha.settings, beta.settings]))
     assert settings == {"training.epochs": ["5.0", "4.0"]}
     assert len(alpha.curves["step"]) == 60 and alpha.curves["tokens"][-1][0] == 60 * 512
     assert alpha.held_out["loss"]["step"][1:3] == [(20.0, _loss(20)), (40.0, _loss(40))]
@@ -181,14 +181,14 @@ def test_of_many_runs_only_those_that_changed_are_read_again(store: RunStore) ->
         shutil.copytree(store.root / "alpha", store.root / f"copy-{number}")
     overview = RunOverview(store)
     first = {found.folder.name: found for found in overview.iterate_rows()}
-    change_tags(store.find_run("copy-7"), ["changed"])
+    change_run_tags(store.find_run("copy-7"), ["changed"])
     (store.root / "copy-8").joinpath("events.jsonl").write_text("")
     shutil.rmtree(store.root / "copy-9")
     second = {found.folder.name: found for found in overview.iterate_rows()}
     again = {name for name, found in second.items() if found is not first[name]}
     assert again == {"copy-7", "copy-8"} and "copy-9" not in second
     assert second["copy-7"].tags == ("changed",) and second["copy-8"].step == 0
-    assert first["alpha"] == read_row(store.find_run("alpha")) and first["alpha"].task == "sft"
+    assert first["alpha"] == read_run_row(store.find_run("alpha")) and first["alpha"].task == "sft"
 
 
 async def test_a_list_that_has_not_changed_draws_nothing(store: RunStore, opened: Opened) -> None:
@@ -205,8 +205,8 @@ async def test_a_list_that_has_not_changed_draws_nothing(store: RunStore, opened
         runs.show_rows(list(found))
         await pilot.pause(0.1)
         assert drawn == []
-        change_tags(found[1].folder, ["x"])
-        runs.show_rows([found[0], read_row(found[1].folder), found[2]])
+        change_run_tags(found[1].folder, ["x"])
+        runs.show_rows([found[0], read_run_row(found[1].folder), found[2]])
         await until(pilot, lambda: "#x" in text(pilot))
         assert set(drawn) == {1}
 

@@ -20,7 +20,7 @@ from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunStore
 from tui_tuner.training.session import run_training
 from tui_tuner.ui.app import TunerApp
-from tui_tuner.ui.screen_words import state_content
+from tui_tuner.ui.screen_words import render_run_state
 from tui_tuner.ui.screens.dialogs import ChoiceDialog, ConfirmDialog
 from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
@@ -39,11 +39,11 @@ def toasts(pilot: Pilot[Any]) -> str:
 
 @pytest.mark.parametrize("word", VERDICTS.values(), ids=VERDICTS)
 def test_a_useless_result_is_never_complete_in_green(word: Any) -> None:
-    shown = state_content("completed", verdict=word.name)
+    shown = render_run_state("completed", verdict=word.name)
     sign, style = {1: ("✓", "$success"), 0: ("~", "$foreground"), -1: ("!", "$warning")}[word.worth]
     assert shown.plain == f"{sign} completed · {word.label.lower()}" and colour(shown) == style
-    assert colour(state_content("stopped", verdict=word.name)) == "$warning"
-    assert state_content("running", verdict=word.name).plain == "● running"
+    assert colour(render_run_state("stopped", verdict=word.name)) == "$warning"
+    assert render_run_state("running", verdict=word.name).plain == "● running"
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -216,7 +216,7 @@ async def test_the_demo_at_three_hundred_times_its_rate_does_not_end_in_green(
         await until(pilot, lambda: "completed · " in text(pilot))
         found = app.follow_run(folder).view.verdict
         assert found is not None and found.final and VERDICTS[found.verdict].worth < 1
-        shown = state_content("completed", verdict=found.verdict)
+        shown = render_run_state("completed", verdict=found.verdict)
         assert shown.plain in text(pilot) and "✓ completed" not in text(pilot) and colour(shown) != "$success"
         await pilot.press("escape")
         await until(pilot, lambda: VERDICTS[found.verdict].label.lower() in text(pilot))

@@ -13,22 +13,22 @@ from tui_tuner.config.applying import (
     BESIDE,
     describe_unread_fields,
     has_effect,
+    is_read_by_task,
     list_dependent_fields,
-    list_methods,
     list_particular_fields,
-    list_readers,
+    list_reading_tasks,
+    list_task_methods,
     list_unread_fields,
-    make_getter,
-    task_reads,
+    make_field_getter,
 )
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.config.load import build_config
 from tui_tuner.config.options import list_options
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.data.preview import inspect_data
 from tui_tuner.errors import ConfigError
-from tui_tuner.planning.traps.advice import find_advice
+from tui_tuner.planning.traps.advice import list_trap_findings
 from tui_tuner.tasks import find_task
 
 
@@ -37,7 +37,7 @@ def test_the_table_names_fields_and_methods_that_there_are() -> None:
     for kind in TASKS.values():
         assert set(kind.without) < set(METHODS)
         assert kind.best in {metric.name for metric in find_task(kind.name).metrics}
-    assert all(list_readers(path) for path in list_particular_fields())
+    assert all(list_reading_tasks(path) for path in list_particular_fields())
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,16 @@ def test_the_table_names_fields_and_methods_that_there_are() -> None:
     ],
 )
 def test_who_reads_a_field(path: str, tasks: list[str]) -> None:
-    assert list_readers(path) == tasks
+    assert list_reading_tasks(path) == tasks
 
 
 def test_a_task_that_nobody_knows_reads_all_and_a_new_one_what_it_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert task_reads("nonsense", "data.problem") and list_methods("nonsense") == list(METHODS)
+    assert is_read_by_task("nonsense", "data.problem") and list_task_methods("nonsense") == list(METHODS)
     monkeypatch.setitem(TASKS, "mine", TaskKind("mine", "Mine", "", writes=False, reads=("data.limit",)))
-    assert task_reads("mine", "data.limit") and not task_reads("sft", "data.limit")
-    assert not task_reads("mine", "evaluation.prompts")
+    assert is_read_by_task("mine", "data.limit") and not is_read_by_task("sft", "data.limit")
+    assert not is_read_by_task("mine", "evaluation.prompts")
 
 
 def test_what_has_no_effect_is_what_differs_from_its_default() -> None:
@@ -122,8 +122,8 @@ def test_what_does_not_go_with_other_fields_is_said_and_not_refused(
     assert list_unread_fields(config) == fields
     (said,) = describe_unread_fields(config)
     assert said.fields == tuple(fields) and words in f"{said.said} {said.reason}"
-    assert [advice.text for advice in find_advice(config) if advice.text == said.said] == [said.said]
-    fixed = with_values(config, {path: list_options()[path].default for path in fields})
+    assert [advice.text for advice in list_trap_findings(config) if advice.text == said.said] == [said.said]
+    fixed = edit_values(config, {path: list_options()[path].default for path in fields})
     assert describe_unread_fields(fixed) == []
 
 
@@ -150,12 +150,12 @@ def test_every_rule_speaks_of_fields_that_there_are_and_can_come_out_either_way(
 
 def test_what_would_be_refused_stays_in_sight_until_it_is_mended() -> None:
     full = {"method": {"kind": "full"}}
-    assert not has_effect("model.quantization", make_getter(full))
-    assert has_effect("model.quantization", make_getter({**full, "model": {"quantization": "nf4"}}))
+    assert not has_effect("model.quantization", make_field_getter(full))
+    assert has_effect("model.quantization", make_field_getter({**full, "model": {"quantization": "nf4"}}))
     prefix = {"method": {"kind": "prefix_tuning"}, "training": {"gradient_checkpointing": False}}
-    assert not has_effect("training.gradient_checkpointing", make_getter(prefix))
+    assert not has_effect("training.gradient_checkpointing", make_field_getter(prefix))
     prefix["training"]["gradient_checkpointing"] = "offload"
-    assert has_effect("training.gradient_checkpointing", make_getter(prefix))
+    assert has_effect("training.gradient_checkpointing", make_field_getter(prefix))
 
 
 def test_a_method_that_cannot_train_a_task_is_refused_with_the_reason(
@@ -163,7 +163,7 @@ def test_a_method_that_cannot_train_a_task_is_refused_with_the_reason(
 ) -> None:
     kind = TaskKind("mine", "Mine", "", without={"ia3": "its head has no such layers", "vera": "no"})
     monkeypatch.setitem(TASKS, "mine", kind)
-    assert list_methods("mine") == [name for name in METHODS if name not in ("ia3", "vera")]
+    assert list_task_methods("mine") == [name for name in METHODS if name not in ("ia3", "vera")]
     build_config({"task": "mine", "method": {"kind": "lora"}})
     with pytest.raises(ConfigError) as caught:
         build_config({"task": "mine", "method": {"kind": "ia3"}})

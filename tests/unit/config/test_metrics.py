@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.config.load import build_config
-from tui_tuner.config.metrics import ALIASES, METRICS, show_hundredfold
+from tui_tuner.config.metrics import ALIASES, METRICS, format_hundredfold_metric
 from tui_tuner.runs.events import Evaluation, Event, Resolved, RunStarted
 from tui_tuner.runs.history import summarise_run
 from tui_tuner.runs.journal_tally import update_tally
-from tui_tuner.runs.pace import format_metric
+from tui_tuner.runs.pace import format_metric_figure
 from tui_tuner.runs.store import RunStore
-from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.runs.view import RunView, fold_view_events
 from tui_tuner.runs.wire import encode_event
 
 
@@ -31,13 +31,13 @@ from tui_tuner.runs.wire import encode_event
     ],
 )
 def test_a_metric_is_shown_as_its_field_does(name: str, value: float, shown: str) -> None:
-    assert format_metric(name, value) == shown
+    assert format_metric_figure(name, value) == shown
     known = METRICS.get(ALIASES.get(name, name))
-    assert bool(show_hundredfold(name, value)) == bool(known and known.hundred)
+    assert bool(format_hundredfold_metric(name, value)) == bool(known and known.hundred)
 
 
 def test_a_missing_value_is_said_to_be_none() -> None:
-    assert format_metric("f1", None) == format_metric("loss", None) != ""
+    assert format_metric_figure("f1", None) == format_metric_figure("loss", None) != ""
 
 
 def test_names_of_before_are_those_of_today_in_a_config() -> None:
@@ -64,7 +64,7 @@ def test_names_of_before_are_those_of_today_in_a_journal(tmp_path: Path) -> None
     known, complete = update_tally(folder)  # type: ignore[arg-type]
     assert complete and known.best_value("f1") == known.best_value("token_f1") == 0.75
     assert summarise_run(folder)["metric"] == "f1" and summarise_run(folder)["best"] == 0.75  # type: ignore[arg-type]
-    view = fold_events(RunView(), [Event(Evaluation(0, "before", {"token_f1": 0.25}), "a", 0, 1.0)])
+    view = fold_view_events(RunView(), [Event(Evaluation(0, "before", {"token_f1": 0.25}), "a", 0, 1.0)])
     assert dict(view.evaluations[0].metrics) == {"f1": 0.25}
 
 

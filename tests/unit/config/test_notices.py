@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from tui_tuner.config.load import apply_sets, build_config, dump_config
-from tui_tuner.config.notices import fill_entry, shown_entry, without_addresses
+from tui_tuner.config.load import apply_config_sets, build_config, dump_config
+from tui_tuner.config.notices import fill_notify_entry, mask_notify_addresses, mask_notify_entry
 from tui_tuner.config.options import list_options
 from tui_tuner.config.yamltext import parse_yaml
 from tui_tuner.errors import ConfigError
-from tui_tuner.ui.form_values import format_value, parse_text
+from tui_tuner.ui.form_values import format_field_value, parse_field_text
 
 HOOK = "https://hooks.example.com/services/T0001/B0002/d34db33fd34db33f"
 
@@ -19,7 +19,7 @@ HOOK = "https://hooks.example.com/services/T0001/B0002/d34db33fd34db33f"
 def notify(written: str) -> list[str]:
     """What a setting on the command line becomes."""
     values: dict[str, object] = {}
-    apply_sets(values, [f"output.notify={written}"])
+    apply_config_sets(values, [f"output.notify={written}"])
     return build_config(values).output.notify
 
 
@@ -87,25 +87,28 @@ def test_a_misspelt_address_is_not_repeated() -> None:
     ],
 )
 def test_what_is_shown_of_a_place_is_one_itself_and_no_secret(entry: str) -> None:
-    shown = shown_entry(entry)
+    shown = mask_notify_entry(entry)
     for secret in ("secret", "d34db33f", "pass", "T0001"):
         assert secret not in shown
-    assert shown_entry(shown) == shown
+    assert mask_notify_entry(shown) == shown
     config = build_config({"output": {"notify": [shown]}})
-    values = without_addresses({"output": {"notify": [entry]}, "task": "sft"})
+    values = mask_notify_addresses({"output": {"notify": [entry]}, "task": "sft"})
     assert values == {"output": {"notify": config.output.notify}, "task": "sft"}
     assert json.dumps(values)
 
 
 def test_variables_are_filled_in_and_missing_ones_named() -> None:
-    assert fill_entry("https://${A}/${B}", {"A": "h.example", "B": " b \n"}) == ("https://h.example/b", [])
-    assert fill_entry("ntfy:${TOPIC}", {"TOPIC": ""}) == ("ntfy:", ["TOPIC"])
+    assert fill_notify_entry("https://${A}/${B}", {"A": "h.example", "B": " b \n"}) == (
+        "https://h.example/b",
+        [],
+    )
+    assert fill_notify_entry("ntfy:${TOPIC}", {"TOPIC": ""}) == ("ntfy:", ["TOPIC"])
 
 
 def test_the_form_shows_nothing_for_nobody_and_takes_a_line_of_places() -> None:
     option = list_options()["output.notify"]
-    assert format_value(option.default) == "" and parse_text(option, "") == []
-    typed = parse_text(option, "bell, ntfy:my-runs")
+    assert format_field_value(option.default) == "" and parse_field_text(option, "") == []
+    typed = parse_field_text(option, "bell, ntfy:my-runs")
     assert build_config({"output": {"notify": typed}}).output.notify == ["bell", "ntfy:my-runs"]
-    assert parse_text(option, "[bell, desktop]") == ["bell", "desktop"]
-    assert format_value(["bell", "ntfy:my-runs"]) == "[bell, 'ntfy:my-runs']"
+    assert parse_field_text(option, "[bell, desktop]") == ["bell", "desktop"]
+    assert format_field_value(["bell", "ntfy:my-runs"]) == "[bell, 'ntfy:my-runs']"

@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.config.load import read_yaml
+from tui_tuner.config.load import read_config_yaml
 from tui_tuner.data.chat.template import render_chat
 from tui_tuner.data.chat.template_choice import read_template
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import ModelError, TunerError
-from tui_tuner.models.lookup import check_safetensors, read_config, stored_parameters
+from tui_tuner.models.lookup import check_safetensors, count_elements, read_config_json
 
-READERS: list[Callable[[Path], Any]] = [read_yaml, read_config, lambda path: read_template(str(path))]
+READERS: list[Callable[[Path], Any]] = [
+    read_config_yaml,
+    read_config_json,
+    lambda path: read_template(str(path)),
+]
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -61,7 +65,7 @@ def test_a_template_that_runs_wild_is_a_problem_of_the_row(template: str, words:
 def test_an_odd_safetensors_header_names_its_tensor(tmp_path: Path, tensor: Any) -> None:
     header = json.dumps({"wte.weight": tensor}).encode()
     (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    for look in (check_safetensors, stored_parameters):
+    for look in (check_safetensors, count_elements):
         with pytest.raises(ModelError, match=r"wte\.weight") as refused:
             look(tmp_path)
         assert "model.safetensors" in str(refused.value)

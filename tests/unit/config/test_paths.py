@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from tui_tuner.config.load import absolute_paths, build_config, load_config
+from tui_tuner.config.load import build_config, load_config, make_paths_absolute
 from tui_tuner.config.options import list_options
-from tui_tuner.config.paths import PATHS, where_looked
+from tui_tuner.config.paths import PATHS, explain_missing_path
 from tui_tuner.data.chat.template_choice import read_template
-from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.errors import EXIT_DATA, ConfigError, DataError, ModelError
-from tui_tuner.models.loading import model_source
+from tui_tuner.models.loading import find_model_source
 from tui_tuner.runs.store import RunStore
 
 ROW = json.dumps({"prompt": "What is it?", "response": "A boat."}) + "\n"
@@ -84,7 +84,7 @@ def test_the_working_folder_is_second(place: tuple[Path, Path]) -> None:
     (here / "rows.jsonl").write_text(ROW)
     config = load_config(written(folder, {"data": {"path": "rows.jsonl"}}))
     assert config.data.path == "rows.jsonl"
-    assert absolute_paths(config).data.path == str(here / "rows.jsonl")
+    assert make_paths_absolute(config).data.path == str(here / "rows.jsonl")
 
 
 def test_what_is_in_both_places_is_said(place: tuple[Path, Path]) -> None:
@@ -105,7 +105,7 @@ def test_settings_are_relative_to_the_working_folder(place: tuple[Path, Path]) -
     path = written(folder, {"data": {"path": "other.jsonl"}})
     notes: list[str] = []
     config = load_config(path, ["data.path=rows.jsonl"], notes.append)
-    assert absolute_paths(config).data.path == str(here / "rows.jsonl")
+    assert make_paths_absolute(config).data.path == str(here / "rows.jsonl")
     assert not notes
 
 
@@ -131,9 +131,9 @@ def test_an_error_names_both_places(place: tuple[Path, Path]) -> None:
         )
     )
     with pytest.raises(DataError) as data:
-        resolve_paths(config.data)
+        resolve_data_paths(config.data)
     with pytest.raises(ModelError) as model:
-        model_source(config.model)
+        find_model_source(config.model)
     with pytest.raises(ModelError) as template:
         read_template(str(config.model.chat_template))
     for error, name in ((data, "sub/rows.jsonl"), (model, "model-folder"), (template, "own.jinja")):
@@ -161,14 +161,14 @@ def test_a_pasted_path_is_explained(tmp_path: Path, written_as: str, words: str)
     path.write_text(ROW)
     known = {"path": path, "url": str(path).replace(" ", "%20"), "escaped": str(path).replace(" ", "\\ ")}
     pasted = written_as.format(**known)
-    assert words.format(**known) in where_looked(pasted)
+    assert words.format(**known) in explain_missing_path(pasted)
     data = build_config({"data": {"path": pasted}})
     if "without quotes" in words:  # data is read from where the path leads; a run keeps it plain
-        assert [file.path for file in resolve_paths(data.data)[0].files] == [str(path)]
-        assert absolute_paths(data).data.path == str(path)
+        assert [file.path for file in resolve_data_paths(data.data)[0].files] == [str(path)]
+        assert make_paths_absolute(data).data.path == str(path)
     else:
         with pytest.raises(DataError) as caught:
-            resolve_paths(data.data)
+            resolve_data_paths(data.data)
         assert words in caught.value.hint
 
 
@@ -181,7 +181,7 @@ def test_a_run_keeps_absolute_paths_and_patterns(place: tuple[Path, Path], tmp_p
     os.chdir(tmp_path)
     kept = made.load_config()
     assert kept.data.path == [str(folder / "rows-*.jsonl"), str(here / "own.jsonl")]
-    assert [len(one.files) for one in resolve_paths(kept.data)] == [1, 1]
+    assert [len(one.files) for one in resolve_data_paths(kept.data)] == [1, 1]
 
 
 def test_every_field_with_a_path_is_known() -> None:

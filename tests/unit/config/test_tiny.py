@@ -7,7 +7,7 @@ import pytest
 from tui_tuner.config.kinds.tasks import TASKS, TINY_NAMES
 from tui_tuner.config.load import build_config, dump_config, load_config
 from tui_tuner.config.presets import find_preset
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError
 
 SETS = ["model.name=tiny", "data.path=demo"]
@@ -80,7 +80,7 @@ def test_every_source_named_demo_is_the_tasks_own() -> None:
     first, second, third = config.data.path
     assert (first, second.path, second.weight, third) == ("demo-reviews", "demo-reviews", 2, "a")
     assert build_config({"data": {"path": "demo"}}).data.path == "demo"
-    assert with_values(config, {"training.epochs": 1}).data.path == config.data.path
+    assert edit_values(config, {"training.epochs": 1}).data.path == config.data.path
 
 
 @pytest.mark.parametrize("task", [name for name, kind in TASKS.items() if kind.writes])

@@ -12,7 +12,7 @@ from small_tokenizers import byte_level
 
 from tui_tuner.config.load import build_config
 from tui_tuner.errors import UsageError
-from tui_tuner.tasks.preview.forward_rows import draw_line, lay_forward_rows
+from tui_tuner.tasks.preview.forward_rows import draw_forward_line, lay_forward_rows
 from tui_tuner.tasks.preview.mask import mask_row
 from tui_tuner.tasks.preview.row_window import RowWindow, tokenise_window
 
@@ -72,7 +72,7 @@ def test_forward_pass_holds_every_token_once(rows: Path, tiny_tokenizer: Any, pa
     assert places - laid.count_padding == sum(len(dict(found.pieces)[one.row]) for one in ones)
     assert (laid.count_padding == 0) is packing and (len(laid.lines) == 1) is packing
     for line in laid.lines:
-        parts = draw_line(line, laid.width, 60)
+        parts = draw_forward_line(line, laid.width, 60)
         assert sum(what == "edge" for _text, what in parts) == len(line) + 1
         assert sum(len(text) for text, _what in parts) <= 62
 

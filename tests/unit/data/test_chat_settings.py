@@ -16,7 +16,7 @@ from tui_tuner.data.examples.prepare import prepare_examples
 from tui_tuner.data.records import Chat, Message
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import DataError, PreflightError
-from tui_tuner.models.generation import generation_ends
+from tui_tuner.models.generation import list_generation_ends
 from tui_tuner.tasks import find_task
 from tui_tuner.tasks.preview.mask import mask_row
 
@@ -117,10 +117,10 @@ def test_generation_ends_come_from_the_models_generation_config(tmp_path: Path) 
     tokenizer = tokenizer_with(CHATML.template)
     (tmp_path / "config.json").write_text('{"model_type": "llama", "eos_token_id": 0}')
     model = ModelSection(name=str(tmp_path))
-    assert generation_ends(model, tokenizer) == [tokenizer.convert_ids_to_tokens(0)]
+    assert list_generation_ends(model, tokenizer) == [tokenizer.convert_ids_to_tokens(0)]
     ids = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|im_start|>"])
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [*ids, 10**9]}))
-    assert generation_ends(model, tokenizer) == ["<|im_end|>", "<|im_start|>"]
+    assert list_generation_ends(model, tokenizer) == ["<|im_end|>", "<|im_start|>"]
 
 
 def test_a_header_that_generation_ends_with_is_the_stop_between_turns() -> None:

@@ -13,10 +13,10 @@ from tui_tuner.cli.data_commands import app
 from tui_tuner.config.schema import CleaningSection, DataSection
 from tui_tuner.data.cleaning.cleaner import Cleaner, detect_language
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.markup import html_to_markdown, html_to_text
+from tui_tuner.data.markup import convert_html_to_markdown, convert_html_to_text
 from tui_tuner.data.preview import inspect_data, read_first_rows
 from tui_tuner.data.records import Chat, Message, Origin, Record, Text
-from tui_tuner.data.writing import clean_file, convert_file
+from tui_tuner.data.writing import write_cleaned_file, write_converted_file
 from tui_tuner.errors import ConfigError, UsageError
 
 HERE = Origin("a.jsonl", 1)
@@ -77,9 +77,9 @@ def test_phrases_of_the_user(tmp_path: Path) -> None:
 
 def test_html_and_control_characters() -> None:
     page = "<h1>Title</h1><p>One<br/>two &amp; three</p><script>bad()</script><ul><li>a</li><li>b</li></ul>"
-    assert html_to_text(page).split("\n") == ["Title", "One", "two & three", "a", "b"]
-    assert html_to_markdown(page).startswith("# Title") and "- a" in html_to_markdown(page)
-    assert html_to_text("1 < 2 and 3 > 2") == "1 < 2 and 3 > 2"
+    assert convert_html_to_text(page).split("\n") == ["Title", "One", "two & three", "a", "b"]
+    assert convert_html_to_markdown(page).startswith("# Title") and "- a" in convert_html_to_markdown(page)
+    assert convert_html_to_text("1 < 2 and 3 > 2") == "1 < 2 and 3 > 2"
     found, ledger = cleaned("a<br />b\x1b[31m", html="text", control_characters=True)
     assert found == "a\nb[31m"
     assert {step.reason for step in ledger.list_steps()} == {"HTML to text", "control characters removed"}
@@ -146,7 +146,7 @@ def test_cleaned_file_its_ledger_and_what_was_dropped(tmp_path: Path) -> None:
         path=str(source),
         cleaning=CleaningSection(exact_duplicates=True, refusals=True, control_characters=True),
     )
-    ledger = clean_file(data, str(out))
+    ledger = write_cleaned_file(data, str(out))
     assert ledger.read == 5 and ledger.is_consistent
     kept = [json.loads(line) for line in out.read_text().splitlines()]
     assert kept[0] == ROWS[0], "unchanged rows are written as they were"
@@ -156,9 +156,9 @@ def test_cleaned_file_its_ledger_and_what_was_dropped(tmp_path: Path) -> None:
     book = json.loads((tmp_path / "out.jsonl.ledger.json").read_text())
     assert book == json.loads(json.dumps(ledger.to_json()))
     with pytest.raises(UsageError, match="exists"):
-        clean_file(data, str(out))
+        write_cleaned_file(data, str(out))
     with pytest.raises(UsageError, match="is one of the files that are read"):
-        clean_file(data, str(source), force=True)
+        write_cleaned_file(data, str(source), force=True)
     assert sorted(item.name for item in tmp_path.iterdir()) == [
         "a.jsonl", "out.jsonl", "out.jsonl.dropped.jsonl", "out.jsonl.ledger.json",
     ]  # fmt: skip
@@ -166,7 +166,7 @@ def test_cleaned_file_its_ledger_and_what_was_dropped(tmp_path: Path) -> None:
 
 def test_converted_file_is_recognised_again(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    convert_file(DataSection(path=str(write(tmp_path / "a.jsonl"))), str(out))
+    write_converted_file(DataSection(path=str(write(tmp_path / "a.jsonl"))), str(out))
     again = inspect_data(DataSection(path=str(out)))
     assert again.detections[0]["format"] == "messages" and again.ledger.read == 4
     assert (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.config.advice import fixes_of
+from tui_tuner.config.advice import list_hint_fixes
 from tui_tuner.data.formats import AmbiguousColumns, find_format, list_format_names
 from tui_tuner.data.formats.recognise import Detection, recognise_format
 from tui_tuner.data.row_problem import RowProblem
@@ -101,7 +101,7 @@ def test_a_table_without_names_of_columns_is_told_apart() -> None:
     ]
     with pytest.raises(DataError, match="looks like a row: good") as caught:
         recognise_format(rows, where="a.csv")
-    assert "a line of names above it" in caught.value.hint and not fixes_of(caught.value.hint)
+    assert "a line of names above it" in caught.value.hint and not list_hint_fixes(caught.value.hint)
     for where, other in (("a.jsonl", rows), ("a.csv", [{**row, "good": "x"} for row in rows])):
         with pytest.raises(DataError, match="not recognised"):
             recognise_format(other, where=where)

@@ -13,11 +13,11 @@ import pytest
 from chat_templates import CHATML
 from small_tokenizers import byte_level
 
-from tui_tuner.config.advice import fixes_of, on_screen
+from tui_tuner.config.advice import format_screen_hint, list_hint_fixes
 from tui_tuner.config.kinds.formats import ROLES
-from tui_tuner.config.load import apply_sets, build_config
+from tui_tuner.config.load import apply_config_sets, build_config
 from tui_tuner.config.options import list_options
-from tui_tuner.config.values import set_path
+from tui_tuner.config.values import set_config_path
 from tui_tuner.data.examples.prepare import PreparedRows, prepare_examples
 from tui_tuner.data.formats import find_format, list_format_names
 from tui_tuner.errors import DataError
@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
 
 def run(path: Path, sets: list[str]) -> PreparedRows:
     values: dict[str, Any] = {"data": {"path": str(path), "validation": 0, "max_length": 256}}
-    apply_sets(values, sets)
+    apply_config_sets(values, sets)
     tokenizer = byte_level(CHATML.specials, None, CHATML.eos)
     tokenizer.chat_template = CHATML.template
     config = build_config(values)
@@ -144,17 +144,17 @@ def offers_the_same(error: DataError) -> None:
     told = []
     for command in _COMMAND.findall(error.hint):
         values: dict[str, Any] = {}
-        apply_sets(values, [part.rstrip(".;,") for part in shlex.split(command) if part != "--set"])
+        apply_config_sets(values, [part.rstrip(".;,") for part in shlex.split(command) if part != "--set"])
         told.append(values)
     offered = []
-    for fix in fixes_of(error.hint):
+    for fix in list_hint_fixes(error.hint):
         offered.append({})
         for field, value in fix.items():
-            set_path(offered[-1], field, value)
+            set_config_path(offered[-1], field, value)
     assert offered == told and told
-    assert "--set" not in on_screen(error.hint)
+    assert "--set" not in format_screen_hint(error.hint)
     assert error.field in list_options()
-    assert on_screen(pickle.loads(pickle.dumps(error)).hint) == on_screen(error.hint)
+    assert format_screen_hint(pickle.loads(pickle.dumps(error)).hint) == format_screen_hint(error.hint)
 
 
 def test_every_role_that_a_column_may_have_is_explained() -> None:

@@ -18,7 +18,7 @@ from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preview import inspect_data
 from tui_tuner.data.read_data import DataReading
 from tui_tuner.data.report import format_inspection
-from tui_tuner.data.writing import convert_file
+from tui_tuner.data.writing import write_converted_file
 from tui_tuner.errors import DataError
 from tui_tuner.tasks import find_task
 from tui_tuner.tasks.preview.mask import mask_row
@@ -235,7 +235,7 @@ def test_turns_of_a_chat_that_has_a_number_are_joined(tmp_path: Path) -> None:
     assert (ledger.read, ledger.outcomes["kept"], ledger.outcomes["merged"]) == (6, 2, 4)
     assert steps == {"column time is not used": 6}
     out = tmp_path / "out.jsonl"
-    convert_file(section(path), str(out))
+    write_converted_file(section(path), str(out))
     assert len(out.read_text().splitlines()) == 2 and not Path(f"{out}.dropped.jsonl").read_text()
 
 

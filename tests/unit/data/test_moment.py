@@ -14,7 +14,7 @@ from chat_templates import CHATML
 from small_tokenizers import byte_level
 
 from tui_tuner.config.load import build_config
-from tui_tuner.data.chat.moment import find_dates, get_moment, hold_moment, set_moment
+from tui_tuner.data.chat.moment import find_template_dates, get_moment, hold_moment, set_moment
 from tui_tuner.data.chat.template import render_chat
 from tui_tuner.data.examples.prepare import PreparedRows, prepare_examples
 from tui_tuner.tasks import find_task
@@ -92,7 +92,7 @@ def test_one_moment_lasts_as_long_as_asked(tokenizer: Any, tomorrow: None) -> No
 )
 def test_what_a_template_writes_of_the_date(tokenizer: Any, template: Any, dates: dict[str, str]) -> None:
     tokenizer.chat_template = template
-    assert find_dates(tokenizer, THEN) == dates
+    assert find_template_dates(tokenizer, THEN) == dates
 
 
 def made(tmp_path: Path, tokenizer: Any, task: str = "sft") -> PreparedRows:

@@ -12,8 +12,13 @@ import pytest
 from published_formats import PUBLISHED, SYSTEM, TURNS, Published
 from small_tokenizers import byte_level, sentence_piece
 
-from tui_tuner.config.chat_templates import CHAT_TEMPLATES, near_names, other_names, template_name
-from tui_tuner.config.load import absolute_paths, build_config
+from tui_tuner.config.chat_templates import (
+    CHAT_TEMPLATES,
+    find_template_name,
+    list_similar_templates,
+    list_template_aliases,
+)
+from tui_tuner.config.load import build_config, make_paths_absolute
 from tui_tuner.config.options import list_options
 from tui_tuner.data.chat.chat_encoder import ChatEncoder
 from tui_tuner.data.chat.named.write_template import FORMATS
@@ -21,7 +26,7 @@ from tui_tuner.data.chat.template_choice import choose_template
 from tui_tuner.data.records import Chat, Message
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import ModelError
-from tui_tuner.ui.form_values import choose_editor, parse_text
+from tui_tuner.ui.form_values import choose_field_editor, parse_field_text
 
 MESSAGES: list[dict[str, Any]] = [
     {"role": "system", "content": SYSTEM},
@@ -72,7 +77,9 @@ def rendered(tokenizer: Any, messages: list[dict[str, Any]], **more: Any) -> str
 def test_every_name_has_a_format_and_a_published_text() -> None:
     assert set(CHAT_TEMPLATES) == set(FORMATS) == {form.name for form in PUBLISHED}
     assert len({form.name for form in PUBLISHED}) == len(PUBLISHED)
-    assert all(template_name(alias) == name for name in CHAT_TEMPLATES for alias in other_names(name))
+    assert all(
+        find_template_name(alias) == name for name in CHAT_TEMPLATES for alias in list_template_aliases(name)
+    )
 
 
 @pytest.mark.parametrize("form", PUBLISHED, ids=lambda form: form.name)
@@ -123,7 +130,7 @@ def test_answers_are_trained_with_their_end_and_nothing_else_is(form: Published)
     ],
 )
 def test_names_as_others_spell_them(word: str, name: str) -> None:
-    assert template_name(word) == name
+    assert find_template_name(word) == name
 
 
 def test_an_unknown_name_is_told_near_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +138,7 @@ def test_an_unknown_name_is_told_near_ones(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ModelError, match="no chat template and no file has this name") as error:
         choose_template(tokenizer, "lama3")
     assert "llama3" in str(error.value.hint) and "its path" in str(error.value.hint)
-    assert near_names("vicunna")[0] == "vicuna"
+    assert list_similar_templates("vicunna")[0] == "vicuna"
     with pytest.raises(ModelError, match="not a readable chat template"):
         choose_template(tokenizer, "./lama3.jinja")
     monkeypatch.chdir(tmp_path)
@@ -139,9 +146,9 @@ def test_an_unknown_name_is_told_near_ones(tmp_path: Path, monkeypatch: pytest.M
     assert "zephyr, as asked" in choose_template(tokenizer, "zephyr"), "a name wins over a file"
     assert "./zephyr" in choose_template(tokenizer, "./zephyr") and tokenizer.chat_template == "mine"
     config = build_config({"model": {"chat_template": "zephyr"}})
-    assert absolute_paths(config).model.chat_template == "zephyr"
+    assert make_paths_absolute(config).model.chat_template == "zephyr"
     config = build_config({"model": {"chat_template": "./zephyr"}})
-    assert absolute_paths(config).model.chat_template == str(tmp_path / "zephyr")
+    assert make_paths_absolute(config).model.chat_template == str(tmp_path / "zephyr")
 
 
 def test_tokenizer_default_is_its_own() -> None:
@@ -327,9 +334,12 @@ def test_it_is_saved_with_the_tokenizer(tmp_path: Path) -> None:
 def test_the_form_offers_them_and_takes_a_path() -> None:
     option = list_options()["model.chat_template"]
     assert {*CHAT_TEMPLATES, "tokenizer_default"} == set(option.choices)
-    assert choose_editor(option) == "input" and "text, chatml, alpaca" in option.describe_expected()
-    assert parse_text(option, "llama3") == "llama3" and parse_text(option, "a/b.jinja") == "a/b.jinja"
-    assert parse_text(option, "") is None
+    assert choose_field_editor(option) == "input" and "text, chatml, alpaca" in option.describe_expected()
+    assert (
+        parse_field_text(option, "llama3") == "llama3"
+        and parse_field_text(option, "a/b.jinja") == "a/b.jinja"
+    )
+    assert parse_field_text(option, "") is None
 
 
 def test_data_templates_lists_them() -> None:

@@ -22,7 +22,7 @@ MODULE = '''
 
 from tui_tuner.data.formats.record_format import RecordFormat, FormatMatch, ask_for_column
 from tui_tuner.data.formats.parts.troubles import TextProblems
-from tui_tuner.data.formats.parts.chat_turns import read_system
+from tui_tuner.data.formats.parts.chat_turns import read_system_message
 from tui_tuner.data.formats.parts.values import read_text_value
 from tui_tuner.data.records import Chat, Message
 
@@ -47,7 +47,7 @@ class Flashcards(RecordFormat):
     def convert_row(self, values, columns):
         front = Message("user", read_text_value(values.get(columns["front"]), FRONT))
         back = Message("assistant", read_text_value(values.get(columns["back"]), BACK))
-        return Chat([*read_system(values, columns), front, back])
+        return Chat([*read_system_message(values, columns), front, back])
 
 
 FORMATS = (Flashcards(),)

@@ -15,8 +15,13 @@ from small_tokenizers import byte_level
 from tests.conftest import Recorder
 from tui_tuner.config.load import build_config
 from tui_tuner.data.examples import documents, workers
-from tui_tuner.data.examples.held_out import make_prompts
-from tui_tuner.data.examples.prepare import PreparedRows, PreparingCancelled, prepare_examples, read_texts
+from tui_tuner.data.examples.held_out import make_held_out_prompts
+from tui_tuner.data.examples.prepare import (
+    PreparedRows,
+    PreparingCancelled,
+    prepare_examples,
+    read_training_texts,
+)
 from tui_tuner.data.records import IGNORE, make_next_token_mask
 from tui_tuner.errors import DataError, PreflightError
 from tui_tuner.tasks import find_task
@@ -228,7 +233,7 @@ def test_a_validation_file_has_its_own_ledger(tmp_path: Path, tokenizer: Any) ->
 def test_held_out_prompts(tmp_path: Path, tokenizer: Any) -> None:
     path = write(tmp_path / "a.jsonl", rows_of(50))
     found = made(tmp_path, tokenizer, str(path), validation=0.2)
-    items = make_prompts(found.validation, 4, found.config, found.tokenizer)
+    items = make_held_out_prompts(found.validation, 4, found.config, found.tokenizer)
     assert len({item.reference for item in items}) == 4
     for item in items:
         number = item.reference.split()[1].rstrip("!")
@@ -237,11 +242,11 @@ def test_held_out_prompts(tmp_path: Path, tokenizer: Any) -> None:
         )
         assert item.prompt_text == f"question {number}?" and str(item.origin).startswith(str(path))
     assert (
-        items == make_prompts(found.validation, 4, found.config, found.tokenizer)
-        and make_prompts(found.validation, 0, found.config, found.tokenizer) == []
+        items == make_held_out_prompts(found.validation, 4, found.config, found.tokenizer)
+        and make_held_out_prompts(found.validation, 0, found.config, found.tokenizer) == []
     )
     none = made(tmp_path, tokenizer, str(path), validation=None)
-    assert make_prompts(none.validation, 4, none.config, none.tokenizer) == []
+    assert make_held_out_prompts(none.validation, 4, none.config, none.tokenizer) == []
 
 
 def test_a_template_that_never_stops_is_an_error(tmp_path: Path, tokenizer: Any) -> None:
@@ -265,7 +270,7 @@ def test_tasks_take_what_they_can_use(tmp_path: Path, tokenizer: Any) -> None:
         made(tmp_path, tokenizer, str(text))
     found = made(tmp_path, tokenizer, str(text), task="pretraining", validation=0.1)
     assert found.ledger.read == 40 and found.train[0].ids[-1] == tokenizer.eos_token_id
-    assert make_prompts(found.validation, 1, found.config, found.tokenizer)[0].reference
+    assert make_held_out_prompts(found.validation, 1, found.config, found.tokenizer)[0].reference
     assert made(tmp_path, tokenizer, str(text), format="text").ledger.outcomes["kept"] == 40
     chats = write(tmp_path / "a.jsonl", rows_of(3))
     with pytest.raises(DataError, match="task=sft"):
@@ -300,7 +305,7 @@ def test_the_ledger_and_notes_are_told(tmp_path: Path, tokenizer: Any) -> None:
     told = dict(heard.events)
     assert told["ledger"]["read"] == 20 and told["ledger"]["closes"]
     assert told["phase"]["done"] == 20
-    assert "question 3?" in list(read_texts(config))
+    assert "question 3?" in list(read_training_texts(config))
 
 
 def test_what_may_be_wrong_is_a_warning(tmp_path: Path, tokenizer: Any) -> None:

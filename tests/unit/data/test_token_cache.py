@@ -21,7 +21,7 @@ from tests.conftest import Recorder
 from tui_tuner.config.load import build_config
 from tui_tuner.data.examples import cache
 from tui_tuner.data.examples.prepare import PreparedRows, prepare_examples
-from tui_tuner.data.examples.store import TokenStore, find_damage
+from tui_tuner.data.examples.store import TokenStore, find_store_damage
 from tui_tuner.tasks import find_task
 
 MAIN = [sys.executable, "-c", "from tui_tuner.cli import main; main()"]
@@ -70,7 +70,7 @@ def test_a_flipped_bit_anywhere_is_found_and_never_trained(
 ) -> None:
     first, _heard = made(tmp_path, tokenizer)
     folder = first.train.store.folder
-    assert folder.parent == root and find_damage(folder) == ""
+    assert folder.parent == root and find_store_damage(folder) == ""
     whole = ids_of(first)
     names = sorted(path.name for path in folder.iterdir())
     assert {"ids.bin", "labels.bin", "records.bin", "meta.json", "offset.bin"} <= set(names)
@@ -80,7 +80,7 @@ def test_a_flipped_bit_anywhere_is_found_and_never_trained(
         (folder / name).write_bytes(data)
         again, heard = made(tmp_path, tokenizer)
         assert codes(heard) == ["cache_damaged"] and name in heard.of("warning")[0]["message"], name
-        assert ids_of(again) == whole and find_damage(folder) == ""
+        assert ids_of(again) == whole and find_store_damage(folder) == ""
     _again, heard = made(tmp_path, tokenizer)
     assert not codes(heard) and heard.of("phase")[-1]["note"] == "cached"
 
@@ -124,7 +124,9 @@ def test_what_else_lies_in_the_cache_harms_nothing(tmp_path: Path, tokenizer: An
     assert ids_of(again) == ids_of(first) and not codes(heard)
     made(tmp_path, tokenizer, "b")
     assert (other / "a.jpg").exists() and (root / "notes.txt").exists(), "not ours to delete"
-    assert {one.key for one in cache.list_cached(root)} >= {key} and len(cache.list_cached(root)) == 2
+    assert {one.key for one in cache.list_cached_stores(root)} >= {key} and len(
+        cache.list_cached_stores(root)
+    ) == 2
 
 
 @pytest.mark.parametrize("what", ["half", "file", "link"])
@@ -153,7 +155,7 @@ def test_a_model_that_ends_answers_otherwise_has_rows_of_its_own(
     tmp_path: Path, tokenizer: Any, root: Path
 ) -> None:
     from tui_tuner.data.examples.identity import make_cache_key
-    from tui_tuner.data.sources.files import resolve_paths
+    from tui_tuner.data.sources.files import resolve_data_paths
 
     made(tmp_path, tokenizer)
     keys = set()
@@ -164,7 +166,9 @@ def test_a_model_that_ends_answers_otherwise_has_rows_of_its_own(
         (model / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
         values = {"model": {"name": str(model)}, "data": {"path": str(tmp_path / "a.jsonl")}}
         config = build_config(values)
-        keys.add(make_cache_key(config, config.data, tokenizer, resolve_paths(config.data), find_task("sft")))
+        keys.add(
+            make_cache_key(config, config.data, tokenizer, resolve_data_paths(config.data), find_task("sft"))
+        )
     assert len(keys) == 2
 
 
@@ -244,7 +248,7 @@ def test_a_store_stays_readable_when_it_is_deleted(tmp_path: Path, tokenizer: An
     whole = ids_of(found)
     store = found.train.store
     size = sum(path.stat().st_size for path in store.folder.iterdir())
-    assert cache.delete_stores(cache.list_cached(root)) == (1, size)
+    assert cache.delete_cached_stores(cache.list_cached_stores(root)) == (1, size)
     assert not store.folder.exists()
     assert ids_of(found) == whole and store.read_record(29)["messages"][1]["content"] == "answer 29!"
 
@@ -261,7 +265,7 @@ def test_what_a_run_uses_is_left_alone(tmp_path: Path, tokenizer: Any, root: Pat
         "left": 1,
         "in_use": 1,
     }
-    assert [one.in_use for one in cache.list_cached(root)] == [True] and folder.exists()
+    assert [one.in_use for one in cache.list_cached_stores(root)] == [True] and folder.exists()
     del used
     assert "deleted 1 store" in run("clean", "--all", "--yes").stdout and not folder.exists()
 
@@ -324,11 +328,11 @@ def test_a_store_that_is_being_written_is_left_alone(tmp_path: Path, root: Path)
     with StoreWriter(folder):
         old = time.time() - 3600
         os.utime(folder, (old, old))
-        assert [(one.state, one.in_use) for one in cache.list_cached(root)] == [("unfinished", True)]
-        assert cache.select_for_deletion(cache.list_cached(root), every=True) == []
-    assert [one.path for one in cache.select_for_deletion(cache.list_cached(root))] == [folder], (
-        "its process died"
-    )
+        assert [(one.state, one.in_use) for one in cache.list_cached_stores(root)] == [("unfinished", True)]
+        assert cache.select_stores_for_deletion(cache.list_cached_stores(root), every=True) == []
+    assert [one.path for one in cache.select_stores_for_deletion(cache.list_cached_stores(root))] == [
+        folder
+    ], "its process died"
 
 
 # ---- what the rows of a run are ---------------------------------------------------------------------------

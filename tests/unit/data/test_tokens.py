@@ -13,8 +13,13 @@ from hypothesis import strategies as st
 from small_tokenizers import byte_level, sentence_piece
 
 from tui_tuner.config.load import build_config
-from tui_tuner.data.chat.batch_tokens import BatchTokenizer, _EncodingTokens, _ListedTokens, use_all_cores
-from tui_tuner.data.examples.workers import encode_in_order
+from tui_tuner.data.chat.batch_tokens import (
+    BatchTokenizer,
+    _EncodingTokens,
+    _ListedTokens,
+    tokenise_on_all_cores,
+)
+from tui_tuner.data.examples.workers import encode_batches_in_order
 from tui_tuner.data.records import Chat, Message, Text
 from tui_tuner.tasks import find_task
 
@@ -90,7 +95,7 @@ def test_threads_give_the_same_as_one_in_the_same_order(task: str, monkeypatch: 
         config = build_config({"task": task, "data": {"path": "x", "workers": workers, "max_length": 64}})
         found = []
         make = find_task(task).make_encoder
-        for number, rows in encode_in_order(make(config, tokenizer), batches(), make):
+        for number, rows in encode_batches_in_order(make(config, tokenizer), batches(), make):
             for row in rows:
                 pieces = getattr(row, "examples", [])
                 whole = [(p.ids.tolist(), p.mask_of_trained.tolist(), p.answers) for p in pieces]
@@ -106,7 +111,7 @@ def test_threads_give_the_same_as_one_in_the_same_order(task: str, monkeypatch: 
 
 def test_the_switch_is_put_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
-    with pytest.raises(RuntimeError), use_all_cores():
+    with pytest.raises(RuntimeError), tokenise_on_all_cores():
         assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
         raise RuntimeError
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false", "a forked process must not wait for threads"

@@ -92,9 +92,9 @@ def test_an_answer_stands_where_it_is_said_to_and_nowhere_else() -> None:
 def test_a_tiny_model_is_made_the_same_in_another_process(tmp_path: Any) -> None:
     script = (
         "import hashlib, sys\n"
-        "from tui_tuner.models.tiny import own_folder\n"
+        "from tui_tuner.models.tiny import find_tiny_folder\n"
         "for name in ('tiny-bert', 'tiny-distilbert'):\n"
-        "    for path in sorted(own_folder(name).iterdir()):\n"
+        "    for path in sorted(find_tiny_folder(name).iterdir()):\n"
         "        print(name, path.name, hashlib.sha256(path.read_bytes()).hexdigest())\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
     )

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from tui_tuner.evaluation.class_metrics import (
-    class_figures,
-    class_probabilities,
-    confusion_matrix,
-    matthews_correlation,
+    compute_class_figures,
+    compute_class_probabilities,
+    compute_matthews_correlation,
+    compute_pearson_correlation,
+    count_confusions,
+    find_most_frequent_classes,
     measure_accuracy,
-    most_frequent,
-    pearson_correlation,
 )
 from tui_tuner.tasks.classes.class_judging import MOST_CLASSES, MOST_CONFUSED, judge_classes
 
@@ -100,21 +100,21 @@ def test_correlation(seed: int) -> None:
     chance = random.Random(seed)
     true = [chance.gauss(3, 2) for _ in range(chance.randrange(2, 40))]
     said = [one * chance.random() + chance.gauss(0, 1) for one in true]
-    assert pearson_correlation(np.array(true), np.array(said)) == pytest.approx(
+    assert compute_pearson_correlation(np.array(true), np.array(said)) == pytest.approx(
         statistics.correlation(true, said), abs=1e-12
     )
 
 
 def test_nothing_that_changes_has_no_correlation() -> None:
-    assert pearson_correlation(np.array([1.0, 2.0]), np.array([3.0, 3.0])) == 0.0
-    assert pearson_correlation(np.array([1.0]), np.array([3.0])) == 0.0
-    assert matthews_correlation(confusion_matrix(np.array([0, 1]), np.array([0, 0]), 2)) == 0.0
+    assert compute_pearson_correlation(np.array([1.0, 2.0]), np.array([3.0, 3.0])) == 0.0
+    assert compute_pearson_correlation(np.array([1.0]), np.array([3.0])) == 0.0
+    assert compute_matthews_correlation(count_confusions(np.array([0, 1]), np.array([0, 0]), 2)) == 0.0
 
 
 def test_probabilities_survive_large_logits() -> None:
     logits = np.array([[1000.0, -1000.0], [0.0, 0.0]])
-    assert class_probabilities(logits, several=False).tolist() == [[1.0, 0.0], [0.5, 0.5]]
-    assert class_probabilities(logits, several=True).tolist() == [[1.0, 0.0], [0.5, 0.5]]
+    assert compute_class_probabilities(logits, several=False).tolist() == [[1.0, 0.0], [0.5, 0.5]]
+    assert compute_class_probabilities(logits, several=True).tolist() == [[1.0, 0.0], [0.5, 0.5]]
 
 
 def test_tables_are_bounded() -> None:
@@ -125,6 +125,6 @@ def test_tables_are_bounded() -> None:
     confused, each = found.tables
     assert len(confused.rows) == len(confused.values) == len(confused.values[0]) == MOST_CONFUSED
     assert len(each.rows) == MOST_CLASSES and each.rows[-1] == f"c{classes - 1}"
-    assert most_frequent([3, 1, 2], 2) == [0, 2]
+    assert find_most_frequent_classes([3, 1, 2], 2) == [0, 2]
     assert measure_accuracy(true, true) == found.metrics["accuracy"] == 1.0
-    assert class_figures(np.zeros(2), np.zeros(2), np.zeros(2)).tolist() == [[0.0] * 3] * 2
+    assert compute_class_figures(np.zeros(2), np.zeros(2), np.zeros(2)).tolist() == [[0.0] * 3] * 2

@@ -12,11 +12,11 @@ from tui_tuner.evaluation.inside_text import (
     PARTLY,
     RIGHT,
     WRONG,
-    inside_parts,
-    is_right,
-    join_parts,
-    mark_spans,
-    read_shown,
+    is_prediction_right,
+    join_marked_parts,
+    mark_text_spans,
+    read_shown_sample,
+    split_marked_parts,
 )
 from tui_tuner.evaluation.samples import ShownSample, Span
 
@@ -57,7 +57,7 @@ def test_entities_are_marked(
     found: list[tuple[int, int, str]], wanted: list[tuple[int, int, str]], line: str, right: bool
 ) -> None:
     one = shown(found, wanted)
-    assert line in join_parts(inside_parts(one)) and is_right(one) is right
+    assert line in join_marked_parts(split_marked_parts(one)) and is_prediction_right(one) is right
 
 
 @pytest.mark.parametrize(
@@ -83,20 +83,22 @@ def test_one_of_several_answers_is_enough_and_none_may_be_right(
         "who?", text, passage=TEXT, found=[Span(*span) for span in found],
         wanted=[Span(*span) for span in wanted], scores=[(text, 0.5)], **more,
     )  # fmt: skip
-    assert [mark.role for mark in mark_spans(one, judged=True)[0]] == roles
-    assert is_right(one) is right
-    assert all(mark.role == FOUND for mark in mark_spans(one, judged=False)[0])
+    assert [mark.role for mark in mark_text_spans(one, judged=True)[0]] == roles
+    assert is_prediction_right(one) is right
+    assert all(mark.role == FOUND for mark in mark_text_spans(one, judged=False)[0])
 
 
 def test_of_a_long_text_stands_what_is_around_an_answer() -> None:
     text = "word " * 5000 + "the answer here " + "more " * 5000
     at = text.index("answer")
-    line = join_parts(
-        inside_parts(ShownSample("?", "", passage=text, found=[Span(at, at + 6)]), judged=False, around=50)
+    line = join_marked_parts(
+        split_marked_parts(
+            ShownSample("?", "", passage=text, found=[Span(at, at + 6)]), judged=False, around=50
+        )
     )
     assert line.startswith("… word") and line.endswith("more …") and "the [answer] here" in line
     assert len(line) < 200
-    assert len(join_parts(inside_parts(ShownSample("?", "", passage=text), around=50))) < 200
+    assert len(join_marked_parts(split_marked_parts(ShownSample("?", "", passage=text), around=50))) < 200
 
 
 def test_without_its_marks_the_text_is_the_text() -> None:
@@ -108,10 +110,10 @@ def test_without_its_marks_the_text_is_the_text() -> None:
             for start in (draw.randint(0, len(TEXT) - 1) for _one in range(draw.randint(0, 6)))
         ]
         half = draw.randint(0, len(spans))
-        one = read_shown({"passage": TEXT, "found": spans[:half], "wanted": spans[half:]})
-        parts = inside_parts(one)
+        one = read_shown_sample({"passage": TEXT, "found": spans[:half], "wanted": spans[half:]})
+        parts = split_marked_parts(one)
         below = next((place for place, part in enumerate(parts) if part.text == "\n"), len(parts))
-        marks, left = mark_spans(one, judged=True)
+        marks, left = mark_text_spans(one, judged=True)
         plain = "".join(part.text for part in parts[:below] if part.role == "")
         inside = "".join(part.text for part in parts[:below] if part.role not in ("", "mark") and part.label)
         assert sorted(plain + inside) == sorted(TEXT)
@@ -124,13 +126,13 @@ def test_what_is_damaged_in_a_journal_is_left_out() -> None:
     bad = [None, 3, {"start": 1}, {"start": 1.0, "end": 2}, {"start": True, "end": 3}, {"start": 5, "end": 5},
            {"start": -1, "end": 3}, {"start": 0, "end": 10**9},
            {"start": 0, "end": 3, "label": 7, "score": "x"}]  # fmt: skip
-    one = read_shown(
+    one = read_shown_sample(
         {"prompt": 5, "passage": "abcdef", "found": bad, "wanted": 9, "scores": [1, ["a"], ["b", 0.5]]}
     )
     assert one.found == [Span(0, 3, "7")] and one.wanted == [] and one.scores == [("b", 0.5)]
-    assert read_shown(None).passage == "" and read_shown([1]).scores == []
+    assert read_shown_sample(None).passage == "" and read_shown_sample([1]).scores == []
 
 
 def test_text_of_data_is_made_safe() -> None:
     one = ShownSample("", "", passage="a\x1b[2Jb", found=[Span(0, 6, "\x1b]0;x\x07")])
-    assert "\x1b" not in join_parts(inside_parts(one, judged=False))
+    assert "\x1b" not in join_marked_parts(split_marked_parts(one, judged=False))

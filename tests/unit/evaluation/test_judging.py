@@ -10,13 +10,17 @@ import pytest
 from tests.ui import judged_runs
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.evaluation.evaluation_follower import EvaluationFollower
-from tui_tuner.evaluation.evaluation_tables import most_confused, read_grid, table_lines
-from tui_tuner.evaluation.text_input import LARGEST, read_text
+from tui_tuner.evaluation.evaluation_tables import (
+    find_most_confused_classes,
+    format_table_lines,
+    read_evaluation_table,
+)
+from tui_tuner.evaluation.text_input import LARGEST, read_text_input
 from tui_tuner.headless import LinePrinter
 from tui_tuner.runs.events import Evaluation, EvaluationTable, Event, Resolved, RolledBack, RunStarted
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.runs.view import RunView, fold_view_events
 
 
 def lines_of(folder: RunFolder) -> str:
@@ -64,7 +68,7 @@ def test_the_best_is_the_same_whether_events_come_one_by_one_or_folded(name: str
         values = [value for _step, value in finite]
         best = (min if name == "loss" else max)(values, default=None)
         wanted = next((step for step, value in finite if value == best), None)
-        view = fold_events(RunView(), events)
+        view = fold_view_events(RunView(), events)
         assert judging.best_step == view.best_step() == wanted
         for tables in (judging.tables, view.tables):
             steps = {table.step for table in tables}
@@ -88,25 +92,25 @@ def test_confused_pairs_are_those_with_the_most_rows() -> None:
     wanted = sorted(
         (-values[row][column], row, column) for row in range(12) for column in range(12) if row != column
     )
-    found = most_confused(read_grid(table), 5)
+    found = find_most_confused_classes(read_evaluation_table(table), 5)
     assert [-pair.times for pair in found] == [count for count, _row, _column in wanted[:5]]
     for pair in found:
         row = values[names.index(pair.true)]
         assert pair.times == row[names.index(pair.predicted)]
         assert pair.share == pytest.approx(pair.times / sum(row))
-    assert len(table_lines(table)) == 13 and "mistaken for" in table_lines(table)[1]
+    assert len(format_table_lines(table)) == 13 and "mistaken for" in format_table_lines(table)[1]
 
 
 def test_counts_are_whole_numbers_and_shares_are_not() -> None:
     table = EvaluationTable(1, "classes", ["PER", "LOC"], ["f1", "support"], [[1.0, 1.0], [0.5, 0.0]])
-    lines = table_lines(table)
+    lines = format_table_lines(table)
     assert [line.split() for line in lines[2:]] == [["PER", "100.00", "1"], ["LOC", "50.00", "0"]]
 
 
 def test_a_text_is_read_or_refused_in_words(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"\xef\xbb\xbfone\r\ntwo \xe2\x82\xac")
-    assert read_text(str(file)) == "one\ntwo €"
+    assert read_text_input(str(file)) == "one\ntwo €"
     bad: list[tuple[bytes, str]] = [
         (b"", "empty"), (b" \n\t", "empty"), (b"caf\xe9", "not valid UTF-8, from byte 3"),
         (b"a\0b", "null bytes"), ("größe".encode("utf-16"), "null bytes"),
@@ -115,7 +119,7 @@ def test_a_text_is_read_or_refused_in_words(tmp_path: Path) -> None:
     for blob, words in bad:
         file.write_bytes(blob)
         with pytest.raises(DataError, match=words):
-            read_text(str(file))
+            read_text_input(str(file))
     for name in (str(tmp_path), str(tmp_path / "none"), "a\0b", "/dev/null"):
         with pytest.raises(UsageError):
-            read_text(name)
+            read_text_input(name)

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from tui_tuner.evaluation.squad import ROUNDING, AnsweredQuestion, normalise_answer
-from tui_tuner.tasks.answering.answer_judging import judge_answers, write_predictions
+from tui_tuner.evaluation.squad import ROUNDING, AnsweredQuestion, normalise_squad_answer
+from tui_tuner.tasks.answering.answer_judging import judge_answers, write_squad_predictions
 
 # (right answers, prediction, by how much no answer scores higher)
 FIRST = [
@@ -140,14 +140,14 @@ def test_no_other_threshold_is_better(seed: int) -> None:
 
 
 def test_texts_are_compared_as_words() -> None:
-    assert normalise_answer("The  U.S.-Army’s\tA-team, an İ!") == "usarmy’s ateam i̇"
-    assert normalise_answer("a\u00a0b an-other Theatre") == "b another theatre"
+    assert normalise_squad_answer("The  U.S.-Army’s\tA-team, an İ!") == "usarmy’s ateam i̇"
+    assert normalise_squad_answer("a\u00a0b an-other Theatre") == "b another theatre"
 
 
 def test_predictions_are_written_as_the_scripts_read_them() -> None:
     answered = {"q1": AnsweredQuestion(["x"], "x", -1.0), "q2": AnsweredQuestion([], "ü", 1.0)}
-    files = write_predictions(answered, 0.5)
+    files = write_squad_predictions(answered, 0.5)
     assert json.loads(files["predictions.json"]) == {"q1": "x", "q2": ""}
     assert json.loads(files["null_odds.json"]) == {"q1": -1.0, "q2": 1.0}
-    only = write_predictions(answered, None)
+    only = write_squad_predictions(answered, None)
     assert list(only) == ["predictions.json"] and json.loads(only["predictions.json"])["q2"] == "ü"

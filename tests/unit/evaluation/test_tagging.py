@@ -7,16 +7,16 @@ import json
 import pytest
 
 from tests.unit.evaluation.tag_sequences import LETTERS, ROWS, SCORES, SEEDS, rows_of
-from tui_tuner.data.tagging.tag_schemes import find_faults, order_tags, recognise_scheme, split_tag
+from tui_tuner.data.tagging.tag_schemes import find_scheme_faults, order_tags, recognise_tag_scheme, split_tag
 from tui_tuner.evaluation.tagging import (
     EntityCounts,
-    find_entities,
-    find_scheme,
-    judge_tags,
-    one_text,
-    strict_entities,
+    find_lenient_entities,
+    find_rows_scheme,
+    find_strict_entities,
+    join_row_tags,
+    score_tags,
 )
-from tui_tuner.tasks.classes.tag_judging import judge_rows
+from tui_tuner.tasks.classes.tag_judging import judge_tagged_rows
 
 
 @pytest.mark.parametrize("scheme", LETTERS)
@@ -27,9 +27,11 @@ def test_scores_are_those_of_seqeval(scheme: str) -> None:
         wanted, found = rows_of(scheme, seed)
         right = expected[f"{scheme} {seed}"]
         usual, strict = EntityCounts(), EntityCounts()
-        usual.add_row(find_entities(one_text(wanted)), find_entities(one_text(found)))
+        usual.add_row(
+            find_lenient_entities(join_row_tags(wanted)), find_lenient_entities(join_row_tags(found))
+        )
         for row, guess in zip(wanted, found, strict=True):
-            strict.add_row(strict_entities(row, scheme), strict_entities(guess, scheme))
+            strict.add_row(find_strict_entities(row, scheme), find_strict_entities(guess, scheme))
         assert usual.total_figures() == pytest.approx(right["usual"], abs=1e-12), seed
         assert strict.total_figures() == pytest.approx(right["strict"], abs=1e-12), seed
         assert usual.list_types() == sorted(right["types"])
@@ -38,13 +40,13 @@ def test_scores_are_those_of_seqeval(scheme: str) -> None:
                 seed,
                 kind,
             )
-        assert judge_tags(wanted, found).accuracy == pytest.approx(right["accuracy"], abs=1e-12)
+        assert score_tags(wanted, found).accuracy == pytest.approx(right["accuracy"], abs=1e-12)
 
 
 def test_a_wrong_letter_is_forgiven_and_not_by_the_strict_count() -> None:
     wanted = [["B-PER", "I-PER", "O", "B-LOC", "B-LOC"], ["O"]]
     found = [["I-PER", "I-PER", "O", "B-LOC", "I-LOC"], ["O"]]
-    judgement = judge_tags(wanted, found)
+    judgement = score_tags(wanted, found)
     assert judgement.scheme == "IOB2" and judgement.strict is not None
     assert judgement.counts.total_figures() == (0.5, pytest.approx(1 / 3), pytest.approx(0.4))
     assert judgement.strict.total_figures() == (0.0, 0.0, 0.0)
@@ -54,12 +56,12 @@ def test_a_wrong_letter_is_forgiven_and_not_by_the_strict_count() -> None:
 def test_tags_without_a_scheme_are_counted_word_by_word() -> None:
     wanted = [["DET", "NOUN", "VERB"], ["NOUN"]]
     found = [["DET", "VERB", "VERB"], ["NOUN"]]
-    judgement = judge_tags(wanted, found)
+    judgement = score_tags(wanted, found)
     assert judgement.scheme == "" and judgement.strict is None
     assert judgement.counts.total_figures() == (0.75, 0.75, 0.75)
     assert judgement.f1_macro == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
     # `O` is no class of its own, but for the mean over all tags
-    judgement = judge_tags([["person", "O", "O"]], [["person", "place", "O"]])
+    judgement = score_tags([["person", "O", "O"]], [["person", "place", "O"]])
     assert judgement.counts.total_figures() == (0.5, 1.0, pytest.approx(2 / 3))
     assert judgement.f1_macro == pytest.approx((1 + 2 / 3 + 0) / 3)
 
@@ -82,14 +84,14 @@ def test_tags_without_a_scheme_are_counted_word_by_word() -> None:
     ],
 )
 def test_a_scheme_is_known_by_its_tags(rows: list[list[str]], scheme: str) -> None:
-    assert find_scheme(rows) == scheme
+    assert find_rows_scheme(rows) == scheme
 
 
 def test_faults_have_places() -> None:
     tags = ["I-PER", "B-PER", "I-LOC", "O", "B-LOC", "E-LOC", "E-LOC"]
     beginnings, ends = [0, 2, 6], [0, 1, 2]
     expected = [*(("beginning", place) for place in beginnings), *(("end", place) for place in ends)]
-    assert sorted(find_faults(tags)) == expected
+    assert sorted(find_scheme_faults(tags)) == expected
     assert split_tag("B-per-son") == ("B", "per-son") and split_tag("b-PER") == ("", "b-PER")
 
 
@@ -98,15 +100,15 @@ def test_classes_have_a_stable_order() -> None:
     assert order_tags(tags) == ["O", "B-LOC", "B-PER", "I-PER"]
     assert order_tags(tags, numbered=["B-PER", "I-PER", "B-LOC", "O", "B-X"])[-1] == "B-X"
     assert order_tags(tags, known=["O", "B-PER"]) == ["O", "B-LOC", "B-PER", "I-PER"]
-    assert recognise_scheme({}) == ""
+    assert recognise_tag_scheme({}) == ""
 
 
 def test_tags_without_a_scheme_have_a_confusion_matrix() -> None:
-    judged = judge_rows([["DET", "NOUN", "VERB"], ["NOUN"]], [["DET", "VERB", "VERB"], ["NOUN"]])
+    judged = judge_tagged_rows([["DET", "NOUN", "VERB"], ["NOUN"]], [["DET", "VERB", "VERB"], ["NOUN"]])
     classes, confused = judged.tables
     assert (classes.name, list(classes.rows)) == ("classes", ["DET", "NOUN", "VERB"])
     assert [row[3] for row in classes.values] == [1, 2, 1]
     assert (confused.name, confused.values) == ("confusion", [[1, 0, 0], [0, 1, 1], [0, 0, 1]])
     assert set(judged.metrics) == {"accuracy", "precision", "recall", "f1", "f1_macro"}
-    (only,) = judge_rows([["B-A", "I-A"]], [["B-A", "O"]]).tables
+    (only,) = judge_tagged_rows([["B-A", "I-A"]], [["B-A", "O"]]).tables
     assert only.columns == ("precision", "recall", "f1", "support")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_tuner.config.load import apply_sets, build_config, load_config, place_of
+from tui_tuner.config.load import apply_config_sets, build_config, find_field_source, load_config
 from tui_tuner.config.options import list_options
 from tui_tuner.config.presets import list_presets
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
@@ -62,7 +62,7 @@ def test_an_odd_config_is_one_error_with_its_line_and_field(tmp_path: Path, name
 def test_a_setting_is_held_to_the_same_bounds() -> None:
     for value in ("!!bool maybe", "2026-99-99", "&a [*a]", "9" * 5000, "[" * 200 + "]" * 200, "\ud800"):
         with pytest.raises(UsageError) as caught:
-            apply_sets({}, [f"data.columns={value}"])
+            apply_config_sets({}, [f"data.columns={value}"])
         assert caught.value.field == "data.columns"
 
 
@@ -134,7 +134,7 @@ def test_a_refusal_names_its_field_and_where_it_has_its_value_from(
         check_beforehand(load_config(path))
     assert caught.value.field == field
     written = field.rpartition(".")[2] in values
-    assert place_of(field) == (f"{path}:1" if written else "")
+    assert find_field_source(field) == (f"{path}:1" if written else "")
 
 
 def test_what_a_setting_broke_does_not_blame_a_line(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import pytest
 from tui_tuner.guiding.models.candidates import list_catalog_models
 from tui_tuner.models.cards.model_card import (
     CardWords,
-    card_words,
+    find_language_codes,
     has_chat_template,
-    language_codes,
+    parse_card_words,
     read_card,
 )
-from tui_tuner.models.cards.published import KINDS, find_card, published_names
-from tui_tuner.models.catalog import find_config
-from tui_tuner.models.facts import facts_from_config
+from tui_tuner.models.cards.published import KINDS, find_published_card, list_published_names
+from tui_tuner.models.catalog import find_catalog_config
+from tui_tuner.models.facts import read_config_facts
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,15 @@ def test_a_card_is_read(tmp_path: Path, text: str, expected: CardWords):
 
 
 def test_no_card_says_nothing(tmp_path: Path):
-    assert read_card(tmp_path) == CardWords() == card_words(None) == card_words(["a"])
+    assert read_card(tmp_path) == CardWords() == parse_card_words(None) == parse_card_words(["a"])
     (tmp_path / "README.md").mkdir()
     assert read_card(tmp_path) == CardWords()
-    assert language_codes(None) == language_codes(3) == language_codes("All languages of Europe") == ()
+    assert (
+        find_language_codes(None)
+        == find_language_codes(3)
+        == find_language_codes("All languages of Europe")
+        == ()
+    )
 
 
 def test_chat_templates_are_found(tmp_path: Path):
@@ -57,13 +62,13 @@ def test_chat_templates_are_found(tmp_path: Path):
 
 
 def test_what_is_published_has_a_shape_of_its_kind():
-    names = published_names()
+    names = list_published_names()
     assert len(names) == len({name.lower() for name in names}) > 90
     for name in names:
-        card, shape = find_card(name.upper()), find_config(name)
+        card, shape = find_published_card(name.upper()), find_catalog_config(name)
         assert card is not None and shape is not None, name
         assert card.kind in KINDS and card.licence
-        assert (card.kind == "encoder") == facts_from_config(shape, name).encoder, name
+        assert (card.kind == "encoder") == read_config_facts(shape, name).encoder, name
         assert len(card.languages) == len(set(card.languages))
         assert all(2 <= len(code) <= 3 and code.isalpha() for code in card.languages), name
 

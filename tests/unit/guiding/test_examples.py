@@ -9,24 +9,24 @@ import pytest
 from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.config.load import build_config
 from tui_tuner.errors import UsageError
-from tui_tuner.guiding.amounts import NEEDS, describe_need, find_need, judge_size
+from tui_tuner.guiding.amounts import NEEDS, describe_example_need, find_example_need, judge_example_count
 from tui_tuner.guiding.data_look import look_at_data
 from tui_tuner.guiding.example_rows import EXAMPLES, find_example_rows, format_example, write_example
-from tui_tuner.planning.row_counting import count_exactly
+from tui_tuner.planning.row_counting import count_rows_exactly
 from tui_tuner.tasks import find_task
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_each_task_has_numbers_and_who_says_so(task: str) -> None:
-    need = find_need(task)
+    need = find_example_need(task)
     assert task in NEEDS and need.begins < need.clear < need.good
-    said = describe_need(task)
+    said = describe_example_need(task)
     assert f"{need.begins:,}" in said and f"{need.good:,}" in said and need.source in said
 
 
 def test_the_word_for_a_number_changes_where_the_rule_says() -> None:
-    need = find_need("sft")
-    assert [judge_size(need, count) for count in (9, 10, 49, 50, 999, 1000)] == [
+    need = find_example_need("sft")
+    assert [judge_example_count(need, count) for count in (9, 10, 49, 50, 999, 1000)] == [
         *("too_few", "few", "few", "some", "some", "good")
     ]
 
@@ -43,7 +43,7 @@ def test_an_example_file_is_read_and_comes_through_the_tokenizer(
     kind = TASKS[task]
     model = kind.tiny if kind.tiny else "demo"
     config = build_config({"task": task, "model": {"name": model}, "data": {"path": str(path)}})
-    counted = count_exactly(config, find_task(task)).facts
+    counted = count_rows_exactly(config, find_task(task)).facts
     assert counted is not None and counted.rows and counted.validation_rows
     assert counted.supervised or kind.decides == "text"
 
@@ -67,7 +67,7 @@ def test_a_task_that_is_added_gets_the_rows_of_its_kind(monkeypatch: pytest.Monk
     find_task.cache_clear()
     try:
         assert find_example_rows("sentiment") == EXAMPLES["labelled"]
-        assert find_need("sentiment") == NEEDS["classification"]
+        assert find_example_need("sentiment") == NEEDS["classification"]
         _Task.records = ()
         assert find_example_rows("sentiment") == () and format_example("sentiment") == "Learn it."
         with pytest.raises(UsageError, match="no example rows"):

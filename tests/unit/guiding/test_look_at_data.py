@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tui_tuner.config.load import build_config
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.guiding.data_look import DataLook, describe_look, look_at_data
 from tui_tuner.tasks import find_task
 
@@ -214,7 +214,7 @@ def test_classes_are_counted_each(counts: dict[str, int], expected: set[str], tm
     assert look.can_train == ("one_class" not in expected)
     for concern in look.concerns:
         for _words, fix in concern.fixes:
-            with_values(build_config({"task": "classification"}), fix)  # raises where it is no field
+            edit_values(build_config({"task": "classification"}), fix)  # raises where it is no field
     if "mostly_one_label" in expected:
         best = one(look, "mostly_one_label").fixes[1][1]["evaluation.best"]
         assert best in {metric.name for metric in find_task("classification").metrics}

@@ -10,10 +10,10 @@ import pytest
 
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.guiding import judging
-from tui_tuner.guiding.answer_parsing import parse_judge
+from tui_tuner.guiding.answer_parsing import parse_judge_answer
 from tui_tuner.guiding.machine import (
     describe_machine,
     find_machine,
@@ -68,7 +68,7 @@ def test_what_is_here_is_told(monkeypatch: pytest.MonkeyPatch):
         assert {choice.asked for choice in choices} >= set(CARDS)
         assert find_machine("here").card.cpu != cpu
         for choice in choices:
-            assert with_values(RunConfig(), choice.values) and choice.means
+            assert edit_values(RunConfig(), choice.values) and choice.means
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_a_budget_buys(asked: Any, price: float | None, seconds: float | No
     found = parse_budget(asked, price)
     assert (found.seconds, found.money, found.price) == (seconds, money, price)
     assert found.is_given == (asked is not None and bool(str(asked).strip())) == bool(found.describe_budget())
-    with_values(RunConfig(), found.field_values)
+    edit_values(RunConfig(), found.field_values)
     assert ("hardware.budget" in found.field_values) == (bool(money) and bool(price))
     assert found.allows_seconds(None) is None and found.allows_seconds(3600) == (
         None if seconds is None else seconds >= 3600
@@ -109,12 +109,12 @@ def test_the_interval_is_as_wide_as_said():
     generator = np.random.default_rng(1)
     for rows in (5, 20, 100):
         drawn = generator.normal(0.3, 2.0, (4000, rows))
-        width = [judging.compute_half_width(rows, one) for one in drawn.std(axis=1, ddof=1)]
+        width = [judging.compute_interval_half_width(rows, one) for one in drawn.std(axis=1, ddof=1)]
         inside = np.abs(drawn.mean(axis=1) - 0.3) <= width
         assert abs(inside.mean() - 0.95) < 0.015, rows
-    assert judging.compute_half_width(1) == math.inf and judging.compute_half_width(
+    assert judging.compute_interval_half_width(1) == math.inf and judging.compute_interval_half_width(
         400
-    ) < judging.compute_half_width(100)
+    ) < judging.compute_interval_half_width(100)
 
 
 def test_as_many_rows_as_needed_find_a_difference():
@@ -123,10 +123,13 @@ def test_as_many_rows_as_needed_find_a_difference():
         rows = judging.count_needed_rows(difference)
         drawn = generator.normal(difference, 1.0, (4000, rows))
         found = drawn.mean(axis=1) > [
-            judging.compute_half_width(rows, one) for one in drawn.std(axis=1, ddof=1)
+            judging.compute_interval_half_width(rows, one) for one in drawn.std(axis=1, ddof=1)
         ]
         assert abs(found.mean() - 0.8) < 0.05, difference
-        assert judging.compute_half_width(judging.count_needed_rows(difference, power=0.5)) <= difference
+        assert (
+            judging.compute_interval_half_width(judging.count_needed_rows(difference, power=0.5))
+            <= difference
+        )
     with pytest.raises(ValueError, match="above 0"):
         judging.count_needed_rows(0)
 
@@ -142,10 +145,10 @@ def test_ways_to_judge_are_values_of_a_config(task: str):
     names = [choice.answer for choice in found]
     assert len(names) == len(set(names)) and (TASKS[task].best in names or TASKS[task].best == "loss")
     for choice in found:
-        config = with_values(RunConfig(task=task), choice.values)
+        config = edit_values(RunConfig(task=task), choice.values)
         assert choice.words and choice.means, choice.answer
         if choice.answer != "prompts":
-            assert parse_judge(choice.answer, task) is not None
+            assert parse_judge_answer(choice.answer, task) is not None
         elif TASKS[task].writes:
             assert config.evaluation.prompts == ["Who?"] and choice.seconds == pytest.approx(2 * 60 * 0.02)
     scored = [choice for choice in found if choice.values.get("evaluation.metric_rows")]
@@ -163,7 +166,7 @@ def test_without_counts_nothing_is_made_up():
 def test_messages_are_values_of_a_config():
     for choice in list_message_choices():
         typed = {"ntfy": "my-runs-7391", "webhook": "https://chat.example/hook/1"}.get(choice.name, "")
-        config = with_values(RunConfig(), choice.fill_values(typed))
+        config = edit_values(RunConfig(), choice.fill_values(typed))
         assert bool(config.output.notify) == (choice.name != "none") and choice.needs
     phone = next(choice for choice in list_message_choices() if choice.name == "ntfy")
     assert phone.fill_values("ntfy:abc") == phone.fill_values("abc") == {"output.notify": ["ntfy:abc"]}

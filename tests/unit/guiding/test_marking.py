@@ -9,9 +9,9 @@ import pytest
 
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.errors import DiskFullError, UsageError
-from tui_tuner.guiding.annotate import describe_progress, open_annotation
+from tui_tuner.guiding.annotate import describe_annotation_progress, open_annotation
 from tui_tuner.guiding.example_rows import can_annotate, write_example
-from tui_tuner.guiding.marking import make_tagged_row, read_marks, split_words
+from tui_tuner.guiding.marking import make_tagged_row, read_marks, split_words_to_mark
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from tui_tuner.guiding.marking import make_tagged_row, read_marks, split_words
     ],
 )
 def test_words_of_any_writing(text: str, words: list[str]) -> None:
-    assert [text[begin:end] for begin, end in split_words(text)] == words
+    assert [text[begin:end] for begin, end in split_words_to_mark(text)] == words
 
 
 def test_tags_stand_for_marks_and_back() -> None:
@@ -110,7 +110,7 @@ def test_an_example_file_is_gone_on_with(task: str, tmp_path: Path) -> None:
     assert [json.loads(line) for line in found.path.read_text().splitlines()] == found.rows
     again = open_annotation(str(example), task)
     assert again.rows == found.rows
-    assert describe_progress(found).startswith(f"{len(found.rows)} rows")
+    assert describe_annotation_progress(found).startswith(f"{len(found.rows)} rows")
 
 
 def test_tasks_that_need_no_marks_cannot_be_written() -> None:

@@ -14,7 +14,7 @@ from tests.hub_server import PlayedHub, hub  # noqa: F401
 from tui_tuner import demo
 from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import set_path, validate_values, with_values
+from tui_tuner.config.values import edit_values, set_config_path, validate_values
 from tui_tuner.errors import ConfigError, HardwareError
 from tui_tuner.guiding.models import find_choice, find_smaller_model, list_ways_out, rank_models, watch_models
 from tui_tuner.planning.data_facts import DataFacts
@@ -74,7 +74,7 @@ def test_nothing_here_proposes_what_can_begin_at_once():
         assert (best.name, best.here, best.fits_machine) == (name, True, True), task
         values: dict[str, Any] = {"task": task}
         for path, value in best.values.items():
-            set_path(values, path, value)
+            set_config_path(values, path, value)
         assert validate_values(RunConfig, values).model.name
 
 
@@ -253,7 +253,7 @@ def test_a_hub_is_silent_once_that_is_known(monkeypatch: pytest.MonkeyPatch):
 def test_the_speed_of_a_run_here_is_believed(alone: Path):
     place = put_model(alone / "mine")
     before = find_choice(next(watch_models("sft", data=ROWS)), "mine")
-    config = with_values(RunConfig(), {"model.name": str(place), "method.kind": "lora"})
+    config = edit_values(RunConfig(), {"model.name": str(place), "method.kind": "lora"})
     folder = RunStore(alone / "runs").create_run(config)
     journal = JournalWriter(folder.events_path, folder.name)
     journal.emit(RunStarted(config={}, versions={}, device="CPU x (2 cores)", process=1, total_steps=8))

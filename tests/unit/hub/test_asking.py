@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.hub_server import MODELSCOPE_TOKEN, TOKEN, PlayedHub, hub
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import HubError, ModelError
 from tui_tuner.models.hub import api, net
 from tui_tuner.models.hub.kinds import SOURCES
-from tui_tuner.models.hub.local import local_models
-from tui_tuner.runs.secrets import current_scrubber
+from tui_tuner.models.hub.local import list_models_on_machine
+from tui_tuner.runs.secrets import get_current_scrubber
 
 __all__ = ["hub"]
 TOKENS = {"huggingface": TOKEN, "modelscope": MODELSCOPE_TOKEN}
@@ -32,10 +32,10 @@ def shop(hub: PlayedHub) -> PlayedHub:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_text_models_most_used_first(shop: PlayedHub, source: str) -> None:
-    found = api.search_models("tiny", source)
+    found = api.search_models_on_hub("tiny", source)
     names = [one.name for one in found if one.name != "acme/tiny-gguf"]
     assert names == ["acme/tiny-chat", "acme/tiny", "acme/tiny-bare"]
-    assert api.search_models("nothing-of-this-name", source) == []
+    assert api.search_models_on_hub("nothing-of-this-name", source) == []
     if source == "huggingface":
         first = found[0]
         assert (first.parameters, first.gated, first.licence) == (901_120, True, "apache-2.0")
@@ -47,7 +47,7 @@ def test_text_models_most_used_first(shop: PlayedHub, source: str) -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_what_a_fetch_would_take(shop: PlayedHub, source: str) -> None:
-    model = api.describe_model("acme/tiny", source=source)
+    model = api.describe_hub_model("acme/tiny", source=source)
     files = shop.models["acme/tiny"].files
     assert {file.name for file in model.files} == set(files)
     assert (model.bytes, model.here, model.missing_bytes) == (sum(map(len, files.values())), 0, model.bytes)
@@ -60,9 +60,9 @@ def test_a_mirror_that_tells_no_sizes(shop: PlayedHub) -> None:
     shop.refuse("/tree/", 404)
     for model in shop.models.values():
         model.tell_sizes = False
-    assert api.describe_model("acme/tiny").bytes == 0
-    assert api.local_models(Path("/nonexistent")) == []
-    folder = api.fetch_model("acme/tiny")
+    assert api.describe_hub_model("acme/tiny").bytes == 0
+    assert api.list_hub_models(Path("/nonexistent")) == []
+    folder = api.fetch_hub_model("acme/tiny")
     assert (folder / "model.safetensors").stat().st_size == len(
         shop.models["acme/tiny"].files["model.safetensors"]
     )
@@ -72,12 +72,12 @@ def test_a_mirror_that_tells_no_sizes(shop: PlayedHub) -> None:
 def test_refusals_say_what_to_do_next(shop: PlayedHub, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(net, "ATTEMPTS", 1)
     with pytest.raises(HubError, match=r"acme/tinny: is not on .*Did you mean acme/tiny"):
-        api.describe_model("acme/tinny", source=source)
+        api.describe_hub_model("acme/tinny", source=source)
     with pytest.raises(HubError, match=r"has no revision v9\. Give a branch") as told:
-        api.describe_model("acme/tiny", "v9", source=source)
+        api.describe_hub_model("acme/tiny", "v9", source=source)
     assert told.value.field == "model.revision"
     with pytest.raises(ModelError, match="neither a folder here nor a hub id"):
-        api.describe_model("acme/tiny/of/it", source=source)
+        api.describe_hub_model("acme/tiny/of/it", source=source)
     for status, words in (
         (403, "may not read the model"),
         (500, "an internal problem"),
@@ -86,12 +86,12 @@ def test_refusals_say_what_to_do_next(shop: PlayedHub, source: str, monkeypatch:
         shop.refusals.clear()
         shop.refuse("/acme/tiny", status)
         with pytest.raises(HubError, match=words) as told:
-            api.describe_model("acme/tiny", source=source)
+            api.describe_hub_model("acme/tiny", source=source)
         assert told.value.hint
     shop.refusals.clear()
     shop.refuse("/acme/tiny", 200, headers={"Content-Type": "text/html"}, body="<html>log in here</html>")
     with pytest.raises(HubError, match="does not answer like a hub"):
-        api.describe_model("acme/tiny", source=source)
+        api.describe_hub_model("acme/tiny", source=source)
 
 
 def test_a_screen_is_told_of_keys_and_not_of_commands(
@@ -110,8 +110,8 @@ def test_a_screen_is_told_of_keys_and_not_of_commands(
             monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
             monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
         with pytest.raises((HubError, ModelError)) as told:
-            api.fetch_model(name)
-        said.append(words_of(told.value))
+            api.fetch_hub_model(name)
+        said.append(format_error_words(told.value))
     assert not [
         words for words in said if "tui-tuner" in words or "resume from there" in words or "{" in words
     ]
@@ -122,10 +122,10 @@ def test_a_wrong_token_is_told_and_never_shown(shop: PlayedHub, monkeypatch: pyt
     wrong = "hf_" + "b" * 34
     monkeypatch.setenv("HF_TOKEN", wrong)
     with pytest.raises(HubError, match=r"does not know this token \(401\)") as told:
-        api.describe_model("acme/tiny")
+        api.describe_hub_model("acme/tiny")
     assert wrong not in str(told.value) and wrong not in repr(told.value.__cause__)
     with pytest.raises(HubError, match="does not know this token"):
-        api.find_who()
+        api.find_hub_user()
 
 
 @pytest.mark.parametrize(
@@ -145,14 +145,14 @@ def test_a_token_that_no_header_can_hold_is_told_and_never_shown(
 ) -> None:
     monkeypatch.setenv(variable, wrong)
     for call in (
-        lambda: api.describe_model("acme/tiny", source=source),
-        lambda: api.search_models("tiny", source),
+        lambda: api.describe_hub_model("acme/tiny", source=source),
+        lambda: api.search_models_on_hub("tiny", source),
     ):
         with pytest.raises(HubError, match=f"{variable}: this is not a token") as told:
             call()
         assert "secret" not in str(told.value)
     with pytest.raises(HubError, match=f"{variable}: this is not a token"):
-        api.find_who(source)
+        api.find_hub_user(source)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -165,49 +165,49 @@ def test_a_hub_that_is_not_there_is_told(
     monkeypatch.setenv("MODELSCOPE_DOMAIN", "http://127.0.0.1:9")
     monkeypatch.delenv("MODELSCOPE_ENDPOINT")
     with pytest.raises(HubError, match=r"hub at http://127\.0\.0\.1:9 cannot be reached.*models list"):
-        api.search_models("tiny", source)
+        api.search_models_on_hub("tiny", source)
     with pytest.raises(HubError, match="cannot be reached"):
-        api.fetch_model("acme/tiny", source=source)
+        api.fetch_hub_model("acme/tiny", source=source)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
-        api.fetch_model("acme/tiny", source=source)
+        api.fetch_hub_model("acme/tiny", source=source)
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_logging_in_and_out(shop: PlayedHub, source: str, tmp_path: Path) -> None:
-    assert api.find_who(source) is None and api.log_out(source) is False
+    assert api.find_hub_user(source) is None and api.log_out_of_hub(source) is False
     with pytest.raises(HubError, match="not a token: a token is a single word"):
-        api.log_in("two words", source)
+        api.log_in_to_hub("two words", source)
     wrong = TOKENS[source][:-4] + "0000"
     with pytest.raises(HubError, match="does not know this token") as told:
-        api.log_in(wrong, source)
-    assert wrong not in str(told.value) and api.find_who(source) is None
-    who = api.log_in(f" {TOKENS[source]}\n", source)
-    assert who.name == "anna" and api.find_who(source) == who
+        api.log_in_to_hub(wrong, source)
+    assert wrong not in str(told.value) and api.find_hub_user(source) is None
+    who = api.log_in_to_hub(f" {TOKENS[source]}\n", source)
+    assert who.name == "anna" and api.find_hub_user(source) == who
     kept = Path(who.origin)
     assert kept.is_relative_to(tmp_path) and kept.read_text() == TOKENS[source]
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     # what is written elsewhere has it taken out
-    assert TOKENS[source] not in current_scrubber().mask_text(f"my token is {TOKENS[source]} indeed")
+    assert TOKENS[source] not in get_current_scrubber().mask_text(f"my token is {TOKENS[source]} indeed")
     if source == "huggingface":
         from huggingface_hub import get_token
         from huggingface_hub.utils import get_stored_tokens
 
         assert get_token() == TOKEN and TOKEN in get_stored_tokens().values()
-    assert api.log_out(source) is True and api.find_who(source) is None and not kept.exists()
+    assert api.log_out_of_hub(source) is True and api.find_hub_user(source) is None and not kept.exists()
 
 
 def test_a_token_of_the_environment_stays_there(shop: PlayedHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    who = api.find_who()
+    who = api.find_hub_user()
     assert who is not None and (who.name, who.origin) == ("anna", "HF_TOKEN")
     with pytest.raises(HubError, match="HF_TOKEN holds a token"):
-        api.log_out()
+        api.log_out_of_hub()
 
 
 def test_shapes_of_tokens_are_known_without_an_environment() -> None:
     for token in TOKENS.values():
-        assert token not in current_scrubber().mask_text(f"Cookie: m_session_id={token}; x")
+        assert token not in get_current_scrubber().mask_text(f"Cookie: m_session_id={token}; x")
 
 
 def test_folders_next_to_the_working_one(shop: PlayedHub, tmp_path: Path) -> None:
@@ -224,7 +224,9 @@ def test_folders_next_to_the_working_one(shop: PlayedHub, tmp_path: Path) -> Non
     (tmp_path / "work" / "cut" / "model.safetensors.index.json").write_text(
         '{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
     )
-    found = {one.name: (one.source, one.whole, one.missing) for one in local_models(tmp_path / "work")}
+    found = {
+        one.name: (one.source, one.whole, one.missing) for one in list_models_on_machine(tmp_path / "work")
+    }
     assert found == {
         "here": ("folder", True, ""),
         "models/there": ("folder", True, ""),

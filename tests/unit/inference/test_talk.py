@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tui_tuner.inference.kept_answers import GOOD, JUDGED, PREFERRED, keep_rating
+from tui_tuner.inference.kept_answers import GOOD, JUDGED, PREFERRED, keep_answer_rating
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.talk import Reply, Talk
 
@@ -69,16 +69,16 @@ def test_an_answer_has_one_row_whatever_is_thought_of_it(tmp_path: Path) -> None
     good, bad = replied(talk, TUNED, "one\u2028two"), replied(talk, BASE, "no")
     good.good = True
     for _unused in range(2):
-        assert keep_rating(tmp_path, good, talk.find_rivals(turn, good)) == [GOOD, JUDGED, PREFERRED]
+        assert keep_answer_rating(tmp_path, good, talk.find_rivals(turn, good)) == [GOOD, JUDGED, PREFERRED]
     bad.good = False
-    assert keep_rating(tmp_path, bad, talk.find_rivals(turn, bad)) == [JUDGED, PREFERRED]
+    assert keep_answer_rating(tmp_path, bad, talk.find_rivals(turn, bad)) == [JUDGED, PREFERRED]
     lines = (tmp_path / JUDGED).read_text(encoding="utf-8").split("\n")
     assert lines[:2] == ['{"not": "ours"}', "broken"] and len(lines) == 5
     assert [json.loads(line)["label"] for line in lines[2:4]] == [True, False]
     (pair,) = rows(tmp_path / PREFERRED)
     assert pair["chosen"] == [{"role": "assistant", "content": "one\u2028two"}]
     good.good = False
-    keep_rating(tmp_path, good, talk.find_rivals(turn, good))
+    keep_answer_rating(tmp_path, good, talk.find_rivals(turn, good))
     assert rows(tmp_path / GOOD) == rows(tmp_path / PREFERRED) == []
     assert (tmp_path / GOOD).stat().st_mode & 0o777 == 0o600
 

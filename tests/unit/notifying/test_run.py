@@ -14,7 +14,7 @@ from tests.conftest import MakeConfig
 from tests.unit.notifying.listener import listening
 from tui_tuner.launch.child import start_worker
 from tui_tuner.notifying.run_messages import Message
-from tui_tuner.notifying.terminal_notices import TerminalNotices, list_codes
+from tui_tuner.notifying.terminal_notices import TerminalNotices, list_notice_codes
 from tui_tuner.runs.events import Event, Finished, RunStarted
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
@@ -73,10 +73,10 @@ def test_a_run_whose_rows_are_missing_tells_that_it_failed(make_config: MakeConf
 LINES = """
 import sys
 from tui_tuner.cli.ringing_printer import RingingPrinter
-from tui_tuner.headless import make_writer
+from tui_tuner.headless import make_printer_writer
 from tui_tuner.runs.journal import JournalReader
 from pathlib import Path
-printer = RingingPrinter(make_writer(sys.stdout), sys.stdout)
+printer = RingingPrinter(make_printer_writer(sys.stdout), sys.stdout)
 printer.feed_events(JournalReader(Path(sys.argv[1])).read_events())
 """
 
@@ -119,10 +119,10 @@ def test_history_does_not_ring_and_each_terminal_gets_its_own_code(monkeypatch) 
     assert notices.take_event(Event(Finished("failed", 1), "night", time=4999.0), now=5000.0) == "\a"
     odd = Message("a;b\x1b]0;owned\a", "text\x07;c")
     monkeypatch.setenv("TERM", "foot")
-    code = list_codes(["desktop"], odd)
+    code = list_notice_codes(["desktop"], odd)
     assert code.startswith("\x1b]777;notify;tui-tuner: a,b") and code.endswith("\x1b\\")
     assert code.count("\x1b") == 2 and "\a" not in code and code.count(";") == 3
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("TMUX", "/tmp/tmux-0/default,1,0")
-    assert list_codes(["desktop"], odd).startswith("\x1bPtmux;\x1b\x1b]9;tui-tuner: ")
-    assert list_codes([], odd) == ""
+    assert list_notice_codes(["desktop"], odd).startswith("\x1bPtmux;\x1b\x1b]9;tui-tuner: ")
+    assert list_notice_codes([], odd) == ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.models.catalog import find_config
-from tui_tuner.models.facts import facts_from_config
+from tui_tuner.models.catalog import find_catalog_config
+from tui_tuner.models.facts import read_config_facts
 from tui_tuner.planning.calibration import (
     KEPT,
     MeasuredPeaks,
@@ -21,7 +21,7 @@ from tui_tuner.planning.gpus import CARDS
 
 @pytest.fixture(scope="module")
 def predicted():
-    facts = facts_from_config(find_config("Qwen/Qwen3-0.6B"))
+    facts = read_config_facts(find_catalog_config("Qwen/Qwen3-0.6B"))
     return estimate_memory(RunConfig.model_validate({"training": {"micro_batch": 1}}), facts=facts)
 
 
@@ -67,7 +67,7 @@ def test_later_estimates_take_what_was_learned_and_say_so(tmp_path, predicted):
         record_peaks(
             card.name, predicted, MeasuredPeaks(allocated, allocated * 1.2, allocated * 1.2 + 0.9), path
         )
-    facts, config = facts_from_config(find_config("Qwen/Qwen3-0.6B")), RunConfig()
+    facts, config = read_config_facts(find_catalog_config("Qwen/Qwen3-0.6B")), RunConfig()
     before, after = (
         estimate_memory(config, facts=facts, card=one) for one in (card, calibrate_card(card, path))
     )

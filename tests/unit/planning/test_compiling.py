@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.compute.kernels.available_kernels import list_kernels
+from tui_tuner.compute.kernels.available_kernels import list_available_kernels
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.device import Device
 from tui_tuner.planning.compiling import GAINS, Gain, choose_compile
@@ -58,12 +58,12 @@ def test_what_a_machine_has_is_listed_without_torch() -> None:
     code = (
         "import sys\n"
         "from tui_tuner.models.device import Device\n"
-        "from tui_tuner.compute.kernels.available_kernels import list_kernels\n"
-        "list_kernels(Device('cuda')), list_kernels(Device('cpu'))\n"
+        "from tui_tuner.compute.kernels.available_kernels import list_available_kernels\n"
+        "list_available_kernels(Device('cuda')), list_available_kernels(Device('cpu'))\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     for device in (CPU, H100):
-        found = list_kernels(device)
+        found = list_available_kernels(device)
         assert {"norm", "rotary", "mlp", "head", "compile"} <= {one.part for one in found}
         assert all(one.kernel or one.why for one in found)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tui_tuner.planning import hardware
-from tui_tuner.planning.cuda_devices import GpuPart, ListedGpu, VisibleDevice, list_visible
+from tui_tuner.planning.cuda_devices import GpuPart, ListedGpu, VisibleDevice, list_visible_devices
 
 SLOTS, FASTEST = "PCI_BUS_ID", "FASTEST_FIRST"
 # by their slots: a slow card, a fast one, another slow one
@@ -68,7 +68,7 @@ EMPTY = (SPLIT[0], ListedGpu("GPU-cc", "0000:51:00.0", split=True))
     ],
 )
 def test_whole_gpus(visible: str | None, order: str | None, expected: list[int]) -> None:
-    assert list_visible(MIXED, visible, order) == [VisibleDevice(gpu) for gpu in expected]
+    assert list_visible_devices(MIXED, visible, order) == [VisibleDevice(gpu) for gpu in expected]
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_whole_gpus(visible: str | None, order: str | None, expected: list[int])
     ],
 )
 def test_parts_of_gpus(visible: str | None, expected: list[VisibleDevice]) -> None:
-    assert list_visible(SPLIT, visible, SLOTS) == expected
+    assert list_visible_devices(SPLIT, visible, SLOTS) == expected
 
 
 def test_a_split_gpu_without_parts_cannot_be_used() -> None:
-    assert list_visible(EMPTY, None, SLOTS) == [VisibleDevice(0)]
-    assert list_visible(EMPTY, "1", SLOTS) == []
-    assert list_visible(EMPTY, "0,1", SLOTS) == [VisibleDevice(0)]
-    assert list_visible((), None, SLOTS) == list_visible((), "0", None) == []
+    assert list_visible_devices(EMPTY, None, SLOTS) == [VisibleDevice(0)]
+    assert list_visible_devices(EMPTY, "1", SLOTS) == []
+    assert list_visible_devices(EMPTY, "0,1", SLOTS) == [VisibleDevice(0)]
+    assert list_visible_devices((), None, SLOTS) == list_visible_devices((), "0", None) == []
 
 
 MEMORY = {"T4": 15, "A100": 40, "one": 5, "two": 20}

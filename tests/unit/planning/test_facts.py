@@ -8,9 +8,9 @@ import pytest
 
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError
-from tui_tuner.models.facts import facts_from_config, load_facts
-from tui_tuner.models.lookup import stored_parameters
-from tui_tuner.models.weights_check import check_described
+from tui_tuner.models.facts import load_facts, read_config_facts
+from tui_tuner.models.lookup import count_elements
+from tui_tuner.models.weights_check import check_weights_match_config
 
 SMALL = {
     "hidden_size": 128,
@@ -68,7 +68,7 @@ def test_parameters_are_those_of_the_real_model(kind):
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForMaskedLM
 
     config = CONFIG_MAPPING[kind](**CONFIGS[kind])
-    facts = facts_from_config(json.loads(config.to_json_string(use_diff=False)))
+    facts = read_config_facts(json.loads(config.to_json_string(use_diff=False)))
     with torch.device("meta"):
         model = (AutoModelForMaskedLM if facts.encoder else AutoModelForCausalLM).from_config(config)
     assert facts.parameters == sum(parameter.numel() for parameter in model.parameters())
@@ -103,9 +103,9 @@ def test_other_names_left_out_values_and_layers_without_experts(kind, values):
     with torch.device("meta"):
         auto = AutoModelForMaskedLM if kind == "distilbert" else AutoModelForCausalLM
         real = sum(parameter.numel() for parameter in auto.from_config(config).parameters())
-    written = facts_from_config({**values, "model_type": kind})
+    written = read_config_facts({**values, "model_type": kind})
     assert written.parameters == real
-    assert facts_from_config(json.loads(config.to_json_string())).parameters == real
+    assert read_config_facts(json.loads(config.to_json_string())).parameters == real
     assert written.experts_per_token == (getattr(config, "num_experts_per_tok", 0) or 2 * written.has_experts)
 
 
@@ -127,7 +127,7 @@ def test_other_names_left_out_values_and_layers_without_experts(kind, values):
 def test_absurd_configs_are_named(change, message):
     values = {**SMALL, "model_type": "llama", **change}
     with pytest.raises(ModelError, match=message):
-        facts_from_config({key: value for key, value in values.items() if value is not None})
+        read_config_facts({key: value for key, value in values.items() if value is not None})
 
 
 def test_a_folder_with_nothing_but_config_json(tmp_path):
@@ -149,7 +149,7 @@ def test_weights_that_are_not_the_config_are_noticed(tmp_path):
 
     (tmp_path / "config.json").write_text(json.dumps({**SMALL, "model_type": "llama"}))
     save_file({"a": np.zeros((10, 10), np.float32)}, tmp_path / "model.safetensors")
-    assert stored_parameters(tmp_path) == 100
+    assert count_elements(tmp_path) == 100
     facts = load_facts(ModelSection(name=str(tmp_path)), network=False)
     assert not facts.verified and "100" in facts.why_unverified
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 64)
@@ -167,13 +167,13 @@ def test_a_mixture_that_is_not_stored_is_refused(tmp_path):
     model = ModelSection(name=str(tmp_path))
     described = load_facts(model, network=False).parameters
     save_file({"a": np.zeros(described // 2, np.float32)}, tmp_path / "model.safetensors")
-    check_described(model)
+    check_weights_match_config(model)
     save_file({"a": np.zeros(described // 5, np.float32)}, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match=f"{described:,} parameters"):
-        check_described(model)
+        check_weights_match_config(model)
 
 
 def test_a_multimodal_config_counts_its_language_part():
     text = {**SMALL, "model_type": "gemma3_text", "head_dim": 32}
-    facts = facts_from_config({"model_type": "gemma3", "text_config": text, "vision_config": {}})
+    facts = read_config_facts({"model_type": "gemma3", "text_config": text, "vision_config": {}})
     assert facts.model_type == "gemma3_text" and not facts.verified

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.call_counting import count_calls
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES
-from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning.changes import apply_changes
+from tui_tuner.models.facts import read_config_facts
+from tui_tuner.planning.changes import apply_saving_changes
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.fit import fit_config, fit_run, rank_cards
-from tui_tuner.planning.gpus import CARDS, find_card
+from tui_tuner.planning.fit import fit_config_to_machine, fit_run, rank_cards
+from tui_tuner.planning.gpus import CARDS, find_gpu_card
 from tui_tuner.planning.hardware import Gpu, Hardware
 
 LLAMA_8B = {
@@ -23,7 +25,7 @@ LLAMA_8B = {
     "intermediate_size": 14336,
     "vocab_size": 128256,
 }
-FACTS = facts_from_config(LLAMA_8B)
+FACTS = read_config_facts(LLAMA_8B)
 
 
 def config(**sections):
@@ -40,7 +42,7 @@ def test_what_is_said_to_fit_fits_with_its_margin(name):
 
 def test_pinned_settings_are_never_changed():
     asked = config(training={"micro_batch": 8, "gradient_checkpointing": False, "optimizer": "adamw"})
-    found = fit_run(asked, find_card("T4"), facts=FACTS)
+    found = fit_run(asked, find_gpu_card("T4"), facts=FACTS)
     assert not found.fits
     chosen = found.config.training
     assert (chosen.micro_batch, chosen.gradient_checkpointing, chosen.optimizer) == (8, False, "adamw")
@@ -48,16 +50,18 @@ def test_pinned_settings_are_never_changed():
 
 def test_the_smallest_change_does_make_it_fit():
     asked = config(training={"micro_batch": 4, "gradient_checkpointing": False})
-    found = fit_run(asked, find_card("RTX 4090"), facts=FACTS)
+    found = fit_run(asked, find_gpu_card("RTX 4090"), facts=FACTS)
     assert not found.fits and found.smallest
-    again = fit_run(apply_changes(found.config, found.smallest), find_card("RTX 4090"), facts=FACTS)
+    again = fit_run(
+        apply_saving_changes(found.config, found.smallest), find_gpu_card("RTX 4090"), facts=FACTS
+    )
     assert again.fits
     assert found.smallest[0].label in found.describe_fit()
 
 
 def test_nothing_helps_a_hopeless_case():
     found = fit_run(
-        config(method={"kind": "full"}, model={"architecture": LLAMA_8B}), find_card("T4"), facts=FACTS
+        config(method={"kind": "full"}, model={"architecture": LLAMA_8B}), find_gpu_card("T4"), facts=FACTS
     )
     assert not found.fits and not found.smallest
     assert "larger GPU" in found.describe_fit()
@@ -71,20 +75,22 @@ def test_levers_say_what_they_save():
     saved = levers["training.gradient_checkpointing", True]
     assert saved.saves > 5 and 1.25 < saved.time < 1.5
     assert levers["model.quantization", "nf4"].saves > 5
-    changed = fit_run(apply_changes(found.config, (saved.change,)), CARDS["A100-80"], facts=FACTS)
+    changed = fit_run(apply_saving_changes(found.config, (saved.change,)), CARDS["A100-80"], facts=FACTS)
     assert found.estimate.device - changed.estimate.device == pytest.approx(saved.saves)
 
 
 def test_checkpointing_only_where_memory_asks():
-    assert fit_run(config(), find_card("H200"), facts=FACTS).config.training.gradient_checkpointing is False
+    assert (
+        fit_run(config(), find_gpu_card("H200"), facts=FACTS).config.training.gradient_checkpointing is False
+    )
     few = config(training={"micro_batch": 4})
-    assert fit_run(few, find_card("24GiB"), facts=FACTS).config.training.gradient_checkpointing is True
+    assert fit_run(few, find_gpu_card("24GiB"), facts=FACTS).config.training.gradient_checkpointing is True
 
 
 def test_settings_use_the_free_memory_of_the_gpu():
     def on(gib):
         gpus = (Gpu(0, "NVIDIA A100 80GB", 80.0, gib, (8, 0)),)
-        return fit_config(config(), hardware=Hardware(gpus=gpus), model_facts=FACTS)
+        return fit_config_to_machine(config(), hardware=Hardware(gpus=gpus), model_facts=FACTS)
 
     plenty, little = on(79.0), on(20.0)
     assert plenty.config.training.gradient_checkpointing is False
@@ -124,7 +130,7 @@ def test_the_table_takes_little_work():
 
 def test_a_plain_optimizer_comes_before_fast_settings():
     for gib in range(6, 90, 3):
-        card = find_card(f"{gib}GiB")
+        card = find_gpu_card(f"{gib}GiB")
         found = fit_run(config(model={"quantization": "nf4"}), card, facts=FACTS)
         if not found.fits or found.config.training.optimizer == "adamw":
             continue
@@ -136,7 +142,7 @@ def test_a_plain_optimizer_comes_before_fast_settings():
 def test_a_processor_fits_into_its_memory():
     def on(gib):
         here = Hardware(memory_gib=64, available_gib=gib, cpu_bf16=True)
-        return fit_config(config(), hardware=here, model_facts=FACTS)
+        return fit_config_to_machine(config(), hardware=here, model_facts=FACTS)
 
     plenty, little = on(60), on(22)
     assert plenty.config.training.gradient_checkpointing is False
@@ -163,7 +169,8 @@ def test_a_step_in_one_pass_fits_where_gradients_added_up_do_not(batch):
         training={"batch_size": batch, "optimizer": "adamw_8bit"},
         data={"max_length": 512},
     )
-    found = fit_run(asked, CARDS["H100"], facts=FACTS)
+    card = replace(CARDS["H100"], total=94.0, usable=93.2)  # the H100 NVL
+    found = fit_run(asked, card, facts=FACTS)
     assert found.fits and found.config.training.micro_batch == batch
     halves = asked.training.model_copy(update={"micro_batch": batch // 2})
-    assert not fit_run(asked.model_copy(update={"training": halves}), CARDS["H100"], facts=FACTS).fits
+    assert not fit_run(asked.model_copy(update={"training": halves}), card, facts=FACTS).fits

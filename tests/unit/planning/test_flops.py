@@ -8,12 +8,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.methods import attach
-from tui_tuner.models.catalog import find_config
-from tui_tuner.models.facts import facts_from_config
+from tui_tuner.models.catalog import find_catalog_config
+from tui_tuner.models.facts import read_config_facts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import count_work
-from tui_tuner.planning.flops import Segment, count_flops, find_peak, list_windows
-from tui_tuner.planning.gpus import Card, find_card, make_card
+from tui_tuner.planning.duration import count_run_work
+from tui_tuner.planning.flops import Segment, count_flops, find_peak_flops, list_layer_windows
+from tui_tuner.planning.gpus import Card, find_gpu_card, make_gpu_card
 from tui_tuner.planning.hardware import Gpu
 
 SHAPE = {
@@ -35,7 +35,7 @@ def method(kind="lora", **more):
 
 
 def cost(kind="lora", shape=SHAPE, stored=0, **more):
-    return count_flops(facts_from_config(shape), method(kind, **more), stored=stored)
+    return count_flops(read_config_facts(shape), method(kind, **more), stored=stored)
 
 
 def adapter(rank=16):
@@ -129,7 +129,7 @@ def test_layers_of_a_mixture_without_experts_are_where_the_config_says():
         **SHAPE, "model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 2,
         "moe_intermediate_size": 32, "mlp_only_layers": [0, 3], "head_dim": 12,
     }  # fmt: skip
-    facts = facts_from_config(shape)
+    facts = read_config_facts(shape)
     assert facts.dense_places == (0, 3)
     attention = 48 * 48 * 2 + 2 * 48 * 24
     dense, sparse = 3 * 48 * 96, 48 * 4 + 2 * 3 * 48 * 32
@@ -167,7 +167,7 @@ WINDOWS = [
 
 @pytest.mark.parametrize(("shape", "windows"), WINDOWS)
 def test_windows_of_layers(shape, windows):
-    assert list_windows(facts_from_config({**SHAPE, **shape})) == windows
+    assert list_layer_windows(read_config_facts({**SHAPE, **shape})) == windows
 
 
 @pytest.mark.parametrize("window", [1, 4, 9, 10, 11, 50])
@@ -203,7 +203,7 @@ def test_torch_counts_the_same_in_a_real_step(kind, tied):
         hidden = model.get_base_model().model(ids)[0] if kind == "lora" else model.model(ids)[0]
         head = model.get_output_embeddings()
         head(hidden.reshape(-1, 48)[:targets]).float().logsumexp(-1).sum().backward()
-    found = count_flops(facts_from_config(shape), config.method)
+    found = count_flops(read_config_facts(shape), config.method)
     expected = found.count_step([length] * rows, targets) + rows * length**2 / 2 * sum(found.pairs.values())
     if kind == "lora":  # elsewhere the embeddings, or the norm before the lowest trained layer, ask for it
         expected -= rows * length * 2 * (48 * 48 + 2 * 48 * 24 + 16 * 3 * 48)
@@ -215,7 +215,7 @@ def test_torch_counts_the_same_in_a_real_step(kind, tied):
 def test_the_plan_counts_the_same():
     data = DataFacts(rows=100, tokens=5_000, supervised=2_000)
     asked = {"model": {"name": "any"}, "training": {"epochs": 1, "batch_size": 10}}
-    facts = facts_from_config(SHAPE)
+    facts = read_config_facts(SHAPE)
     for kind in ("full", "lora", "prompt_tuning"):
         for checkpointing in (False, True, "every_second"):
             asked["training"]["gradient_checkpointing"] = checkpointing
@@ -223,11 +223,11 @@ def test_the_plan_counts_the_same():
             found = count_flops(facts, config.method)
             expected = found.count_step([50] * 100, 2_000)
             expected += found.count_recomputed([50] * 100, checkpointing)
-            assert count_work(config, facts, data).flops == pytest.approx(expected)
+            assert count_run_work(config, facts, data).flops == pytest.approx(expected)
 
 
 def test_eight_billion_weights_as_everybody_counts_them():
-    facts = facts_from_config(find_config("meta-llama/Llama-3.1-8B"), "8b")
+    facts = read_config_facts(find_catalog_config("meta-llama/Llama-3.1-8B"), "8b")
     lora, full = count_flops(facts, method()), count_flops(facts, method("full"))
     assert full.count_step([256] * 16, 4096) == pytest.approx(6 * 7.5e9 * 4096, rel=0.02)
     assert lora.count_step([256] * 16, 4096) == pytest.approx(4 * 7.5e9 * 4096, rel=0.02)
@@ -258,10 +258,10 @@ def test_eight_billion_weights_as_everybody_counts_them():
     ],
 )
 def test_the_names_that_drivers_give(name, total, card, tflops):
-    found = make_card(Gpu(0, name, total, total, (9, 0)))
+    found = make_gpu_card(Gpu(0, name, total, total, (9, 0)))
     assert (found.name, found.total, found.tflops) == (name, total, tflops)
     if card:
-        assert found.bandwidth == find_card(card).bandwidth
+        assert found.bandwidth == find_gpu_card(card).bandwidth
 
 
 PEAKS = [
@@ -278,8 +278,8 @@ PEAKS = [
 
 @pytest.mark.parametrize(("card", "dtype", "tf32", "peak"), PEAKS)
 def test_peaks_that_a_data_sheet_tells(card, dtype, tf32, peak):
-    assert find_peak(find_card(card), dtype, tf32) == peak
+    assert find_peak_flops(find_gpu_card(card), dtype, tf32) == peak
 
 
 def test_a_processor_has_no_peak():
-    assert find_peak(Card("RAM", 16, 16, 0, 0, 0, (0, 0), cpu=True), "bfloat16") is None
+    assert find_peak_flops(Card("RAM", 16, 16, 0, 0, 0, (0, 0), cpu=True), "bfloat16") is None

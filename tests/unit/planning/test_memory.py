@@ -14,13 +14,13 @@ import pytest
 from tests.call_counting import count_calls
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import HardwareError, UsageError
-from tui_tuner.models.facts import facts_from_config
+from tui_tuner.models.facts import read_config_facts
 from tui_tuner.planning.estimate import estimate_memory
-from tui_tuner.planning.gpus import CARDS, find_card
+from tui_tuner.planning.gpus import CARDS, find_gpu_card
 from tui_tuner.planning.memory.ledger import make_ledger
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import find_installed, parse_stack, stack_of
-from tui_tuner.planning.memory.static import static_rows
+from tui_tuner.planning.memory.stack import find_installed_stack, make_library_stack, parse_stack
+from tui_tuner.planning.memory.static import list_static_rows
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY = Path(__file__).parents[3]
@@ -49,7 +49,7 @@ GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab
 def run(facts=LLAMA_8B, card="A100-80", **sections):
     sections.setdefault("training", {})
     sections["training"].setdefault("micro_batch", 2)
-    return estimate_memory(RunConfig.model_validate(sections), facts=facts_from_config(facts), card=card)
+    return estimate_memory(RunConfig.model_validate(sections), facts=read_config_facts(facts), card=card)
 
 
 @pytest.mark.parametrize("facts", [LLAMA_8B, MIXTRAL, BERT, GPT2])
@@ -87,14 +87,21 @@ def test_published_rows_are_met():
 
 def test_four_bit_bytes_per_parameter():
     """0.51587 bytes with double quantisation, 0.5625 without (bitsandbytes' block sizes)."""
-    facts = facts_from_config(LLAMA_8B)
+    facts = read_config_facts(LLAMA_8B)
     quantised = facts.layers * sum(linear.weights for linear in facts.layer_linears)
 
     def bytes_per_parameter(double):
         setup = Setup(
-            facts, find_installed(), 1, 16, rank=0, quantization="nf4", double_quant=double, workspace=0.0
+            facts,
+            find_installed_stack(),
+            1,
+            16,
+            rank=0,
+            quantization="nf4",
+            double_quant=double,
+            workspace=0.0,
         )
-        rows = static_rows(setup)
+        rows = list_static_rows(setup)
         rest = 2 * (facts.parameters - quantised)
         return (rows["weights"] + rows["quantisation constants"] - rest) / quantised
 
@@ -121,15 +128,21 @@ def test_levers_move_memory_the_way_they_do():
 def test_full_fine_tuning_bytes_per_parameter():
     """Float32 weights with mixed precision: 16 bytes a parameter when the optimizer steps."""
     found = run(method={"kind": "full"}, data={"max_length": 16}, training={"micro_batch": 1})
-    parameters = facts_from_config(LLAMA_8B).parameters
+    parameters = read_config_facts(LLAMA_8B).parameters
     assert found.phases["optimizer step"] * 2**30 / parameters == pytest.approx(16, rel=0.01)
 
 
 def test_older_libraries_need_more_for_logits():
-    facts, stacks = facts_from_config(LLAMA_8B), ("4.45.2", "4.48.1", "5.23.0")
+    facts, stacks = read_config_facts(LLAMA_8B), ("4.45.2", "4.48.1", "5.23.0")
     old, middle, new = (
         make_ledger(
-            Setup(facts, stack_of({"transformers": version, "torch": "2.4.1"}), 1, 4096, checkpointing=True)
+            Setup(
+                facts,
+                make_library_stack({"transformers": version, "torch": "2.4.1"}),
+                1,
+                4096,
+                checkpointing=True,
+            )
         ).peak_phase.total_bytes
         / (facts.vocab * 4096)
         for version in stacks
@@ -139,10 +152,10 @@ def test_older_libraries_need_more_for_logits():
 
 
 def test_older_bitsandbytes_keeps_the_inputs_of_4_bit_layers():
-    facts, tokens = facts_from_config(LLAMA_8B), 512
+    facts, tokens = read_config_facts(LLAMA_8B), 512
 
     def kept(version):
-        stack = stack_of({"transformers": "5.23.0", "torch": "2.13.0", "bitsandbytes": version})
+        stack = make_library_stack({"transformers": "5.23.0", "torch": "2.13.0", "bitsandbytes": version})
         setup = Setup(facts, stack, 1, tokens, rank=0, trains_norms=True, quantization="nf4", autocast=False)
         return next(phase for phase in make_ledger(setup).phases if phase.name == "loss").rows["activations"]
 
@@ -182,7 +195,7 @@ def test_a_big_model_takes_no_longer():
 def test_unknown_architectures_and_stacks_are_unverified():
     strange = run({**LLAMA_8B, "model_type": "llama9000"})
     assert not strange.verified and "llama9000" in strange.reason and strange.band > run().band
-    facts = facts_from_config(LLAMA_8B)
+    facts = read_config_facts(LLAMA_8B)
     config = RunConfig.model_validate({"training": {"micro_batch": 1}})
     future = estimate_memory(config, facts=facts, stack=parse_stack("transformers==7.0.0"))
     assert not future.verified and "7.0.0" in future.reason
@@ -198,11 +211,11 @@ def test_bad_stacks_are_refused(text):
 
 
 def test_cards_by_name_and_size():
-    assert find_card("rtx4090").name == "RTX 4090"
-    assert find_card("NVIDIA A100-80GB").name == "A100-80"
-    assert find_card("24GiB").usable == 24
-    assert find_card("3090").name == "RTX 3090"
+    assert find_gpu_card("rtx4090").name == "RTX 4090"
+    assert find_gpu_card("NVIDIA A100-80GB").name == "A100-80"
+    assert find_gpu_card("24GiB").usable == 24
+    assert find_gpu_card("3090").name == "RTX 3090"
     assert all(0 < card.usable < card.total for card in CARDS.values())
     for wrong in ("RTX 9999", "-5GiB", "0", "1e9GiB", "9090", ""):
         with pytest.raises(HardwareError):
-            find_card(wrong)
+            find_gpu_card(wrong)

@@ -16,7 +16,7 @@ import pytest
 
 from tui_tuner.compute.chunks import count_chunk_rows
 from tui_tuner.demo import MODEL_DIR
-from tui_tuner.models.facts import facts_from_config
+from tui_tuner.models.facts import read_config_facts
 from tui_tuner.planning.memory.ledger import STEP, make_ledger
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import Stack
@@ -41,7 +41,7 @@ WIDE = {"weight": 4, "norm": 4, "embedding": 4, "compute": 4, "autocast": False}
 
 
 def setup(facts: dict[str, Any], tokens: int, targets: int, **changes: Any) -> Setup:
-    found = facts_from_config(facts)
+    found = read_config_facts(facts)
     planned = Setup(
         found,
         Stack(VERSIONS),

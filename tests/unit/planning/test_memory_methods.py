@@ -9,15 +9,17 @@ import pytest
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.models.catalog import find_config
-from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning.estimate import estimate_memory, make_setup
+from tui_tuner.methods.structured.norm_tuning import widen_copies
+from tui_tuner.methods.structured.rotations import share_permutations
+from tui_tuner.models.catalog import find_catalog_config
+from tui_tuner.models.facts import read_config_facts
+from tui_tuner.planning.estimate import estimate_memory, make_memory_setup
 from tui_tuner.planning.gpus import CARDS
 from tui_tuner.planning.memory.ledger import FORWARD, LOSS, _simulate_step, make_ledger
 from tui_tuner.planning.memory.method_fields import make_method_fields
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import find_installed, parse_stack
-from tui_tuner.planning.memory.static import static_rows, trained_tensors
+from tui_tuner.planning.memory.stack import find_installed_stack, parse_stack
+from tui_tuner.planning.memory.static import list_static_rows, list_trained_tensors
 
 peft = pytest.importorskip("peft")
 torch = pytest.importorskip("torch")
@@ -37,11 +39,19 @@ PAIR = ["q_proj", "v_proj"]
 CAUSAL = {"task_type": "CAUSAL_LM", "num_virtual_tokens": VIRTUAL}
 MASKED = {"padded": True, "attention": "masked", "expand_keys": True}
 IA3 = {"target_modules": ["k_proj", "v_proj", "down_proj"], "feedforward_modules": ["down_proj"]}
-METHODS = {  # BOFT is left out: peft tries to compile a CUDA extension for it
+METHODS = {
     "lora": (lambda: peft.LoraConfig(r=8, target_modules=PAIR), {"rank": 8}),
     "dora": (
         lambda: peft.LoraConfig(r=8, use_dora=True, target_modules=PAIR),
         {"rank": 8, "form": Form.MAGNITUDES},
+    ),
+    "adalora": (
+        lambda: peft.AdaLoraConfig(init_r=8, total_step=10, target_modules=PAIR),
+        {"rank": 8, "form": Form.SINGULAR},
+    ),
+    "ranks by module": (
+        lambda: peft.LoraConfig(r=8, rank_pattern={"v_proj": 24}, target_modules=PAIR),
+        {"rank": 8, "ranks": (("v_proj", 24),)},
     ),
     "ia3": (
         lambda: peft.IA3Config(**IA3),
@@ -55,6 +65,22 @@ METHODS = {  # BOFT is left out: peft tries to compile a CUDA extension for it
     "vera": (lambda: peft.VeraConfig(r=16, target_modules=PAIR), {"rank": 16, "form": Form.SHARED}),
     "loha": (lambda: peft.LoHaConfig(r=4, target_modules=PAIR), {"rank": 4, "form": Form.HADAMARD}),
     "lokr": (lambda: peft.LoKrConfig(r=4, target_modules=PAIR), {"rank": 4, "form": Form.KRONECKER}),
+    "lokr whole": (
+        lambda: peft.LoKrConfig(r=4, target_modules=PAIR, decompose_factor=16, decompose_both=True),
+        {"rank": 4, "form": Form.KRONECKER, "size": 16, "decomposed": True},
+    ),
+    "boft": (
+        lambda: peft.BOFTConfig(boft_block_size=8, target_modules=PAIR),
+        {"rank": 1, "form": Form.BUTTERFLY, "size": 8},
+    ),
+    "randlora": (
+        lambda: peft.RandLoraConfig(r=8, target_modules=[*PAIR, "down_proj"]),
+        {"rank": 8, "form": Form.RANDOM_BASES, "targets": frozenset([*PAIR, "down_proj"])},
+    ),
+    "norms": (
+        lambda: peft.LNTuningConfig(target_modules=["input_layernorm", "post_attention_layernorm", "norm"]),
+        {"form": Form.NORMS, "trains_norms": True, "elsewhere": (64.0,)},
+    ),
     "oft": (
         lambda: peft.OFTConfig(r=0, oft_block_size=16, target_modules=PAIR),
         {"rank": 16, "form": Form.ROTATION},
@@ -87,8 +113,12 @@ def model(layers, method):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(**{**MODEL, "num_hidden_layers": layers}, attn_implementation="sdpa")
-    found = peft.get_peft_model(LlamaForCausalLM(config).to(torch.bfloat16), method())
-    for parameter in found.parameters():
+    with share_permutations():
+        found = peft.get_peft_model(LlamaForCausalLM(config).to(torch.bfloat16), method())
+    widen_copies(found)
+    for name, parameter in found.named_parameters():
+        if "ranknum" in name:
+            parameter.requires_grad = False  # as AdaLoRA attaches it here
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     if found.active_peft_config.is_prompt_learning:
@@ -124,11 +154,11 @@ def kept_bytes(layers, method):
 
 
 def tiny(layers=3, **changes):
-    facts = dataclasses.replace(facts_from_config(MODEL), layers=layers)
+    facts = dataclasses.replace(read_config_facts(MODEL), layers=layers)
     added = 0 if changes.get("prefix") else changes.get("virtual_tokens", 0)
     return Setup(
         facts,
-        find_installed(),
+        find_installed_stack(),
         BATCH,
         LENGTH + added,
         **{"targets": frozenset(PAIR), "rank": 0, "autocast": False, "workspace": 0.0, **changes},
@@ -148,7 +178,7 @@ def test_a_layer_keeps_what_peft_keeps(name):
     static = [sum(make_ledger(tiny(count, **changes)).static.values()) for count in (2, 3)]
     grown = phases[1][LOSS] - phases[0][LOSS] - (static[1] - static[0])
     assert grown == pytest.approx(more - few, rel=0.02)
-    counted = sum(tensor.count * tensor.copies for tensor in trained_tensors(tiny(**changes)))
+    counted = sum(tensor.count * tensor.copies for tensor in list_trained_tensors(tiny(**changes)))
     assert counted == pytest.approx(trained, rel=0.001)
 
 
@@ -172,7 +202,7 @@ def run(kind, **method):
             "training": {"micro_batch": 4, "autocast": False, "gradient_checkpointing": False},
         }
     )
-    return estimate_memory(config, facts=facts_from_config(LLAMA), card="A100-80")
+    return estimate_memory(config, facts=read_config_facts(LLAMA), card="A100-80")
 
 
 def test_virtual_tokens_lengthen_every_sequence():
@@ -195,12 +225,12 @@ def test_prefix_tuning_trains_keys_and_values_of_every_layer():
 
 
 def test_ia3_scales_inputs_behind_the_activation():
-    facts = facts_from_config(LLAMA)
+    facts = read_config_facts(LLAMA)
     config = RunConfig.model_validate({"method": {"kind": "ia3", "targets": ["k_proj", "down_proj"]}})
-    fields = make_method_fields(config.method, facts, find_installed())
+    fields = make_method_fields(config.method, facts, find_installed_stack())
     assert fields["feedforward"] == {"down_proj"}
     setup = dataclasses.replace(tiny(), facts=facts, **fields)
-    assert sum(tensor.count * tensor.copies for tensor in trained_tensors(setup)) == 16 * (512 + 8192)
+    assert sum(tensor.count * tensor.copies for tensor in list_trained_tensors(setup)) == 16 * (512 + 8192)
     assert run("ia3").static < run("lora", rank=1).static
 
 
@@ -211,22 +241,24 @@ def test_own_loss_in_chunks_leaves_no_logits_of_all_targets():
             "training": {"micro_batch": 4, "gradient_checkpointing": True},
         }
     )
-    facts = facts_from_config({**LLAMA, "vocab_size": 128256})
+    facts = read_config_facts({**LLAMA, "vocab_size": 128256})
     chunked = estimate_memory(config, facts=facts, card="A100-80")
     config.training.loss = "full_logits"
     whole = estimate_memory(config, facts=facts, card="A100-80")
     logits = 4 * 4096 * 128256 * 4 / 2**30
     assert whole.allocated - chunked.allocated > 1.5 * logits
     config.training.loss = "auto"
-    assert make_setup(_resolved(config, "A100-80"), facts, find_installed(), None).chunk == 523
-    assert make_setup(_resolved(config, "T4"), facts, find_installed(), None).chunk == 523
+    assert make_memory_setup(_resolved(config, "A100-80"), facts, find_installed_stack(), None).chunk == 523
+    assert make_memory_setup(_resolved(config, "T4"), facts, find_installed_stack(), None).chunk == 523
 
 
 def _resolved(config, card):
-    from tui_tuner.planning.estimate import resolve_for
-    from tui_tuner.planning.gpus import find_card
+    from tui_tuner.planning.estimate import resolve_for_card
+    from tui_tuner.planning.gpus import find_gpu_card
 
-    return resolve_for(config, facts_from_config(LLAMA), find_card(card), find_installed()).config
+    return resolve_for_card(
+        config, read_config_facts(LLAMA), find_gpu_card(card), find_installed_stack()
+    ).config
 
 
 def test_chunks_are_as_large_as_the_training_loop_makes_them():
@@ -249,7 +281,7 @@ def test_a_stack_of_another_program_is_no_trainer_of_ours():
 def test_parts_of_full_training_are_those_of_all_layers(name, degree, length):
     """Copies of weights grow with every layer until they need more than the logits: a line from a few layers
     missed that by 4 %, and said that the logits were less than nothing."""
-    facts = facts_from_config(find_config(name), name)
+    facts = read_config_facts(find_catalog_config(name), name)
     config = RunConfig.model_validate(
         {
             "method": {"kind": "full"},
@@ -258,8 +290,8 @@ def test_parts_of_full_training_are_those_of_all_layers(name, degree, length):
         }
     )
     found = estimate_memory(config, facts=facts, card="H100")
-    setup = make_setup(found.resolved.config, facts, find_installed(), CARDS["H100"])
+    setup = make_memory_setup(found.resolved.config, facts, find_installed_stack(), CARDS["H100"])
     peaks = [sum(rows.values()) for rows in _simulate_step(setup, (False,) * facts.layers).values()]
-    exact = (max(peaks) + sum(static_rows(setup).values())) / 2**30
+    exact = (max(peaks) + sum(list_static_rows(setup).values())) / 2**30
     assert found.allocated == pytest.approx(exact, rel=0.001)
     assert all(row.gib >= 0 for row in found.rows)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.models.facts import facts_from_config
+from tui_tuner.models.facts import read_config_facts
 from tui_tuner.planning.memory.ledger import make_ledger
-from tui_tuner.planning.memory.parts import BUSIEST, expert_groups
+from tui_tuner.planning.memory.parts import BUSIEST, group_experts
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import find_installed, stack_of
-from tui_tuner.planning.memory.static import quantised_tensors, static_rows
+from tui_tuner.planning.memory.stack import find_installed_stack, make_library_stack
+from tui_tuner.planning.memory.static import list_quantised_tensors, list_static_rows
 
 VERSIONS = {"torch": "2.4.1", "transformers": "4.48.1", "peft": "0.14.0", "bitsandbytes": "0.45.1"}
 MIXTRAL = {
@@ -65,8 +65,8 @@ KINDS = {
 def test_published_peaks_of_mixtral_are_met(batch: int, norm: int, measured: float, apart: float) -> None:
     """GiB allocated on an A100-80 (foundation-model-stack/fms-acceleration, `a100_80gb*.csv`)."""
     setup = Setup(
-        facts_from_config(MIXTRAL),
-        stack_of(VERSIONS),
+        read_config_facts(MIXTRAL),
+        make_library_stack(VERSIONS),
         batch,
         4096,
         quantization="nf4",
@@ -84,7 +84,7 @@ def test_published_peaks_of_mixtral_are_met(batch: int, norm: int, measured: flo
 @pytest.mark.parametrize("experts", [1, 2, 8, 9, 60, 128, 256])
 def test_groups_of_experts_are_all_of_them(experts: int) -> None:
     per_token = min(4, experts)
-    groups = expert_groups(experts, per_token)
+    groups = group_experts(experts, per_token)
     assert sum(count for count, _ in groups) == experts and groups[-1][0] == 1
     assert sum(share for _, share in groups) == pytest.approx(1)
     assert groups[-1][1] == pytest.approx(min(1 / per_token, BUSIEST / experts))
@@ -111,19 +111,21 @@ def test_weights_are_those_of_the_model(kind: str, monkeypatch: pytest.MonkeyPat
         if isinstance(module, torch.nn.Linear) and name != "lm_head"
     ]
     monkeypatch.setattr("tui_tuner.planning.memory.static.round_up", float)
-    facts = facts_from_config({"model_type": kind, **config})
-    frozen = static_rows(Setup(facts, find_installed(), 1, 16, rank=0, workspace=0.0))
-    trained = static_rows(Setup(facts, find_installed(), 1, 16, whole_model=True, rank=0, workspace=0.0))
+    facts = read_config_facts({"model_type": kind, **config})
+    frozen = list_static_rows(Setup(facts, find_installed_stack(), 1, 16, rank=0, workspace=0.0))
+    trained = list_static_rows(
+        Setup(facts, find_installed_stack(), 1, 16, whole_model=True, rank=0, workspace=0.0)
+    )
     assert frozen["weights"] / 2 == trained["weights"] / 2 == wanted
-    quantised = Setup(facts, find_installed(), 1, 16, rank=0, quantization="nf4")
-    assert sum(size * copies for size, _outputs, copies in quantised_tensors(quantised)) == sum(linears)
+    quantised = Setup(facts, find_installed_stack(), 1, 16, rank=0, quantization="nf4")
+    assert sum(size * copies for size, _outputs, copies in list_quantised_tensors(quantised)) == sum(linears)
 
 
 def test_older_libraries_quantise_experts_and_newer_ones_do_not() -> None:
-    facts = facts_from_config(MIXTRAL)
+    facts = read_config_facts(MIXTRAL)
     older, newer = (
-        static_rows(Setup(facts, stack, 1, 16, rank=0, quantization="nf4", workspace=0.0))["weights"]
-        for stack in (stack_of(VERSIONS), find_installed())
+        list_static_rows(Setup(facts, stack, 1, 16, rank=0, quantization="nf4", workspace=0.0))["weights"]
+        for stack in (make_library_stack(VERSIONS), find_installed_stack())
     )
     experts = 32 * 8 * 3 * 4096 * 14336
     assert newer - older == pytest.approx(1.5 * experts, rel=1e-4)

@@ -7,15 +7,15 @@ import dataclasses
 import pytest
 
 from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.models.facts import facts_from_config
+from tui_tuner.models.facts import read_config_facts
 from tui_tuner.planning.estimate import GIB, estimate_memory
 from tui_tuner.planning.memory.head import HEAD
 from tui_tuner.planning.memory.ledger import LOSS, STEP, make_ledger
 from tui_tuner.planning.memory.lit_gpt import DROPOUT
 from tui_tuner.planning.memory.meter import Meter, Tape
-from tui_tuner.planning.memory.programs import make_layer, program_of
+from tui_tuner.planning.memory.programs import find_simulated_program, make_program_layer
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import parse_stack, stack_of
+from tui_tuner.planning.memory.stack import make_library_stack, parse_stack
 from tui_tuner.planning.memory.torchtune import TuneLayer
 
 LLAMA_7B = {
@@ -52,12 +52,16 @@ NF4 = {"quantization": "nf4", "double_quant": False}
 
 def lit(config, batch, length, **changes):
     defaults = {"targets": frozenset(["q_proj", "v_proj"]), "rank": 8, "dropout": DROPOUT, "foreach": True}
-    return Setup(facts_from_config(config), stack_of(LIT), batch, length, **{**HALVES, **defaults, **changes})
+    return Setup(
+        read_config_facts(config), make_library_stack(LIT), batch, length, **{**HALVES, **defaults, **changes}
+    )
 
 
 def tune(config, batch, length, **changes):
     full = {"whole_model": True, "kind": "full", "rank": 0}
-    return Setup(facts_from_config(config), stack_of(TUNE), batch, length, **{**HALVES, **full, **changes})
+    return Setup(
+        read_config_facts(config), make_library_stack(TUNE), batch, length, **{**HALVES, **full, **changes}
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,11 +169,11 @@ def test_a_compiled_mlp_keeps_what_the_partitioner_keeps(trained):
     meter.enter_phase("forward")
     tape = Tape(meter)
     x = tape.make_source(float(tokens * hidden), 2, grad=True)
-    from tui_tuner.planning.memory.ops import add_tensors
-    from tui_tuner.planning.memory.torchtune import tune_norm
+    from tui_tuner.planning.memory.ops import simulate_addition
+    from tui_tuner.planning.memory.torchtune import simulate_tune_norm
 
-    normed = tune_norm(layer.setup, tape, x, layer.norms[1], True)
-    out = add_tensors(tape, x, layer._run_mlp(tape, normed))
+    normed = simulate_tune_norm(layer.setup, tape, x, layer.norms[1], True)
+    out = simulate_addition(tape, x, layer._run_mlp(tape, normed))
     del normed
     assert meter.live - out.buffer.size == pytest.approx(kept, rel=0.01)
 
@@ -234,7 +238,7 @@ def partitioned(torch, hidden, inner, tokens, rank, trained):
 def test_an_optimizer_in_the_backward_pass_keeps_no_gradients():
     after = make_ledger(tune(LLAMA_3B, 1, 512, **CHECKPOINTED))
     within = make_ledger(tune(LLAMA_3B, 1, 512, **IN_BACKWARD))
-    gradients = 2 * facts_from_config(LLAMA_3B).parameters
+    gradients = 2 * read_config_facts(LLAMA_3B).parameters
     step = {phase.name: phase for phase in after.phases}[STEP]
     assert step.rows["gradients"] == pytest.approx(gradients, rel=0.01)
     assert after.peak_phase.total_bytes - within.peak_phase.total_bytes > 0.5 * gradients
@@ -243,7 +247,7 @@ def test_an_optimizer_in_the_backward_pass_keeps_no_gradients():
 
 
 def test_programs_are_asked_for_by_their_version():
-    facts = facts_from_config(LLAMA_3B)
+    facts = read_config_facts(LLAMA_3B)
     from tui_tuner.config.schema import RunConfig
 
     config = RunConfig.model_validate({"training": {"micro_batch": 1}})
@@ -254,7 +258,7 @@ def test_programs_are_asked_for_by_their_version():
     ours = estimate_memory(config, facts=facts)
     assert known.allocated != ours.allocated
     mixture = {**LLAMA_3B, "model_type": "mixtral"}
-    strange = estimate_memory(config, facts=facts_from_config(mixture), stack=parse_stack("lit-gpt==2023.10"))
+    strange = estimate_memory(config, facts=read_config_facts(mixture), stack=parse_stack("lit-gpt==2023.10"))
     assert not strange.verified and "mixtral" in strange.reason
     config.method.kind = "ia3"
     odd = estimate_memory(config, facts=facts, stack=parse_stack("torchtune==0.5.0"))
@@ -262,7 +266,9 @@ def test_programs_are_asked_for_by_their_version():
 
 
 def test_a_program_without_that_architecture_falls_back_to_transformers():
-    encoder = facts_from_config({"model_type": "bert"})
-    setup = Setup(encoder, stack_of(TUNE), 1, 64)
-    assert program_of(setup) == "transformers" and not isinstance(make_layer(setup, True), TuneLayer)
+    encoder = read_config_facts({"model_type": "bert"})
+    setup = Setup(encoder, make_library_stack(TUNE), 1, 64)
+    assert find_simulated_program(setup) == "transformers" and not isinstance(
+        make_program_layer(setup, True), TuneLayer
+    )
     assert make_ledger(setup).peak_phase.rows[HEAD] > 0

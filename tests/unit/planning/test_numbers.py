@@ -7,17 +7,17 @@ import pytest
 from tui_tuner.config.load import build_config
 from tui_tuner.config.options import list_options
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.models.catalog import find_config, list_entries, list_names
-from tui_tuner.models.facts import facts_from_config
+from tui_tuner.models.catalog import find_catalog_config, list_catalog_entries, list_catalog_names
+from tui_tuner.models.facts import read_config_facts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import compute_price, correct_duration, count_work, estimate_duration
-from tui_tuner.planning.gpus import find_card
+from tui_tuner.planning.duration import compute_run_price, correct_duration, count_run_work, estimate_duration
+from tui_tuner.planning.gpus import find_gpu_card
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.learning_rate import apply_rules, apply_square_root, find_customary_rate
+from tui_tuner.planning.learning_rate import apply_rate_rules, apply_square_root_rule, find_customary_rate
 from tui_tuner.planning.plan import plan_run
-from tui_tuner.planning.traps.advice import find_advice
+from tui_tuner.planning.traps.advice import list_trap_findings
 
-MISTRAL = facts_from_config(find_config("mistralai/Mistral-7B-v0.1"), "mistralai/Mistral-7B-v0.1")
+MISTRAL = read_config_facts(find_catalog_config("mistralai/Mistral-7B-v0.1"), "mistralai/Mistral-7B-v0.1")
 
 
 def config(**sections):
@@ -25,22 +25,22 @@ def config(**sections):
 
 
 def test_the_worked_example_of_the_square_root_rule():
-    assert apply_square_root(5e-5, 2_000_000 / 350, 4e6) == pytest.approx(1.89e-6, rel=1e-3)
+    assert apply_square_root_rule(5e-5, 2_000_000 / 350, 4e6) == pytest.approx(1.89e-6, rel=1e-3)
     data = DataFacts(rows=5600, tokens=3_000_000, supervised=2_000_000)
     asked = config(training={"batch_size": 16, "epochs": 3})
-    found = {rule.name: rule for rule in apply_rules(asked, MISTRAL, data)}
+    found = {rule.name: rule for rule in apply_rate_rules(asked, MISTRAL, data)}
     assert found["square root of the batch"].rate == pytest.approx(1.89e-6, rel=1e-3)
     with pytest.raises(ValueError, match="above zero"):
-        apply_square_root(5e-5, 0, 4e6)
+        apply_square_root_rule(5e-5, 0, 4e6)
 
 
 def test_rules_made_for_matrices_are_not_shown_for_virtual_tokens():
-    found = {rule.name for rule in apply_rules(config(method={"kind": "prompt_tuning"}), MISTRAL)}
+    found = {rule.name for rule in apply_rate_rules(config(method={"kind": "prompt_tuning"}), MISTRAL)}
     assert "LoRA against full" not in found and "linear in the batch" not in found
 
 
 def test_rules_that_lack_an_input_say_which():
-    found = {rule.name: rule for rule in apply_rules(config())}
+    found = {rule.name: rule for rule in apply_rate_rules(config())}
     assert found["square root of the batch"].rate is None
     assert "pretraining" in found["square root of the batch"].missing
     assert found["usual for the method"].rate == 2e-4
@@ -48,8 +48,8 @@ def test_rules_that_lack_an_input_say_which():
 
 
 def test_lora_is_ten_times_full():
-    lora = {rule.name: rule.rate for rule in apply_rules(config())}
-    full = {rule.name: rule.rate for rule in apply_rules(config(method={"kind": "full"}))}
+    lora = {rule.name: rule.rate for rule in apply_rate_rules(config())}
+    full = {rule.name: rule.rate for rule in apply_rate_rules(config(method={"kind": "full"}))}
     assert lora["LoRA against full"] == pytest.approx(10 * full["LoRA against full"])
     assert lora["linear in the batch"] == pytest.approx(2e-4)
     assert full["linear in the batch"] == pytest.approx(2e-5 / 8)
@@ -66,17 +66,17 @@ def test_from_scratch_follows_the_size(parameters, rate):
 
 def test_work_is_counted_as_the_formula_says():
     data = DataFacts(rows=100, tokens=50_000, supervised=20_000)
-    full = count_work(
+    full = count_run_work(
         config(method={"kind": "full"}, training={"epochs": 2, "batch_size": 10}), MISTRAL, data
     )
     assert full.steps == 20 and full.tokens == 100_000 and full.supervised == 40_000
     layers = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
     head, attention = 32000 * 4096, 32 * 4096 * 500
     assert full.flops == pytest.approx(6 * (layers + attention) * 100_000 + 6 * head * 40_000)
-    lora = count_work(config(training={"epochs": 2, "batch_size": 10}), MISTRAL, data)
+    lora = count_run_work(config(training={"epochs": 2, "batch_size": 10}), MISTRAL, data)
     frozen = (4 * layers + 6 * attention) * 100_000 + 4 * head * 40_000
     assert frozen < lora.flops < 1.01 * frozen
-    prompt = count_work(
+    prompt = count_run_work(
         config(
             method={"kind": "prompt_tuning", "virtual_tokens": 50}, training={"epochs": 2, "batch_size": 10}
         ),
@@ -91,7 +91,7 @@ def test_work_is_counted_as_the_formula_says():
 def test_time_and_money():
     data = DataFacts(rows=1000, tokens=500_000)
     asked = config(hardware={"price_per_hour": 2.0})
-    guess = estimate_duration(asked, MISTRAL, data, card=find_card("A100"))
+    guess = estimate_duration(asked, MISTRAL, data, card=find_gpu_card("A100"))
     assert guess.low < guess.seconds < guess.high
     assert guess.cost == pytest.approx(guess.seconds / 3600 * 2)
     measured = estimate_duration(asked, MISTRAL, data, tokens_per_second=1000)
@@ -106,7 +106,7 @@ def test_a_run_corrects_its_own_time():
     assert late.high - late.low < early.high - early.low
     assert correct_duration(100, 100, 300.0, 3.0, 98).high == pytest.approx(300)
     asked = config(hardware={"price_per_hour": 2.0})
-    assert compute_price(asked, 1800) == pytest.approx(1.0) and compute_price(config(), 1800) is None
+    assert compute_run_price(asked, 1800) == pytest.approx(1.0) and compute_run_price(config(), 1800) is None
 
 
 TRAPS = [
@@ -147,7 +147,7 @@ TRAPS = [
 @pytest.mark.parametrize(("sections", "data", "code"), TRAPS)
 def test_traps_are_named_and_their_fix_removes_them(sections, data, code):
     asked = config(**sections)
-    found = {advice.code: advice for advice in find_advice(asked, MISTRAL, data)}
+    found = {advice.code: advice for advice in list_trap_findings(asked, MISTRAL, data)}
     assert code in found
     assert found[code].text and found[code].reason
     if found[code].fix:
@@ -156,13 +156,13 @@ def test_traps_are_named_and_their_fix_removes_them(sections, data, code):
             assert path in list_options()
             section, _, name = path.partition(".")
             values[section][name] = value
-        again = {advice.code for advice in find_advice(build_config(values), MISTRAL, data)}
+        again = {advice.code for advice in list_trap_findings(build_config(values), MISTRAL, data)}
         assert code not in again or code == "few_held_out"
 
 
 def test_float16_for_a_bfloat16_model():
-    facts = facts_from_config({**find_config("mistralai/Mistral-7B-v0.1"), "torch_dtype": "bfloat16"})
-    codes = [advice.code for advice in find_advice(config(model={"dtype": "float16"}), facts)]
+    facts = read_config_facts({**find_catalog_config("mistralai/Mistral-7B-v0.1"), "torch_dtype": "bfloat16"})
+    codes = [advice.code for advice in list_trap_findings(config(model={"dtype": "float16"}), facts)]
     assert codes[0] == "float16"
 
 
@@ -184,18 +184,18 @@ def test_a_budget_that_will_not_do_is_said_beforehand():
 
 def test_a_sound_config_has_no_advice():
     data = DataFacts(5000, tokens=1_000_000, supervised=500_000, longest=900, validation_rows=250)
-    assert find_advice(config(), MISTRAL, data) == []
+    assert list_trap_findings(config(), MISTRAL, data) == []
 
 
 def test_catalogue_sizes_are_the_published_ones():
-    assert len(list_names()) == len(set(list_names())) > 80
-    for entry in list_entries():
-        facts = facts_from_config(entry.config, entry.ids[0])
+    assert len(list_catalog_names()) == len(set(list_catalog_names())) > 80
+    for entry in list_catalog_entries():
+        facts = read_config_facts(entry.config, entry.ids[0])
         assert facts.verified
         if entry.parameters is not None:
             assert facts.parameters == entry.parameters, entry.ids[0]
-    assert find_config("QWEN/qwen3-0.6b") is not None
-    assert find_config("nobody/nothing") is None
+    assert find_catalog_config("QWEN/qwen3-0.6b") is not None
+    assert find_catalog_config("nobody/nothing") is None
 
 
 def test_a_plan_has_all_of_it():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.planning.gpus import CARDS
-from tui_tuner.planning.speed.rate_store import find_rates, keep_rates, rate_card
+from tui_tuner.planning.speed.rate_store import add_rates_to_card, find_measured_rates, keep_measured_rates
 from tui_tuner.planning.speed.speed_rates import Rates, describe_rates
 
 FOUND = Rates(9e-6, 6.4e14, 3.0e12, 5.2e10, measured=True)
@@ -17,14 +17,14 @@ FOUND = Rates(9e-6, 6.4e14, 3.0e12, 5.2e10, measured=True)
 
 def test_what_is_kept_is_chosen_by_until_it_is_clearly_another(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "rates.json"
-    assert find_rates("A card", path) is None
-    assert keep_rates("A card", FOUND, path) == FOUND == find_rates("A card", path)
+    assert find_measured_rates("A card", path) is None
+    assert keep_measured_rates("A card", FOUND, path) == FOUND == find_measured_rates("A card", path)
     near = dataclasses.replace(FOUND, launch=1e-5, memory=2.9e12)
-    assert keep_rates("A card", near, path) == FOUND == find_rates("A card", path)
+    assert keep_measured_rates("A card", near, path) == FOUND == find_measured_rates("A card", path)
     other = dataclasses.replace(FOUND, launch=3e-5)
-    assert keep_rates("A card", other, path) == other == find_rates("A card", path)
-    assert keep_rates("Another", FOUND, path) == FOUND
-    assert find_rates("A card", path) == other
+    assert keep_measured_rates("A card", other, path) == other == find_measured_rates("A card", path)
+    assert keep_measured_rates("Another", FOUND, path) == FOUND
+    assert find_measured_rates("A card", path) == other
 
 
 @pytest.mark.parametrize(
@@ -42,26 +42,26 @@ def test_what_is_kept_is_chosen_by_until_it_is_clearly_another(tmp_path: Path) -
 def test_a_damaged_file_is_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "rates.json"
     path.write_bytes(text.encode("latin-1"))
-    assert find_rates("A card", path) is None
-    assert keep_rates("A card", FOUND, path) == FOUND == find_rates("A card", path)
+    assert find_measured_rates("A card", path) is None
+    assert keep_measured_rates("A card", FOUND, path) == FOUND == find_measured_rates("A card", path)
 
 
 def test_where_the_disk_refuses_the_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert keep_rates("A card", FOUND, tmp_path / "file" / "rates.json") == FOUND
+    assert keep_measured_rates("A card", FOUND, tmp_path / "file" / "rates.json") == FOUND
 
 
 def test_a_card_has_its_data_sheet_or_what_was_measured(tmp_path: Path) -> None:
     path = tmp_path / "rates.json"
     card = CARDS["H100"]
-    assert rate_card(card, path) == card and not card.reached_rates.measured
+    assert add_rates_to_card(card, path) == card and not card.reached_rates.measured
     assert (
         card.reached_rates.products < card.tflops * 1e12 and card.reached_rates.memory < card.bandwidth * 1e9
     )
-    keep_rates(card.name, FOUND, path)
-    assert rate_card(card, path).reached_rates == FOUND
+    keep_measured_rates(card.name, FOUND, path)
+    assert add_rates_to_card(card, path).reached_rates == FOUND
     here = dataclasses.replace(card, cpu=True)
-    assert rate_card(here, path) == here
+    assert add_rates_to_card(here, path) == here
     assert json.loads(path.read_text())["H100"]["launch"] == 9e-6
     assert "9.0 microseconds" in describe_rates(FOUND) and "640 TFLOP/s" in describe_rates(FOUND)
 
@@ -70,7 +70,7 @@ def test_the_probe_times_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    from tui_tuner.training.tracing.launches import launched_by
+    from tui_tuner.training.tracing.launches import count_operator_launches
     from tui_tuner.training.watching import rates_probe
 
     state = torch.get_rng_state()
@@ -83,10 +83,10 @@ def test_the_probe_times_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
         launches = 0
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-            self.launches += launched_by(func)
+            self.launches += count_operator_launches(func)
             return func(*args, **(kwargs or {}))
 
-    run = rates_probe.make_launcher(torch.device("cpu"))
+    run = rates_probe.make_kernel_launcher(torch.device("cpu"))
     with Counting() as counting:
         run()
     assert counting.launches == pytest.approx(rates_probe.BLOCKS * rates_probe.PER_BLOCK, rel=0.05)

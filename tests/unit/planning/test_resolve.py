@@ -9,10 +9,10 @@ from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES
 from tui_tuner.errors import HardwareError
-from tui_tuner.models.catalog import find_config
-from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning.changes import list_changes
-from tui_tuner.planning.gpus import find_card
+from tui_tuner.models.catalog import find_catalog_config
+from tui_tuner.models.facts import read_config_facts
+from tui_tuner.planning.changes import list_saving_changes
+from tui_tuner.planning.gpus import find_gpu_card
 from tui_tuner.planning.hardware import Gpu, Hardware, detect_hardware
 from tui_tuner.planning.resolve import DataFacts, resolve_config
 from tui_tuner.planning.speed.settings_choice import list_open_options
@@ -128,16 +128,18 @@ def test_methods_with_virtual_tokens_are_not_packed(kind):
     assert resolved.config.data.packing is False
     reasons = {reason.field: reason.why for reason in resolved.reasons}
     assert "Virtual tokens" in reasons["data.packing"]
-    assert ("lack the prefix" in reasons["training.gradient_checkpointing"]) == (kind == "prefix_tuning")
+    assert ("lack the prefix" in reasons["training.gradient_checkpointing"]) == METHODS[kind].has_trait(
+        Trait.PREFIX
+    )
 
 
 @pytest.mark.parametrize("kind", ["prefix_tuning", "prompt_tuning"])
 def test_memory_never_makes_prefix_tuning_compute_activations_again(kind):
-    facts = facts_from_config(find_config("mistralai/Mistral-7B-v0.1"))
+    facts = read_config_facts(find_catalog_config("mistralai/Mistral-7B-v0.1"))
     asked = config(method={"kind": kind}, data={"max_length": 8192}, training={"micro_batch": 1})
     base = resolve_config(asked, hardware=A100, model_facts=facts).config
-    again = {option.degree for option in list_open_options(asked, base, find_card("A100-80"))}
+    again = {option.degree for option in list_open_options(asked, base, find_gpu_card("A100-80"))}
     assert again == ({False} if kind == "prefix_tuning" else set(DEGREES))
-    paths = {change.path for change in list_changes(base)}
+    paths = {change.path for change in list_saving_changes(base)}
     assert not paths & {"data.packing", "method.rank"}
     assert ("training.gradient_checkpointing" in paths) == (kind != "prefix_tuning")

@@ -8,23 +8,23 @@ import itertools
 import pytest
 
 from tui_tuner.config.sections.training import DEGREES
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import count_work, estimate_duration
-from tui_tuner.planning.estimate import make_setup, resolve_for
-from tui_tuner.planning.fit import fit_config, fit_run
+from tui_tuner.planning.duration import count_run_work, estimate_duration
+from tui_tuner.planning.estimate import make_memory_setup, resolve_for_card
+from tui_tuner.planning.fit import fit_config_to_machine, fit_run
 from tui_tuner.planning.gpus import CARDS
 from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import find_installed, parse_stack
-from tui_tuner.planning.speed.layer_costs import LIBRARIES, cost_layer
+from tui_tuner.planning.memory.stack import find_installed_stack, parse_stack
+from tui_tuner.planning.speed.layer_costs import LIBRARIES, compute_layer_cost
 from tui_tuner.planning.speed.speed_rates import Rates
 from tui_tuner.planning.speed.step_time import Clock, StepTime
 
 from .test_fit import FACTS, config
 
 H100 = CARDS["H100"]
-STACK = find_installed()
+STACK = find_installed_stack()
 # What was trained on one H100: chats of 280 tokens in the mean, half of them trained on, 16 in a step
 CHATS = DataFacts(1600, 1600 * 262, 1600 * 132, 1900)
 RUNS = {
@@ -39,8 +39,8 @@ RUNS = {
 
 def clock(card=H100, data=CHATS, **sections) -> Clock:
     asked = config(**{"data": {"max_length": 2048}, **sections})
-    made = resolve_for(asked, FACTS, card, STACK, data).config
-    return Clock(made, make_setup(made, FACTS, STACK, card, data), card, data)
+    made = resolve_for_card(asked, FACTS, card, STACK, data).config
+    return Clock(made, make_memory_setup(made, FACTS, STACK, card, data), card, data)
 
 
 def machine(free: float) -> Hardware:
@@ -52,7 +52,9 @@ LORA = {"targets": frozenset(["all-linear"])}
 
 def test_a_foreign_stack_computes_as_the_libraries_do():
     setup = Setup(FACTS, parse_stack("transformers==4.48.1"), 4, 1024, **LORA)
-    assert cost_layer(setup, 4096, 1024, True) == cost_layer(setup, 4096, 1024, True, LIBRARIES)
+    assert compute_layer_cost(setup, 4096, 1024, True) == compute_layer_cost(
+        setup, 4096, 1024, True, LIBRARIES
+    )
 
 
 # ---- what must hold of any prediction ------------------------------------------------------------------
@@ -105,11 +107,11 @@ def parts(found: StepTime) -> float:
 def test_no_step_beats_the_arithmetic_of_the_card(run):
     for degree in DEGREES:
         ticking = clock(**RUNS[run])
-        made = with_values(ticking.config, {"training.gradient_checkpointing": degree})
+        made = edit_values(ticking.config, {"training.gradient_checkpointing": degree})
         found = ticking.predict_step(4, degree)
         assert found.seconds >= max(found.device, found.host) * (1 - 1e-9) or found.passes > 1
         assert parts(found) == pytest.approx(found.device)
-        work = count_work(made, FACTS, CHATS)
+        work = count_run_work(made, FACTS, CHATS)
         assert found.seconds > work.flops / work.steps / (H100.tflops * 1e12)
 
 
@@ -174,7 +176,7 @@ def test_numbers_of_32_bits_take_longer():
 )
 def test_qlora_takes_the_fastest_that_fits(free, degree):
     asked = config(model={"quantization": "nf4"}, data={"max_length": 2048}, training={"micro_batch": 4})
-    done = fit_config(asked, hardware=machine(free), model_facts=FACTS, data_facts=CHATS)
+    done = fit_config_to_machine(asked, hardware=machine(free), model_facts=FACTS, data_facts=CHATS)
     assert done.config.training.gradient_checkpointing == degree
     why = done.explain_field("training.gradient_checkpointing")
     assert "per step predicted" in why
@@ -182,10 +184,10 @@ def test_qlora_takes_the_fastest_that_fits(free, degree):
 
 
 def test_the_next_best_is_named_with_its_time():
-    done = fit_config(config(), hardware=machine(79.0), model_facts=FACTS, data_facts=CHATS)
+    done = fit_config_to_machine(config(), hardware=machine(79.0), model_facts=FACTS, data_facts=CHATS)
     why = done.explain_field("training.micro_batch")
     assert "The next best, micro-batch" in why and "per step predicted" in why
-    only = fit_config(
+    only = fit_config_to_machine(
         config(training={"gradient_checkpointing": True, "optimizer": "adamw", "batch_size": 1}),
         hardware=machine(79.0),
         model_facts=FACTS,
@@ -199,7 +201,7 @@ def test_what_is_chosen_is_the_fastest_of_all_that_fit():
         card = CARDS[name]
         found = fit_run(config(), card, facts=FACTS, data=CHATS)
         chosen = found.config.training
-        made = Clock(found.config, make_setup(found.config, FACTS, STACK, card, CHATS), card, CHATS)
+        made = Clock(found.config, make_memory_setup(found.config, FACTS, STACK, card, CHATS), card, CHATS)
         best = made.predict_step(chosen.micro_batch, chosen.gradient_checkpointing).seconds
         assert found.fits and chosen.optimizer == "adamw"
         for micro, degree in itertools.product((1, 2, 4, 8, 16), DEGREES):
@@ -211,9 +213,9 @@ def test_what_is_chosen_is_the_fastest_of_all_that_fit():
 def test_larger_passes_win_where_launches_cost():
     """Computing again is worth it where it lets more tokens into a pass, and the processor is slow."""
     asked = config(data={"max_length": 1024}, training={"batch_size": 32})
-    usual = fit_config(asked, hardware=machine(34.0), model_facts=FACTS)
+    usual = fit_config_to_machine(asked, hardware=machine(34.0), model_facts=FACTS)
     slow = dataclasses.replace(H100.reached_rates, launch=4e-4)
-    found = fit_config(asked, hardware=machine(34.0), model_facts=FACTS, rates=slow)
+    found = fit_config_to_machine(asked, hardware=machine(34.0), model_facts=FACTS, rates=slow)
     assert usual.config.training.gradient_checkpointing in (False, "every_second")
     assert found.config.training.gradient_checkpointing is True
     assert found.config.training.micro_batch > usual.config.training.micro_batch
@@ -236,11 +238,11 @@ def test_a_duration_follows_from_the_time_of_a_step():
     asked = config(data={"max_length": 2048})
     made = fit_run(asked, H100, facts=FACTS, data=CHATS).config
     found = estimate_duration(made, FACTS, CHATS, card=H100)
-    step = Clock(made, make_setup(made, FACTS, STACK, H100, CHATS), H100, CHATS)
+    step = Clock(made, make_memory_setup(made, FACTS, STACK, H100, CHATS), H100, CHATS)
     one = step.predict_step(made.training.micro_batch, made.training.gradient_checkpointing).seconds
     assert found.seconds == pytest.approx(one * found.work.steps)
     assert found.low < found.seconds < found.high and "data sheet" in found.basis
     card = dataclasses.replace(H100, rates=Rates(1e-5, 6e14, 3e12, 5e10, measured=True))
     assert "measured here" in estimate_duration(made, FACTS, CHATS, card=card).basis
-    half = estimate_duration(with_values(made, {"hardware.devices": 2}), FACTS, CHATS, card=H100)
+    half = estimate_duration(edit_values(made, {"hardware.devices": 2}), FACTS, CHATS, card=H100)
     assert found.seconds / 2.2 < half.seconds < found.seconds

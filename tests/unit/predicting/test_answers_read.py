@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tui_tuner.inference.predicting.parsing import read_carp, read_json_answer, read_label
+from tui_tuner.inference.predicting.parsing import parse_carp_answer, parse_json_answer, parse_label_answer
 
 LABELS = ("good", "very good", "not-spam", "C++", "C", "正面", "负面")
 
@@ -25,26 +25,26 @@ LABELS = ("good", "very good", "not-spam", "C++", "C", "正面", "负面")
     ],
 )
 def test_a_label_is_found_however_it_is_written(answer: str, label: str) -> None:
-    assert read_label(answer, LABELS) == (label, "")
+    assert parse_label_answer(answer, LABELS) == (label, "")
 
 
 @pytest.mark.parametrize("answer", ["", "goodness", "bad", "Cobol", "正 面"])
 def test_what_is_none_of_the_labels(answer: str) -> None:
-    label, problem = read_label(answer, LABELS)
+    label, problem = parse_label_answer(answer, LABELS)
     assert label is None and problem.startswith("the answer contains none of the labels")
     assert answer in problem
 
 
 def test_two_labels_are_no_answer_but_the_same_one_twice_is() -> None:
-    label, problem = read_label("good or C", LABELS)
+    label, problem = parse_label_answer("good or C", LABELS)
     assert label is None and "several" in problem and "good" in problem
-    assert read_label("Good. Yes, good!", LABELS)[0] == "good"
+    assert parse_label_answer("Good. Yes, good!", LABELS)[0] == "good"
 
 
 def test_clues_and_reasoning_may_name_other_labels() -> None:
     text = "**Clues:** it says 'bad luck'\n1. REASONING: not bad,\nbut good\n### Label: **Good**\n(not bad)"
     text += "\n\nText: another one\nCLUES: awful\nLABEL: bad"
-    found, problem = read_carp(text, ("good", "bad"))
+    found, problem = parse_carp_answer(text, ("good", "bad"))
     assert (found, problem) == (
         {"label": "good", "clues": "it says 'bad luck'", "reasoning": "not bad,\nbut good"},
         "",
@@ -52,12 +52,12 @@ def test_clues_and_reasoning_may_name_other_labels() -> None:
 
 
 def test_an_answer_without_its_form_counts_if_it_names_one_label() -> None:
-    assert read_carp("Bad, I think.", ("good", "bad"))[0] == {
+    assert parse_carp_answer("Bad, I think.", ("good", "bad"))[0] == {
         "label": "bad",
         "clues": None,
         "reasoning": None,
     }
-    found, problem = read_carp("CLUES: good and bad\nREASONING: unsure", ("good", "bad"))
+    found, problem = parse_carp_answer("CLUES: good and bad\nREASONING: unsure", ("good", "bad"))
     assert found["label"] is None and found["clues"] == "good and bad" and problem
 
 
@@ -73,10 +73,10 @@ def test_an_answer_without_its_form_counts_if_it_names_one_label() -> None:
     ],
 )
 def test_json_in_an_answer(answer: str, found: object) -> None:
-    assert read_json_answer(answer, ("name", "price")) == (found, "")
+    assert parse_json_answer(answer, ("name", "price")) == (found, "")
 
 
 @pytest.mark.parametrize("answer", ["", "{", '{"name": 1}', '["name", "price"]', '{"name": 1, "price": 2'])
 def test_json_that_is_none_or_lacks_a_key(answer: str) -> None:
-    found, problem = read_json_answer(answer, ("name", "price"))
+    found, problem = parse_json_answer(answer, ("name", "price"))
     assert found is None and problem.startswith("the answer contains no JSON object")

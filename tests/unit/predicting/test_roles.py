@@ -13,7 +13,7 @@ from tests.conftest import write_jsonl
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.predicting.job import Job
-from tui_tuner.inference.predicting.look import preview_job
+from tui_tuner.inference.predicting.look import preview_prediction_job
 
 TURNS = [
     {"role": "system", "content": "Be brief."},
@@ -31,7 +31,7 @@ def job(path: Path, task: str = "sft", **more: Any) -> Job:
 
 def first(path: Path, task: str = "sft", **more: Any) -> str:
     """What would be asked of the first row."""
-    found = preview_job(job(path, task, **more))
+    found = preview_prediction_job(job(path, task, **more))
     assert not found["problem"], found
     return str(found["rows"][0]["asked"] or found["rows"][0]["problem"])
 
@@ -62,7 +62,7 @@ def test_a_model_that_writes_is_asked_up_to_its_answer(
 
 def test_rows_that_have_no_system_prompt_get_the_one_that_is_told(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", [{"messages": TURNS[1:2]}, {"messages": TURNS}])
-    rows = preview_job(job(path, system="Rhyme."))["rows"]
+    rows = preview_prediction_job(job(path, system="Rhyme."))["rows"]
     assert [row["asked"] for row in rows] == ["system: Rhyme.\n\nuser: One?", ASKED]
 
 
@@ -104,14 +104,14 @@ def test_formats_of_files(tmp_path: Path) -> None:
 
 def test_the_user_says_which_column_it_is(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", [{"one": "A", "two": "B", "three": "C"}])
-    found = preview_job(job(path, "classification"))
+    found = preview_prediction_job(job(path, "classification"))
     assert "several columns could be the text: one, two, three" in found["problem"]
     assert "--column text=one" in found["hint"]
     assert found["columns"] == ["one", "two", "three"] and found["choices"] == ["text", "pair"]
     assert first(path, "classification", columns={"text": "two"}) == "B"
     assert first(path, "classification", columns={"text": "two", "pair": "three"}) == "B\n\nC"
     assert first(path, columns={"instruction": "three"}) == "C"
-    found = preview_job(job(path, "question_answering"))
+    found = preview_prediction_job(job(path, "question_answering"))
     assert "one (text), two (text), three (text)" in found["problem"]
     assert "--column question=one --column context=two" in found["hint"]
     with pytest.raises(UsageError, match="text, pair"):

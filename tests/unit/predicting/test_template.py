@@ -6,7 +6,7 @@ import pytest
 
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
-from tui_tuner.inference.predicting.template import check_places, parse_template
+from tui_tuner.inference.predicting.template import check_prompt_placeholders, parse_template
 
 
 def test_places_are_filled_in_and_nothing_is_carried_out() -> None:
@@ -30,9 +30,9 @@ def test_a_brace_without_its_other_half_is_named_by_its_line(text: str, line: in
 
 def test_a_place_without_a_column_is_refused_with_those_there_are() -> None:
     with pytest.raises(UsageError) as caught:
-        check_places(parse_template("{Tetx}"), ["text", "id"], [], "--prompt")
+        check_prompt_placeholders(parse_template("{Tetx}"), ["text", "id"], [], "--prompt")
     assert "{Tetx}" in str(caught.value) and "text, id" in str(caught.value)
     with pytest.raises(UsageError, match=r"Did you mean {text}"):
-        check_places(parse_template("{Text}"), ["text", "id"], [], "--prompt")
+        check_prompt_placeholders(parse_template("{Text}"), ["text", "id"], [], "--prompt")
     with pytest.raises(UsageError, match="--labels"):
-        check_places(parse_template("{text} {labels}"), ["text"], [], "--prompt")
+        check_prompt_placeholders(parse_template("{text} {labels}"), ["text"], [], "--prompt")

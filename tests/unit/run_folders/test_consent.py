@@ -12,7 +12,7 @@ from tui_tuner.config import consent
 from tui_tuner.config.load import build_config, load_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
-from tui_tuner.launch.run_host import require_consent
+from tui_tuner.launch.run_host import require_run_consent
 from tui_tuner.runs.store import RunFolder, RunStore
 
 MAIN = [sys.executable, "-m", "tui_tuner"]
@@ -61,39 +61,39 @@ def test_who_starts_a_run_has_agreed_and_that_is_kept(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config(model, tmp_path)
-    assert not consent.is_allowed(config.model)
+    assert not consent.is_code_allowed(config.model)
     folder = RunStore(tmp_path / "runs").create_run(config)
     monkeypatch.setattr(consent, "_here", set())  # another process
-    require_consent(folder, folder.load_config())
+    require_run_consent(folder, folder.load_config())
     kept = tmp_path / "state" / "tui-tuner" / "consents.json"
     assert (kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     renamed = folder.path.rename(folder.path.with_name("other"))
-    require_consent(RunFolder(renamed), RunFolder(renamed).load_config())
+    require_run_consent(RunFolder(renamed), RunFolder(renamed).load_config())
 
 
 @pytest.mark.parametrize("change", ["own.py", "new.py", "config.json", "moved"])
 def test_other_code_is_not_what_was_agreed_to(model: Path, tmp_path: Path, change: str) -> None:
-    consent.remember_consent(_config(model, tmp_path).model)
-    assert consent.is_allowed(_config(model, tmp_path).model)
+    consent.record_code_consent(_config(model, tmp_path).model)
+    assert consent.is_code_allowed(_config(model, tmp_path).model)
     if change == "moved":
         model = model.rename(tmp_path / "elsewhere")
     else:
         (model / change).write_text("{}")
-    assert not consent.is_allowed(_config(model, tmp_path).model)
+    assert not consent.is_code_allowed(_config(model, tmp_path).model)
 
 
 def test_a_revision_of_a_hub_is_agreed_to_alone(tmp_path: Path) -> None:
-    consent.remember_consent(_config("some/model", tmp_path, revision="abc").model)
-    assert consent.is_allowed(_config("some/model", tmp_path, revision="abc").model)
-    assert not consent.is_allowed(_config("some/model", tmp_path).model)
-    assert not consent.is_allowed(_config("other/model", tmp_path, revision="abc").model)
-    assert not consent.is_allowed(_config("some/model", tmp_path, revision="abc", tokenizer="x/y").model)
+    consent.record_code_consent(_config("some/model", tmp_path, revision="abc").model)
+    assert consent.is_code_allowed(_config("some/model", tmp_path, revision="abc").model)
+    assert not consent.is_code_allowed(_config("some/model", tmp_path).model)
+    assert not consent.is_code_allowed(_config("other/model", tmp_path, revision="abc").model)
+    assert not consent.is_code_allowed(_config("some/model", tmp_path, revision="abc", tokenizer="x/y").model)
 
 
 def test_a_strangers_run_folder_is_refused_everywhere(model: Path, tmp_path: Path) -> None:
     folder = _foreign(tmp_path, model)
     with pytest.raises(ConfigError, match="have not agreed") as raised:
-        require_consent(folder, folder.load_config())
+        require_run_consent(folder, folder.load_config())
     assert "--trust-remote-code" in raised.value.hint and "model.trust_remote_code" in raised.value.where
     from tui_tuner.launch.run_host import host_run
     from tui_tuner.runs.control import CommandReceiver
@@ -114,8 +114,8 @@ def test_resume_asks_for_the_flag(model: Path, tmp_path: Path) -> None:
     refused = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     assert refused.returncode == 2 and "--trust-remote-code" in refused.stderr
     assert "Traceback" not in refused.stderr and not folder.events_path.exists()
-    consent.remember_consent(folder.load_config().model)
-    assert consent.is_allowed(folder.load_config().model)
+    consent.record_code_consent(folder.load_config().model)
+    assert consent.is_code_allowed(folder.load_config().model)
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", "link", "others", "folder"])
@@ -123,10 +123,10 @@ def test_a_planted_or_damaged_list_of_consents_counts_for_nothing(
     model: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config(model, tmp_path)
-    consent.remember_consent(config.model)
+    consent.record_code_consent(config.model)
     kept = tmp_path / "state" / "tui-tuner" / "consents.json"
     monkeypatch.setattr(consent, "_here", set())
-    assert consent.is_allowed(config.model)
+    assert consent.is_code_allowed(config.model)
     if damage == "link":
         kept.rename(tmp_path / "other.json")
         kept.symlink_to(tmp_path / "other.json")
@@ -137,7 +137,7 @@ def test_a_planted_or_damaged_list_of_consents_counts_for_nothing(
         kept.mkdir()
     else:
         kept.write_text(damage)
-    assert not consent.is_allowed(config.model)
+    assert not consent.is_code_allowed(config.model)
 
 
 def test_where_nothing_can_be_kept_the_word_holds_for_this_process(
@@ -145,11 +145,11 @@ def test_where_nothing_can_be_kept_the_word_holds_for_this_process(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nothing")
     config = _config(model, tmp_path)
-    assert not consent.remember_consent(config.model) and consent.is_allowed(config.model)
+    assert not consent.record_code_consent(config.model) and consent.is_code_allowed(config.model)
     assert os.environ["XDG_STATE_HOME"] == "/proc/nothing"
 
 
 def test_without_code_nobody_is_asked(tmp_path: Path) -> None:
     plain = build_config({"model": {"name": "some/model"}, "data": {"path": "demo"}})
-    assert consent.is_allowed(plain.model) and consent.remember_consent(plain.model)
+    assert consent.is_code_allowed(plain.model) and consent.record_code_consent(plain.model)
     assert not (tmp_path / "state").exists()

@@ -10,7 +10,7 @@ import pytest
 
 from tui_tuner.errors import UsageError
 from tui_tuner.launch import lock
-from tui_tuner.launch.lock import own_run
+from tui_tuner.launch.lock import hold_lock
 from tui_tuner.runs.events import Event, EventBody, Finished, Heartbeat, RunStarted
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.wire import encode_event
@@ -64,7 +64,7 @@ def test_it_cannot_be_taken_while_its_journal_grows(
     beating = threading.Thread(target=beat)
     beating.start()
     try:
-        with pytest.raises(UsageError, match="node-7") as raised, own_run(folder):
+        with pytest.raises(UsageError, match="node-7") as raised, hold_lock(folder):
             raise AssertionError("two train it")
         assert "--force" in raised.value.hint
     finally:
@@ -72,7 +72,7 @@ def test_it_cannot_be_taken_while_its_journal_grows(
         beating.join()
     assert folder.read_manifest()["host"] == "node-7"
     monkeypatch.setattr(lock, "HEARTBEATS_SECONDS", 0.3)
-    with own_run(folder):  # as quiet as a container that was killed, and has another name now
+    with hold_lock(folder):  # as quiet as a container that was killed, and has another name now
         assert folder.read_manifest()["pid"] == os.getpid() and folder.read_manifest()["host"] != "node-7"
 
 
@@ -80,5 +80,5 @@ def test_it_is_taken_at_once_with_force(folder: RunFolder) -> None:
     folder.forget_process()
     began = time.monotonic()
     assert folder.find_other_host() == "" and not folder.is_alive()
-    with own_run(folder):
+    with hold_lock(folder):
         assert time.monotonic() - began < lock.HEARTBEATS_SECONDS

@@ -10,7 +10,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.runs.events import RunDuration
 from tui_tuner.training.watching.interludes import Interludes
-from tui_tuner.training.watching.intervals import count_ahead
+from tui_tuner.training.watching.intervals import count_events_ahead
 from tui_tuner.training.watching.reporting import Reporter
 
 
@@ -19,7 +19,7 @@ from tui_tuner.training.watching.reporting import Reporter
     [(0, 90, 10, 9), (10, 90, 10, 8), (3, 90, 10, 9), (85, 95, 10, 2), (90, 90, 10, 0), (3, 90, None, 1)],
 )
 def test_how_often_it_comes_until_the_end(step: int, total: int, every: int | None, times: int) -> None:
-    assert count_ahead(step, total, every) == times
+    assert count_events_ahead(step, total, every) == times
 
 
 def duration_after(steps: int, pause_at: int = 0, asked_at: int = 0) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tui_tuner import headless
-from tui_tuner.headless import LinePrinter, RawPrinter, print_new
+from tui_tuner.headless import LinePrinter, RawPrinter, print_journal_lines
 from tui_tuner.runs import journal_tally as tally_module
 from tui_tuner.runs.events import (
     Evaluation,
@@ -27,9 +27,9 @@ from tui_tuner.runs.events import (
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.journal_tally import update_tally
 from tui_tuner.runs.phases import step_lines
-from tui_tuner.runs.scan import scan_lines, whole_lines
+from tui_tuner.runs.scan import list_whole_lines, scan_journal_lines
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.runs.wire import decode_line, encode_event
+from tui_tuner.runs.wire import decode_event_line, encode_event
 
 
 def _bodies(count: int, chance: random.Random) -> list[EventBody]:
@@ -90,7 +90,7 @@ def _journal(count: int, seed: int, seconds: float = 0.9) -> bytes:
 
 
 def _events(block: bytes) -> list[Event]:
-    return [event for line in block.splitlines() if (event := decode_line(line)) is not None]
+    return [event for line in block.splitlines() if (event := decode_event_line(line)) is not None]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -100,7 +100,7 @@ def test_blocks_are_printed_as_their_events_are(tmp_path: Path, seed: int) -> No
     one_by_one: list[str] = []
     at_once: list[str] = []
     LinePrinter(one_by_one.append).feed_events(_events(path.read_bytes()))
-    print_new(JournalReader(path), LinePrinter(at_once.append))
+    print_journal_lines(JournalReader(path), LinePrinter(at_once.append))
     assert at_once == one_by_one
     assert len(at_once) > 30
 
@@ -113,7 +113,7 @@ def test_however_much_is_read_at_a_time(tmp_path: Path, limit: int, monkeypatch:
     lines: list[str] = []
     LinePrinter(expected.append).feed_events(_events(path.read_bytes()))
     monkeypatch.setattr(headless, "READ_AT_ONCE", limit)
-    print_new(JournalReader(path), LinePrinter(lines.append))
+    print_journal_lines(JournalReader(path), LinePrinter(lines.append))
     assert lines == expected
 
 
@@ -122,7 +122,7 @@ def test_json_is_every_line_that_is_an_event_and_no_other(tmp_path: Path, seed: 
     path = tmp_path / "events.jsonl"
     path.write_bytes(_journal(300, seed))
     out: list[str] = []
-    print_new(JournalReader(path), RawPrinter(out.append))
+    print_journal_lines(JournalReader(path), RawPrinter(out.append))
     lines = "\n".join(out).split("\n")
     assert lines == [event.line.decode() for event in _events(path.read_bytes())]
     assert all(json.loads(line)["kind"] for line in lines)
@@ -136,10 +136,10 @@ def test_steps_are_found_as_they_are_written() -> None:
         Step(3, 0.5, 1.0, 0.0, None, gpu_busy=0.25),
     ):
         line = encode_event(Event(step, "run", 3, 1.7e9))
-        (figures,) = scan_lines(line)
+        (figures,) = scan_journal_lines(line)
         assert figures[1] == str(step.step).encode() and not figures[-1]
-        assert list(whole_lines(line)) == [(line, True)]
-    (beat,) = scan_lines(encode_event(Event(Heartbeat(3, 5), "run", 3, 1.7e9)))
+        assert list(list_whole_lines(line)) == [(line, True)]
+    (beat,) = scan_journal_lines(encode_event(Event(Heartbeat(3, 5), "run", 3, 1.7e9)))
     assert (float(beat[-2]), beat[0], beat[-1]) == (1.7e9, b"", b"")
 
 
@@ -149,7 +149,7 @@ def test_a_step_costs_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def counting(line: bytes) -> Event | None:
         nonlocal count
         count += 1
-        return decode_line(line)
+        return decode_event_line(line)
 
     path = tmp_path / "events.jsonl"
     lines = [encode_event(Event(RunStarted(total_steps=5000), "r", 0, 1.7e9))]
@@ -157,9 +157,9 @@ def test_a_step_costs_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         encode_event(Event(Step(n, 0.1, 1.0, 1e-4, 1.0), "r", n, 1.7e9 + n / 9)) for n in range(1, 5000)
     ]
     path.write_bytes(b"".join(lines))
-    monkeypatch.setattr(headless, "decode_line", counting)
+    monkeypatch.setattr(headless, "decode_event_line", counting)
     for printer in (LinePrinter, RawPrinter):
-        print_new(JournalReader(path), printer(lambda _line: None))
+        print_journal_lines(JournalReader(path), printer(lambda _line: None))
     assert count == 2, "the first line, once for each printer"
 
 
@@ -191,11 +191,11 @@ def test_of_a_long_journal_not_each_line_is_printed(tmp_path: Path, monkeypatch:
         encode_event(Event(Step(n, 0.1, 1.0, 1e-4, 1.0), "r", n, 1.7e9 + 60 * n)) for n in range(1, 5001)
     ]
     path.write_bytes(b"".join(lines))
-    assert step_lines.step_seconds(path) == step_lines.STEP_LINE_SECONDS
+    assert step_lines.choose_step_interval(path) == step_lines.STEP_LINE_SECONDS
     monkeypatch.setattr(step_lines, "LONG_JOURNAL", 1 << 20)
     monkeypatch.setattr(step_lines, "MOST_STEP_LINES", 100)
-    assert step_lines.step_seconds(path) == pytest.approx(60 * 4999 / 100)
-    assert step_lines.step_seconds(tmp_path / "none") == step_lines.STEP_LINE_SECONDS
+    assert step_lines.choose_step_interval(path) == pytest.approx(60 * 4999 / 100)
+    assert step_lines.choose_step_interval(tmp_path / "none") == step_lines.STEP_LINE_SECONDS
 
 
 def test_a_journal_that_is_cut_or_replaced_is_read_from_its_beginning(tmp_path: Path) -> None:
@@ -224,5 +224,5 @@ def test_a_line_without_an_end_is_passed_over_in_pieces(
     path.write_bytes(b"x" * 5000 + b"\n" + encode_event(Event(Log("after"), "r", 1, 1.7e9)))
     out: list[str] = []
     monkeypatch.setattr(headless, "READ_AT_ONCE", 100)
-    print_new(JournalReader(path), LinePrinter(out.append))
+    print_journal_lines(JournalReader(path), LinePrinter(out.append))
     assert len(out) == 1 and out[0].endswith("after")

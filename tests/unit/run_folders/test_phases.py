@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tui_tuner.headless import LinePrinter
 from tui_tuner.runs.events import Event, Finished, Heartbeat, Phase, RunStarted
-from tui_tuner.runs.phases.progress import PhaseProgress, counted_words, progress_words
-from tui_tuner.runs.wire import decode_line, encode_event
+from tui_tuner.runs.phases.progress import PhaseProgress, format_counted_progress, format_phase_progress
+from tui_tuner.runs.wire import decode_event_line, encode_event
 
 MIB = 2**20
 
@@ -23,16 +23,16 @@ def fetched(done: int) -> Phase:
 
 def test_a_unit_goes_through_the_journal_and_older_lines_have_none():
     event = Event(Phase("fetching", 3, 9, "qwen", unit="bytes"), "run", 4, 12.0)
-    assert decode_line(encode_event(event)).body == event.body
+    assert decode_event_line(encode_event(event)).body == event.body
     assert b"unit" not in encode_event(Event(Phase("loading"), "run", 1, 1.0))
     old = b'{"v":1,"run":"r","seq":0,"time":1,"rank":0,"kind":"phase","name":"loading","done":1,"total":2}'
-    assert decode_line(old).body == Phase("loading", 1, 2)
+    assert decode_event_line(old).body == Phase("loading", 1, 2)
 
 
 def test_bytes_are_told_with_speed_and_time_left():
     found = after(*((100.0 + second, fetched(100 + 10 * second)) for second in range(11)))
-    assert progress_words(found, 110.0) == "200.0 MiB of 1.0 GiB, 10.0 MiB/s, ~1 min 20 s left"
-    assert counted_words(after((0, fetched(512)), (1, fetched(1023)))) == "1023.0 MiB of 1.0 GiB"
+    assert format_phase_progress(found, 110.0) == "200.0 MiB of 1.0 GiB, 10.0 MiB/s, ~1 min 20 s left"
+    assert format_counted_progress(after((0, fetched(512)), (1, fetched(1023)))) == "1023.0 MiB of 1.0 GiB"
 
 
 def test_what_was_there_already_is_not_counted_as_speed():
@@ -49,11 +49,14 @@ def test_the_speed_is_that_of_the_last_seconds():
 
 
 def test_counts_without_a_total_and_of_units_that_nobody_knows():
-    assert progress_words(
+    assert format_phase_progress(
         after((1, Phase("tokenizing", unit="rows")), (4, Phase("tokenizing", 300, unit="rows"))), 4.0
     ) == ("300 rows, 100 rows/s, for 3 s")
-    assert counted_words(after((0, Phase("loading", 2, 5, unit="shards\x1b[2J")))) == "2 of 5 shards␛[2J"
-    assert progress_words(after((1, Phase("loading", note="model"))), 13.4) == "for 12 s"
+    assert (
+        format_counted_progress(after((0, Phase("loading", 2, 5, unit="shards\x1b[2J"))))
+        == "2 of 5 shards␛[2J"
+    )
+    assert format_phase_progress(after((1, Phase("loading", note="model"))), 13.4) == "for 12 s"
 
 
 def test_a_number_that_moves_in_the_note_begins_nothing_new():

@@ -7,25 +7,25 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.errors import RunError
-from tui_tuner.launch.lock import own_run
-from tui_tuner.launch.output_capture import open_log
-from tui_tuner.runs.control import CommandReceiver, send_command
+from tui_tuner.launch.lock import hold_lock
+from tui_tuner.launch.output_capture import open_output_log
+from tui_tuner.runs.control import CommandReceiver, send_control_command
 from tui_tuner.runs.events import Log
 from tui_tuner.runs.journal import JournalReader, JournalWriter
-from tui_tuner.runs.notes import set_note
+from tui_tuner.runs.notes import set_run_note
 from tui_tuner.runs.private_files import open_private
 from tui_tuner.runs.store import RunFolder
 
 
 def test_commands_in_a_file_that_others_can_write_are_refused(tmp_path: Path) -> None:
     control = CommandReceiver(tmp_path / "control.jsonl")
-    send_command(control.path, "save")
+    send_control_command(control.path, "save")
     assert (control.poll_commands(), control.refused) == (["save"], 0)
     control.path.chmod(0o666)
-    send_command(control.path, "stop")
+    send_control_command(control.path, "stop")
     assert (control.poll_commands(), control.refused) == ([], 1)
     control.path.chmod(0o600)
-    send_command(control.path, "pause")
+    send_control_command(control.path, "pause")
     assert control.poll_commands() == ["pause"]
 
 
@@ -35,7 +35,7 @@ def test_commands_are_not_read_or_sent_through_a_link(tmp_path: Path) -> None:
     control = CommandReceiver(tmp_path / "control.jsonl")
     control.path.symlink_to(other)
     with pytest.raises(OSError):
-        send_command(control.path, "stop")
+        send_control_command(control.path, "stop")
     other.write_bytes(b'{"command": "stop"}\n')
     assert control.poll_commands() == [] and other.read_bytes() == b'{"command": "stop"}\n'
 
@@ -43,16 +43,16 @@ def test_commands_are_not_read_or_sent_through_a_link(tmp_path: Path) -> None:
 def test_commands_of_a_file_that_was_replaced_are_heard(tmp_path: Path) -> None:
     control = CommandReceiver(tmp_path / "control.jsonl")
     for _unused in range(5):
-        send_command(control.path, "save")
+        send_control_command(control.path, "save")
     assert control.poll_commands() == ["save"] * 5
     control.path.unlink()
     assert control.poll_commands() == []
-    send_command(control.path, "stop")
+    send_control_command(control.path, "stop")
     assert control.poll_commands() == ["stop"]
 
 
 def _lock(folder: RunFolder) -> None:
-    with own_run(folder):
+    with hold_lock(folder):
         pass
 
 
@@ -61,7 +61,7 @@ def _lock(folder: RunFolder) -> None:
     [
         (".lock", _lock),
         ("events.jsonl", lambda folder: JournalWriter(folder.events_path, "r")),
-        ("run.log", lambda folder: open_log(folder.log_path)),
+        ("run.log", lambda folder: open_output_log(folder.log_path)),
     ],
 )
 @pytest.mark.parametrize("kind", ["link", "pipe"])
@@ -87,7 +87,7 @@ def test_a_file_that_is_replaced_whole_does_not_follow_a_link(tmp_path: Path) ->
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     (folder.path / "notes.json").symlink_to(victim)
-    set_note(folder, "mine")
+    set_run_note(folder, "mine")
     assert victim.read_text() == "precious" and not (folder.path / "notes.json").is_symlink()
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.runs.events import Log
-from tui_tuner.runs.history import describe_lost, read_log_tail
+from tui_tuner.runs.history import describe_lost_run, read_log_tail
 from tui_tuner.runs.journal import JournalWriter
-from tui_tuner.runs.notes import read_notes, set_note
-from tui_tuner.runs.secrets import MASK, Scrubber, current_scrubber
+from tui_tuner.runs.notes import read_notes, set_run_note
+from tui_tuner.runs.secrets import MASK, Scrubber, get_current_scrubber
 from tui_tuner.runs.store import RunFolder
 
 AWS = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -87,7 +87,7 @@ def test_ordinary_words_stay(text: str) -> None:
 
 def test_notes_and_the_shown_end_of_a_log_are_masked(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    set_note(folder, "used hf_" + "b" * 30 + " here")
+    set_run_note(folder, "used hf_" + "b" * 30 + " here")
     assert read_notes(folder).note == f"used {MASK} here"
     folder.log_path.write_text("loading\nfailed with hf_" + "b" * 30 + "\n")
     assert read_log_tail(folder.log_path, 5) == ["loading", f"failed with {MASK}"]
@@ -119,16 +119,16 @@ def _until(true: object) -> None:
 
 
 def test_one_scrubber_serves_as_long_as_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = current_scrubber()
-    assert current_scrubber() is first
+    first = get_current_scrubber()
+    assert get_current_scrubber() is first
     monkeypatch.setenv("OTHER_TOKEN", "new-value-123")
-    assert current_scrubber() is not first and current_scrubber().has_secret("new-value-123")
+    assert get_current_scrubber() is not first and get_current_scrubber().has_secret("new-value-123")
 
 
 def test_what_a_killed_process_printed_last_is_masked_once_its_run_is_told_as_lost(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.log_path.write_text("loading\nAuthorization: hf_abcdefghijklmnopqrstuvwxyzABCDEFGH\n")
-    assert "hf_abc" not in " ".join(describe_lost(folder).lines)
+    assert "hf_abc" not in " ".join(describe_lost_run(folder).lines)
     assert b"hf_abc" not in folder.log_path.read_bytes() and folder.log_path.read_bytes().startswith(
         b"loading\n"
     )

@@ -20,7 +20,7 @@ _STUCK = """
 import os, subprocess, sys, time
 from pathlib import Path
 from tui_tuner.launch import stopping
-from tui_tuner.launch.signals import install_handlers
+from tui_tuner.launch.signals import install_signal_handlers
 from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.events import Phase
@@ -29,7 +29,7 @@ from tui_tuner.runs.journal import JournalWriter
 stopping.PATIENCE_SECONDS = 0.3
 folder = Path(sys.argv[1])
 control = CommandReceiver(folder / "control.jsonl")
-install_handlers(control)
+install_signal_handlers(control)
 journal = JournalWriter(folder / "events.jsonl", "r")
 with Watchdog(journal, folder, stopping=stopping.StopWatcher(control, journal.sync, os._exit)) as sink:
     sink.emit(Phase("tokenizing"))

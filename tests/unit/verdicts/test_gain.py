@@ -8,8 +8,8 @@ import random
 import pytest
 
 from tui_tuner.runs.events import Evaluation, Event, HeldOutRows, RolledBack
-from tui_tuner.runs.view import RunView, fold_events
-from tui_tuner.verdicts.gain import Gain, compute_gain, describe_gain, list_gains, quantile_of_t
+from tui_tuner.runs.view import RunView, fold_view_events
+from tui_tuner.verdicts.gain import Gain, compute_gain, compute_t_quantile, describe_gain, list_gains
 
 
 def rows(step: int, losses: list[float], labels: list[int] | None = None) -> HeldOutRows:
@@ -18,7 +18,7 @@ def rows(step: int, losses: list[float], labels: list[int] | None = None) -> Hel
 
 @pytest.mark.parametrize(("degrees", "value"), [(4, 2.776), (9, 2.262), (29, 2.045), (63, 1.998)])
 def test_the_quantile_is_that_of_student(degrees: int, value: float) -> None:
-    assert quantile_of_t(0.975, degrees) == pytest.approx(value, abs=0.002)
+    assert compute_t_quantile(0.975, degrees) == pytest.approx(value, abs=0.002)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_the_quantile_is_that_of_student(degrees: int, value: float) -> None:
     ],
 )
 def test_student_by_his_table(share: float, freedom: int, expected: float) -> None:
-    assert quantile_of_t(share, freedom) == pytest.approx(expected, rel=0.006)
+    assert compute_t_quantile(share, freedom) == pytest.approx(expected, rel=0.006)
 
 
 def test_a_gain_weighs_rows_by_their_labels_as_an_evaluation_does() -> None:
@@ -89,9 +89,9 @@ def test_a_view_compares_the_start_with_the_best_and_the_last() -> None:
     for step, loss in losses.items():
         events.append(Event(Evaluation(step, "validation", {"loss": loss}), time=1.0))
         events.append(Event(rows(step, [loss + 0.1 * n + 0.01 * step * n for n in range(8)]), time=1.0))
-    view = fold_events(RunView(), events)
+    view = fold_view_events(RunView(), events)
     assert [point.step for point in view.held_out] == [0, 20, 40]
     assert [gain.step for gain in list_gains(view)] == [20, 40]
-    back = fold_events(view, [Event(RolledBack(20))])
+    back = fold_view_events(view, [Event(RolledBack(20))])
     assert [gain.step for gain in list_gains(back)] == [20]
-    assert list_gains(fold_events(RunView(), events[2:])) == []  # nothing was measured before training
+    assert list_gains(fold_view_events(RunView(), events[2:])) == []  # nothing was measured before training

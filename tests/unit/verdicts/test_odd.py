@@ -22,8 +22,8 @@ from tui_tuner.runs.events import (
     Warned,
 )
 from tui_tuner.runs.wire import encode_event
-from tui_tuner.verdicts.judge import judge_events, judge_gathered, judge_run, make_verdict_event
-from tui_tuner.verdicts.run_history import gather_events, gather_file
+from tui_tuner.verdicts.judge import judge_events, judge_run, judge_run_history, make_verdict_event
+from tui_tuner.verdicts.run_history import gather_event_history, gather_journal_history
 from tui_tuner.verdicts.verdict_words import VERDICTS
 
 GOOD = (falls(3, 1.5, 6), falls(3, 1.55, 6))
@@ -138,10 +138,10 @@ def test_a_journal_says_what_its_events_say(tmp_path: Path) -> None:
 
 def test_a_long_run_is_judged_from_some_of_its_steps(tmp_path: Path) -> None:
     made = make_run(*GOOD, steps=6000, evaluations=600, rows=10)
-    few = gather_file(write(tmp_path / "events.jsonl", made), most=512)
+    few = gather_journal_history(write(tmp_path / "events.jsonl", made), most=512)
     assert 200 < len(few.steps) <= 512 and len(few.rows) <= 400
-    assert judge_gathered(few, 50).verdict == judge_events(made).verdict == "good"
-    again = gather_events(made)
+    assert judge_run_history(few, 50).verdict == judge_events(made).verdict == "good"
+    again = gather_event_history(made)
     again.most = 512
     again.take_step(6001, math.nan, 1e-4, 1.0)
     assert math.isnan(again.losses[-1])
@@ -159,6 +159,6 @@ def test_what_is_no_journal_is_said_to_be_none(tmp_path: Path, text: str) -> Non
 
 def test_copies_that_an_older_journal_only_warns_of() -> None:
     said = Warned("leakage", "1,500 of 2,000 validation rows are also trained on, so the loss would flatter.")
-    found: Any = gather_events([said])
+    found: Any = gather_event_history([said])
     assert found.copies == 1500 and found.held_out == 2000
     assert judge_events([said, *make_run(*GOOD)]).verdict == "unclear"

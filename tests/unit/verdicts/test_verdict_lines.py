@@ -16,11 +16,11 @@ from tui_tuner.config.load import load_config
 from tui_tuner.evaluation.remarks import list_remarks
 from tui_tuner.headless import LinePrinter
 from tui_tuner.runs.events import Event, Finished, RunStarted, Verdict
-from tui_tuner.runs.history import read_view, summarise_run
+from tui_tuner.runs.history import read_run_view, summarise_run
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.training.keeping.verdict_card import add_verdict
-from tui_tuner.verdicts.verdict_lines import list_advice, status_words
+from tui_tuner.verdicts.verdict_lines import format_run_status, list_verdict_advice
 
 
 def lines_of(folder: RunFolder) -> list[str]:
@@ -109,11 +109,12 @@ def test_what_a_verdict_says_is_not_said_beside_it(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     losses = {0: 3.0, 40: 1.6, 60: 3.2}
     plain = runs.judged(store, "plain", None, losses)
-    assert len(list_remarks(read_view(plain))) == 2
+    assert len(list_remarks(read_run_view(plain))) == 2
     assert (
-        list_remarks(read_view(runs.judged(store, "over", replace(runs.OVERFIT, final=True), losses))) == []
+        list_remarks(read_run_view(runs.judged(store, "over", replace(runs.OVERFIT, final=True), losses)))
+        == []
     )
-    good = list_remarks(read_view(runs.judged(store, "fine", runs.GOOD, {0: 3.0, 40: 1.6, 60: 1.7})))
+    good = list_remarks(read_run_view(runs.judged(store, "fine", runs.GOOD, {0: 3.0, 40: 1.6, 60: 1.7})))
     assert [said.text[:26] for said in good] == ["Loss was best at step 40: "]
 
 
@@ -151,8 +152,8 @@ def test_words_of_a_newer_version_and_damage_are_survived(tmp_path: Path) -> Non
     odd = Verdict(
         9, "sp\x1b[31mlendid", -3, None, [3, "ok", None], [{"words": 4}, "x", {"words": "do", "values": 3}]
     )
-    assert status_words("completed", odd.verdict) == "completed · sp␛[31mlendid"
-    assert [(item.words, dict(item.values)) for item in list_advice(odd)] == [("do", {})]
+    assert format_run_status("completed", odd.verdict) == "completed · sp␛[31mlendid"
+    assert [(item.words, dict(item.values)) for item in list_verdict_advice(odd)] == [("do", {})]
     folder = runs.judged(RunStore(tmp_path), "odd", replace(odd, final=True), {0: 3.0, 100: 1.0})
     assert not any("\x1b" in line for line in lines_of(folder))
     assert summarise_run(folder)["verdict"] == odd.verdict

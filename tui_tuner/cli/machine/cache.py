@@ -11,7 +11,7 @@ import typer
 from tui_tuner.cli.options import Json
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.data.examples.cache import CachedStore
@@ -25,12 +25,12 @@ app = typer.Typer(
 
 
 @app.command("list")
-def show_cache(json: Json = False) -> None:
+def print_cached_data(json: Json = False) -> None:
     """List the cached data, most recently used first."""
-    from tui_tuner.data.examples.cache import find_cache_root, list_cached
+    from tui_tuner.data.examples.cache import find_cache_root, list_cached_stores
 
     root = find_cache_root()
-    found = list_cached(root)
+    found = list_cached_stores(root)
     total = sum(one.bytes for one in found)
     if json:
         _print_json(
@@ -41,7 +41,7 @@ def show_cache(json: Json = False) -> None:
         typer.echo(_format_store(one))
         if one.state == "complete":
             typer.echo(f"    {_describe_origin(one)}")
-    size, folder = human_bytes(total), one_line(root)
+    size, folder = format_bytes(total), one_line(root)
     typer.echo(
         _n(
             "{count} store, {size} in {folder}",
@@ -55,7 +55,7 @@ def show_cache(json: Json = False) -> None:
 
 
 @app.command("clean")
-def clean_cache(
+def delete_cached_data(
     older_than: Annotated[
         float | None,
         typer.Option("--older-than", help=N_("Delete data that was not used for this many days."), min=0),
@@ -65,17 +65,22 @@ def clean_cache(
     json: Json = False,
 ) -> None:
     """Delete cached data that was not used for 30 days, is damaged or was never finished."""
-    from tui_tuner.data.examples.cache import delete_stores, find_cache_root, list_cached, select_for_deletion
+    from tui_tuner.data.examples.cache import (
+        delete_cached_stores,
+        find_cache_root,
+        list_cached_stores,
+        select_stores_for_deletion,
+    )
 
     if every and older_than is not None:
         raise UsageError(_("--all and --older-than contradict each other."), hint=_("Give only one of them."))
     root = find_cache_root()
-    found = list_cached(root)
+    found = list_cached_stores(root)
     # Never includes data in use, so a running job cannot lose its rows
-    chosen = select_for_deletion(found, older_than, every)
+    chosen = select_stores_for_deletion(found, older_than, every)
     if chosen and not yes:
         _confirm_deletion(chosen)
-    count, size = delete_stores(chosen)
+    count, size = delete_cached_stores(chosen)
     in_use = sum(one.in_use for one in found)
     left = len(found) - count
     if json:
@@ -87,7 +92,7 @@ def clean_cache(
             "deleted {count} stores, {size}",
             count,
             count=count,
-            size=human_bytes(size),
+            size=format_bytes(size),
         )
     )
     if in_use:
@@ -112,7 +117,7 @@ def _confirm_deletion(chosen: list[CachedStore]) -> None:
             _("deleted rows must be tokenised again, which takes time."),
             hint=_("Add --yes to confirm without a terminal."),
         )
-    count, size = len(chosen), human_bytes(sum(one.bytes for one in chosen))
+    count, size = len(chosen), format_bytes(sum(one.bytes for one in chosen))
     ask = _n(
         "Delete {count} store, {size}?",
         "Delete {count} stores, {size}?",
@@ -128,7 +133,7 @@ def _format_store(one: CachedStore) -> str:
     parts = [
         one.key[:12],
         _("used {when}", when=used),
-        f"{human_bytes(one.bytes):>9}",
+        f"{format_bytes(one.bytes):>9}",
         _("in use") if one.in_use else _(one.state),
     ]
     if one.state == "complete":

@@ -12,8 +12,8 @@ import typer
 
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED
 from tui_tuner.locales import _, _n
-from tui_tuner.runs.event_lines import describe_kernels
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.runs.event_lines import describe_kernel_entries
+from tui_tuner.text import format_bytes, one_line
 
 _LIBRARIES = (
     "torch",
@@ -28,20 +28,20 @@ _LIBRARIES = (
 _LITTLE_DISK = 5 * 2**30
 
 
-def check_up(json: bool) -> int:
+def print_checkup(json: bool) -> int:
     """Print versions, devices, disk space and problems with their fixes; return the exit code."""
     facts, problems = _collect_versions()
     facts["device"] = _describe_device(problems)
     facts |= _describe_hub()
     kernels = _list_kernels()
     free = shutil.disk_usage(".").free
-    facts["disk_free"] = human_bytes(free)
+    facts["disk_free"] = format_bytes(free)
     if free < _LITTLE_DISK:
         problems.append(
             _(
                 "only {free} of disk space free here: checkpoints may not fit. Use --runs with a larger "
                 "disk.",
-                free=human_bytes(free),
+                free=format_bytes(free),
             )
         )
     if json:
@@ -54,7 +54,7 @@ def check_up(json: bool) -> int:
             typer.echo(f"{name:14} {one_line(value)}")
         for device, chosen in kernels.items():
             typer.echo(_("kernels on {device}:", device=one_line(device)))
-            for part, kernel, why in describe_kernels(chosen):
+            for part, kernel, why in describe_kernel_entries(chosen):
                 typer.echo(f"  {part:12} {kernel}{f'  ({why})' if why else ''}")
         for problem in problems:
             typer.echo(_("problem: {problem}", problem=one_line(problem)))
@@ -83,10 +83,10 @@ def _collect_versions() -> tuple[dict[str, str], list[str]]:
 
 def _describe_hub() -> dict[str, str]:
     """Return the address of the hub and the folder of its cache."""
-    from tui_tuner.cli.model_commands import describe_hub
-    from tui_tuner.models.hub.huggingface import cache_folder
+    from tui_tuner.cli.model_commands import describe_used_hub
+    from tui_tuner.models.hub.huggingface import find_huggingface_cache
 
-    return {"hub": describe_hub(), "models": cache_folder()}
+    return {"hub": describe_used_hub(), "models": find_huggingface_cache()}
 
 
 def _describe_device(problems: list[str]) -> str:
@@ -120,10 +120,10 @@ def _list_kernels() -> dict[str, list[dict[str, Any]]]:
     """List for each device the kernels for the parts of a model, and why others cannot be used."""
     try:
         from tui_tuner.planning.hardware import detect_hardware
-        from tui_tuner.training.watching.kernels import kernels_on
+        from tui_tuner.training.watching.kernels import list_device_kernels
 
         return {
-            f"{device.torch_name} {device.name}".strip(): [asdict(one) for one in kernels_on(device)]
+            f"{device.torch_name} {device.name}".strip(): [asdict(one) for one in list_device_kernels(device)]
             for device in detect_hardware().compute_devices
         }
     except Exception:

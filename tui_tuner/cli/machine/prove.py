@@ -17,23 +17,23 @@ from tui_tuner.text import one_line
 _SHOWN = 5
 
 
-def prove_resume(config: str, json: bool) -> int:
+def print_resume_proof(config: str, json: bool) -> int:
     """Train a short version of `config` with and without a kill, compare them, and print the result.
 
     Returns the exit code: 0 if the runs are bit-for-bit equal.
     """
     from tui_tuner.cli.start import _load_run_config
-    from tui_tuner.launch.beforehand import check_hardware
-    from tui_tuner.launch.proof import prove_exactness, shorten_config
+    from tui_tuner.launch.beforehand import check_config_hardware
+    from tui_tuner.launch.proof import prove_exactness, shorten_proof_config
 
     asked = _load_run_config(config, None, None)
-    check_hardware(asked)
+    check_config_hardware(asked)
     # Inside the folder of runs, as that is the disk that checkpoints are meant for
     runs = Path(asked.output.folder).expanduser()
     made = not runs.exists()
     runs.mkdir(parents=True, exist_ok=True)
     root = Path(tempfile.mkdtemp(prefix=".proof-", dir=runs))
-    short = shorten_config(asked, root)
+    short = shorten_proof_config(asked, root)
 
     def print_progress(text: str) -> None:
         typer.echo(text, err=json)

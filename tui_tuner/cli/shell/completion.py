@@ -1,7 +1,7 @@
 """`tui-tuner completion`: prints a script that lets a shell complete commands, options and names.
 
 The shell then calls `tui-tuner` with `_TUI_TUNER_COMPLETE` in its environment:
-`completion_answers.answer_shell` answers.
+`completion_answers.answer_shell_completion` answers.
 """
 
 from __future__ import annotations

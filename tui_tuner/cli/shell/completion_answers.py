@@ -10,7 +10,7 @@ from tui_tuner.cli.shell.completion import PROGRAM, VARIABLE
 from tui_tuner.cli.shell.offers import offer_words
 
 
-def answer_shell() -> int:
+def answer_shell_completion() -> int:
     """Print possible words at the cursor, one per line. Imports nothing heavy, as every Tab calls it."""
     from typer.completion import completion_init
 

@@ -11,10 +11,10 @@ from tui_tuner.locales import N_, _
 
 # Headings and their commands; commands that are not listed come last
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (N_("Train"), ("guide", "demo", "run", "edit", "presets")),
+    (N_("Train"), ("guide", "demo", "run", "edit", "presets", "methods")),
     (N_("Before a run"), ("estimate", "lr", "data", "models")),
     (N_("Watch and steer a run"), ("attach", "pause", "continue", "save", "evaluate", "stop", "resume")),
-    (N_("After a run"), ("verdict", "runs", "chat", "predict", "ask", "export")),
+    (N_("After a run"), ("verdict", "runs", "chat", "predict", "ask", "merge", "export")),
     (N_("This machine"), ("doctor", "cache", "completion")),
 )
 
@@ -38,7 +38,7 @@ class GroupedCommands(TyperGroup):
                     formatter.write_dl(rows)
 
 
-def complete_help(made: Any, name: str = "") -> None:
+def complete_command_help(made: Any, name: str = "") -> None:
     """Give every command its help in the user's language, a full summary, and examples.
 
     Help is declared in English (docstrings, `N_`) when modules are imported, before the language is known.
@@ -55,4 +55,4 @@ def complete_help(made: Any, name: str = "") -> None:
         if getattr(parameter, "help", None):
             parameter.help = _(parameter.help)
     for inner_name, inner in getattr(made, "commands", {}).items():
-        complete_help(inner, f"{name} {inner_name}".strip())
+        complete_command_help(inner, f"{name} {inner_name}".strip())

@@ -148,6 +148,14 @@ def offer_formats(_context: Any, _incomplete: str) -> Iterator[Word]:
         yield Word(name, _(words))
 
 
+def offer_methods(_context: Any, _incomplete: str) -> Iterator[Word]:
+    from tui_tuner.config.kinds.methods import METHODS
+    from tui_tuner.locales import _
+
+    for name, kind in METHODS.items():
+        yield Word(name, _(kind.help))
+
+
 def offer_states(_context: Any, _incomplete: str) -> Iterator[Word]:
     from tui_tuner.cli.history_commands import STATES
 
@@ -164,6 +172,7 @@ BY_METAVAR: dict[str, Offer] = {
     "RUN...": offer_runs,
     "FIELD=VALUE": offer_settings,
     "FORMAT": offer_formats,
+    "KIND": offer_methods,
     "STATE": offer_states,
     "SHELL": offer_shells,
 }

@@ -15,7 +15,7 @@ from tui_tuner.cli.using.model_options import (
     Device,
     ModelName,
     TrustCode,
-    fetch_missing_with_progress,
+    fetch_bases_with_progress,
     find_named_origin,
 )
 from tui_tuner.config.kinds.tasks import TASKS
@@ -36,7 +36,7 @@ _STYLES = {"mark": "dim", "found": "bold green"}
 _LABELS = ("bold green", "bold yellow", "bold cyan", "bold magenta", "bold blue", "bold red")
 
 
-def ask_model(
+def ask_named_model(
     model: ModelName,
     text: Annotated[
         str, typer.Option("--text", help=N_("A file of text; - reads standard input."), metavar="FILE")
@@ -54,20 +54,22 @@ def ask_model(
     json: Json = False,
 ) -> None:
     """Show what a model finds in a text: an answer, a class, or names and places."""
-    from tui_tuner.evaluation.text_input import read_text
+    from tui_tuner.evaluation.text_input import read_text_input
 
     origin = find_named_origin(model, checkpoint or which, runs, base, any_base, trust_remote_code)
     _check_askable(origin, question)
-    words = read_text(text)
+    words = read_text_input(text)
     shown = _load_and_ask(origin, device, words, question, quiet=json)
     if json:
         import orjson
 
-        from tui_tuner.inference.asking import convert_shown
-        from tui_tuner.runs.wire import to_plain
+        from tui_tuner.inference.asking import convert_shown_answer
+        from tui_tuner.runs.wire import convert_to_plain_json
 
         typer.echo(
-            orjson.dumps(to_plain(convert_shown(shown), spelt=True), option=orjson.OPT_INDENT_2).decode()
+            orjson.dumps(
+                convert_to_plain_json(convert_shown_answer(shown), spelt=True), option=orjson.OPT_INDENT_2
+            ).decode()
         )
         return
     _print_answer(shown)
@@ -102,16 +104,16 @@ def _load_and_ask(origin: Origin, device: str, text: str, question: str, quiet: 
 
     prepare_environment()
     # Before the output is captured, so that the progress of a download is visible
-    fetch_missing_with_progress([origin])
+    fetch_bases_with_progress([origin])
     with capture_output(None) as terminal:
         if not quiet and terminal.err.isatty():
             terminal.err.write(_("loading the model…") + "\r")
             terminal.err.flush()
         try:
             # Takes seconds: torch, transformers
-            from tui_tuner.inference.asking import ask_loaded, load_asked_model
+            from tui_tuner.inference.asking import ask_loaded_model, load_asked_model
 
-            return ask_loaded(load_asked_model(origin, device), text, question)
+            return ask_loaded_model(load_asked_model(origin, device), text, question)
         finally:
             if not quiet and terminal.err.isatty():
                 terminal.err.write("\x1b[2K")
@@ -123,15 +125,15 @@ def _print_answer(shown: ShownSample) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     # In a pipe or file, lines stay as they are in the text
     wraps = sys.stdout.isatty()
-    for line in format_answer(shown):
+    for line in format_ask_output(shown):
         console.print(line, soft_wrap=not wraps)
 
 
-def format_answer(shown: ShownSample) -> list[Text]:
+def format_ask_output(shown: ShownSample) -> list[Text]:
     """Format the prediction, the text with its findings marked, and the choices with their probabilities."""
     from rich.text import Text
 
-    from tui_tuner.evaluation.inside_text import inside_parts
+    from tui_tuner.evaluation.inside_text import split_marked_parts
 
     inside = bool(shown.passage or shown.found)
     said = shown.text.strip()
@@ -144,7 +146,7 @@ def format_answer(shown: ShownSample) -> list[Text]:
     if inside:
         labels = sorted({span.label for span in shown.found if span.label})
         body = Text()
-        for part in inside_parts(shown, judged=False, around=_AROUND, short=_SHORT):
+        for part in split_marked_parts(shown, judged=False, around=_AROUND, short=_SHORT):
             style = _STYLES.get(part.role, "")
             if part.label:
                 style = _LABELS[labels.index(part.label) % len(_LABELS)]
@@ -162,13 +164,15 @@ def _format_choices(shown: ShownSample) -> list[Text]:
     """Format the most likely choices, one per line: probability, bar, name."""
     from rich.text import Text
 
-    from tui_tuner.evaluation.before_after import choice_name, format_share
+    from tui_tuner.evaluation.before_after import format_probability, name_choice
 
     lines = []
     for name, score in shown.scores[:_CHOICES]:
         filled = round(max(0.0, min(1.0, score)) * _BAR)
         bar = "█" * filled + "░" * (_BAR - filled)
-        lines.append(Text.assemble(f"{format_share(score):>7} ", (bar, "cyan"), f" {choice_name(name)}"))
+        lines.append(
+            Text.assemble(f"{format_probability(score):>7} ", (bar, "cyan"), f" {name_choice(name)}")
+        )
     return lines
 
 

@@ -19,7 +19,7 @@ from tui_tuner.cli.using.model_options import (
     Device,
     ModelName,
     TrustCode,
-    fetch_missing_with_progress,
+    fetch_bases_with_progress,
     find_named_origin,
 )
 from tui_tuner.errors import EXIT_INTERRUPTED
@@ -72,7 +72,7 @@ def chat_with_models(
 ) -> None:
     """Chat with a trained model: on a screen in a terminal, otherwise line by line."""
     first = find_named_origin(model, checkpoint, runs, base, any_base, trust_remote_code)
-    origins = [first, *find_others(first, others or [], runs, trust_remote_code)]
+    origins = [first, *find_other_chat_models(first, others or [], runs, trust_remote_code)]
     values = {
         "temperature": temperature,
         "top_p": top_p,
@@ -81,27 +81,27 @@ def chat_with_models(
         "max_new_tokens": max_new_tokens,
         "seed": seed,
     }
-    from tui_tuner.cli.screen import can_show
+    from tui_tuner.cli.screen import can_show_screen
 
-    if can_show() and not no_tui and not json:
+    if can_show_screen() and not no_tui and not json:
         raise typer.Exit(_on_screen(origins, system, values, device, runs))
     raise typer.Exit(_chat_in_lines(origins, system, values, device, json))
 
 
 def _on_screen(origins: list[Origin], system: str, values: dict[str, Any], device: str, runs: str) -> int:
     from tui_tuner.cli.screen import show_screen
-    from tui_tuner.inference.origin import check_writes
+    from tui_tuner.inference.origin import check_models_write
     from tui_tuner.inference.sampling import Sampling
     from tui_tuner.inference.talk import Talk
     from tui_tuner.runs.store import RunStore
     from tui_tuner.ui.screens.first_screen import OpenedChat
 
-    check_writes(origins)
+    check_models_write(origins)
     talk = Talk(list(dict.fromkeys(origins)), system, Sampling(**values).check_ranges())
     return show_screen(RunStore(runs), opened=OpenedChat(talk, device))
 
 
-def find_others(first: Origin, names: list[str], runs: str, agreed: bool = False) -> list[Origin]:
+def find_other_chat_models(first: Origin, names: list[str], runs: str, agreed: bool = False) -> list[Origin]:
     """Find the models that answer in addition to the first one; `base` is its base model."""
     from tui_tuner.inference.origin import BASE, find_base_origin
 
@@ -119,7 +119,7 @@ def _chat_in_lines(
 
     prepare_environment()
     # Before the output is captured, so that the progress of a download is visible
-    fetch_missing_with_progress(origins)
+    fetch_bases_with_progress(origins)
     with capture_output(None) as terminal, _catch_interrupts() as asked:
         talk = LineChat(origins, system, values, device, terminal.out, as_json, asked)
         if terminal.err.isatty():
@@ -206,23 +206,25 @@ class LineChat:
     def load_models(self) -> None:
         """Check the options and load the models."""
         from tui_tuner.inference.loading import ModelKeeper
-        from tui_tuner.inference.origin import check_writes
+        from tui_tuner.inference.origin import check_models_write
         from tui_tuner.inference.sampling import Sampling
 
         self._sampling = Sampling(**self._values).check_ranges()
-        check_writes(self._origins)
+        check_models_write(self._origins)
         self._loaded = ModelKeeper(self._device).load_all(self._origins)
 
     def ask_all(self, text: str) -> None:
         """Write the models' answers, and keep them for the following turns."""
-        from tui_tuner.inference.answering import answer_all
-        from tui_tuner.inference.prompts import encode_chat
+        from tui_tuner.inference.answering import answer_with_all_models
+        from tui_tuner.inference.prompts import encode_chat_prompt
 
         assert self._sampling is not None
         for turns in self._turns:
             turns.append({"role": "user", "content": text})
         # Each model has its own turns, as each answers its own earlier answers
-        prompts = [encode_chat(one, turns) for one, turns in zip(self._loaded, self._turns, strict=True)]
+        prompts = [
+            encode_chat_prompt(one, turns) for one, turns in zip(self._loaded, self._turns, strict=True)
+        ]
         heard = (
             self._print_json_piece
             if self._json
@@ -230,7 +232,7 @@ class LineChat:
         )
         _answering.set()
         try:
-            answers = answer_all(self._loaded, prompts, self._sampling, heard, self._asked.is_set)
+            answers = answer_with_all_models(self._loaded, prompts, self._sampling, heard, self._asked.is_set)
         finally:
             _answering.clear()
         for place, answer in enumerate(answers):

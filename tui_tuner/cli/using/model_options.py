@@ -62,17 +62,17 @@ def find_named_origin(
 
     found = find_origin(name, RunStore(runs), checkpoint, base=base, any_base=any_base)
     if agreed:
-        from tui_tuner.inference.model_places import remember_consent
+        from tui_tuner.inference.model_places import remember_origin_consent
 
         # Recorded before the model is loaded, which is what asks for it
-        remember_consent(found)
+        remember_origin_consent(found)
     note = describe_training_state(found)
     if note:
         typer.echo(note, err=True)
     return found
 
 
-def fetch_missing_with_progress(origins: list[Origin]) -> None:
+def fetch_bases_with_progress(origins: list[Origin]) -> None:
     """Download missing base models, with progress."""
     from tui_tuner.cli.download_progress import DownloadPrinter
     from tui_tuner.inference.base_download import fetch_base, list_missing_bases
@@ -90,12 +90,12 @@ def fetch_missing_with_progress(origins: list[Origin]) -> None:
 
 def describe_training_state(origin: Origin) -> str:
     """Return a note that a run is still training, with the step of its model; empty otherwise."""
-    from tui_tuner.inference.origin import read_step
+    from tui_tuner.inference.origin import read_origin_step
     from tui_tuner.runs.store import RunFolder
 
     if origin.kind != "run" or origin.checkpoint == "base" or not RunFolder(Path(origin.path)).is_alive():
         return ""
-    step = read_step(origin)
+    step = read_origin_step(origin)
     if step is None:
         return _("{name} is still training.", name=one_line(origin.name))
     return _("{name} is still training; this is its model at step {step:,}.",

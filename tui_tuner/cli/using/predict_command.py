@@ -22,7 +22,7 @@ from tui_tuner.cli.using.model_options import (
 )
 from tui_tuner.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_TERMINATED, UsageError
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.text import human_bytes, human_seconds, one_line, sanitize
+from tui_tuner.text import format_bytes, format_seconds, one_line, sanitize
 
 if TYPE_CHECKING:
     from tui_tuner.inference.predicting.engine import PredictionOutcome
@@ -33,7 +33,7 @@ _IMPATIENT = 3  # the number of signals after which the process ends at once
 _SHOWN = 8  # reasons
 
 
-def predict_rows(
+def predict_named_file(
     model: ModelName,
     file: Annotated[
         str,
@@ -115,7 +115,7 @@ def predict_rows(
         part=part,
         columns=_parse_columns(column or []),
         field=field,
-        prompt=read_prompt(prompt),
+        prompt=read_prompt_option(prompt),
         labels=_split_list(labels, "--labels"),
         json_keys=_split_list(json_keys, "--json-keys"),
         retries=retries,
@@ -130,16 +130,16 @@ def predict_rows(
     raise typer.Exit(_run_job(job.check_options(), json))
 
 
-def read_prompt(name: str) -> str:
+def read_prompt_option(name: str) -> str:
     """Read the file of a prompt; return `carp` and an empty name unchanged.
 
     Raises:
         UsageError, DataError: there is no such file, or it contains no text.
     """
-    from tui_tuner.evaluation.text_input import read_text
+    from tui_tuner.evaluation.text_input import read_text_input
     from tui_tuner.inference.predicting.wording import CARP
 
-    return name if name in ("", CARP) else read_text(name).rstrip("\n")
+    return name if name in ("", CARP) else read_text_input(name).rstrip("\n")
 
 
 def _parse_columns(told: list[str]) -> dict[str, str]:
@@ -196,7 +196,7 @@ def _run_job(job: Job, as_json: bool) -> int:
         said.print_outcome(found)
     if as_json:
         return _choose_exit_code(found, asked.number)
-    for line in format_outcome(found):
+    for line in format_prediction_outcome(found):
         typer.echo(sanitize(line))
     return _choose_exit_code(found, asked.number)
 
@@ -256,10 +256,10 @@ class JobPrinter:
             self.clear_line()
             self._write_text(sanitize(_("note: {note}", note=message["note"])) + "\n")
         elif self._live:
-            self._write_in_place(format_progress(message))
+            self._write_in_place(format_prediction_progress(message))
         elif time.monotonic() - self._last >= _EVERY or message.get("rows") == message.get("total"):
             self._last = time.monotonic()
-            line = format_progress(message)
+            line = format_prediction_progress(message)
             if line != self._shown:
                 self._shown = line
                 self._write_text(line + "\n")
@@ -286,16 +286,16 @@ class JobPrinter:
     def _write_json_line(self, values: dict[str, Any]) -> None:
         import orjson
 
-        from tui_tuner.runs.wire import to_plain
+        from tui_tuner.runs.wire import convert_to_plain_json
 
-        self._write_text(orjson.dumps(to_plain(values), default=str).decode() + "\n")
+        self._write_text(orjson.dumps(convert_to_plain_json(values), default=str).decode() + "\n")
 
     def _write_text(self, text: str) -> None:
         self._out.write(text)
         self._out.flush()
 
 
-def format_progress(message: dict[str, Any]) -> str:
+def format_prediction_progress(message: dict[str, Any]) -> str:
     """Format a progress message as a line."""
     doing = message.get("doing")
     if doing == "counting":
@@ -303,7 +303,7 @@ def format_progress(message: dict[str, Any]) -> str:
                   count=message["rows"])  # fmt: skip
     if doing == "fetching":
         return _("fetching {name}: {done} of {total}", name=one_line(message["name"], 40),
-                 done=human_bytes(message["done"]), total=human_bytes(message["total"]))  # fmt: skip
+                 done=format_bytes(message["done"]), total=format_bytes(message["total"]))  # fmt: skip
     if doing == "loading":
         name = one_line(message["name"], 40)
         if not message["total"]:
@@ -319,7 +319,7 @@ def format_progress(message: dict[str, Any]) -> str:
         if message["tokens"]:
             parts.append(_("{rate:.3g} tokens/s", rate=message["tokens"] / message["seconds"]))
         if done < total:
-            parts.append(_("{time} left", time=human_seconds((total - done) / rate)))
+            parts.append(_("{time} left", time=format_seconds((total - done) / rate)))
     if message["unused"]:
         parts.append(_("{count:,} not usable", count=message["unused"]))
     if message["unlabelled"]:
@@ -327,7 +327,7 @@ def format_progress(message: dict[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def format_outcome(found: PredictionOutcome) -> list[str]:
+def format_prediction_outcome(found: PredictionOutcome) -> list[str]:
     """Describe the outcome in lines."""
     counts, path = found.counts, one_line(found.path, 300)
     now = counts.rows - found.before
@@ -347,7 +347,7 @@ def format_outcome(found: PredictionOutcome) -> list[str]:
     if found.before and now:
         lines.append(_("{count:,} of them from earlier attempts", count=found.before))
     if now and found.seconds:
-        rate = _("{rate:.3g} rows/s in {time}", rate=now / found.seconds, time=human_seconds(found.seconds))
+        rate = _("{rate:.3g} rows/s in {time}", rate=now / found.seconds, time=format_seconds(found.seconds))
         if found.tokens:
             tokens = _("{rate:.3g} tokens/s", rate=found.tokens / found.seconds)
             rate = f"{rate}, {tokens}"

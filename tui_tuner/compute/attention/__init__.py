@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.compute.attention.entry import NAME, attend_segments, caps_scores, register_attention
+from tui_tuner.compute.attention.entry import NAME, attend_segments, caps_attention_scores, register_attention
 from tui_tuner.compute.attention.kernel_choice import (
     AttentionNeed,
     Kernel,
@@ -13,16 +13,16 @@ from tui_tuner.compute.attention.kernel_choice import (
 from tui_tuner.compute.attention.kernel_state import (
     describe_device_attention,
     list_used_kernels,
-    take_notices,
+    take_kernel_warnings,
 )
 from tui_tuner.compute.attention.processor import (
     attend_by_products,
-    attend_each,
+    attend_each_segment,
     attend_layout,
     is_short_stretch,
     make_causal_bias,
 )
-from tui_tuner.compute.attention.spans import find_segment_bounds, find_spans
+from tui_tuner.compute.attention.spans import find_attention_spans, find_segment_bounds
 
 __all__ = [
     "NAME",
@@ -30,18 +30,18 @@ __all__ = [
     "Kernel",
     "KernelMeans",
     "attend_by_products",
-    "attend_each",
+    "attend_each_segment",
     "attend_layout",
     "attend_segments",
-    "caps_scores",
+    "caps_attention_scores",
     "choose_kernel",
     "describe_device_attention",
+    "find_attention_spans",
     "find_segment_bounds",
-    "find_spans",
     "is_short_stretch",
     "list_used_kernels",
     "make_causal_bias",
     "register_attention",
     "replaces_attention",
-    "take_notices",
+    "take_kernel_warnings",
 ]

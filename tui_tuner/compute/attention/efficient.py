@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tui_tuner.compute.attention.spans import AttentionAsk, Spans, lay_by_token
+from tui_tuner.compute.attention.spans import AttentionAsk, Spans, lay_heads_by_token
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,9 +58,9 @@ def attend_efficient(
         backward or torch.ops.aten._efficient_attention_backward,
     )
     out = _Efficient.apply(
-        _align_heads(lay_by_token(query, width=width)[None]),
-        _align_heads(lay_by_token(key, spans.places, heads, width)[None]),
-        _align_heads(lay_by_token(value, spans.places, heads, value_width)[None]),
+        _align_heads(lay_heads_by_token(query, width=width)[None]),
+        _align_heads(lay_heads_by_token(key, spans.places, heads, width)[None]),
+        _align_heads(lay_heads_by_token(value, spans.places, heads, value_width)[None]),
         spans,
         ask,
         scale,

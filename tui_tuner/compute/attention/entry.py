@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute.attention.kernel_state import allow_hub_kernels
-from tui_tuner.compute.attention.processor import attend_each, attend_layout
-from tui_tuner.compute.attention.spans import AttentionAsk, find_spans
+from tui_tuner.compute.attention.processor import attend_each_segment, attend_layout
+from tui_tuner.compute.attention.spans import AttentionAsk, find_attention_spans
 from tui_tuner.compute.router_loss import COUNTS_ONLY
 
 if TYPE_CHECKING:
@@ -85,11 +85,13 @@ def attend_segments(
 
         ask = AttentionAsk(bool(causal), scaling, sliding_window, dropout, softcap, sinks)
         return attend_on_gpu(
-            query, key, value, find_spans(segment_lengths, segment_layout, query.device), ask
+            query, key, value, find_attention_spans(segment_lengths, segment_layout, query.device), ask
         ), None
     if segment_layout is not None:
         return attend_layout(query, key, value, segment_layout, dropout, scaling, sliding_window), None
-    return attend_each(query, key, value, segment_lengths, dropout, scaling, sliding_window, causal), None
+    return attend_each_segment(
+        query, key, value, segment_lengths, dropout, scaling, sliding_window, causal
+    ), None
 
 
 def _is_on_gpu(tensor: Tensor) -> bool:
@@ -110,7 +112,7 @@ def _refuse_extras(
         raise ValueError("only causal attention can share a prefix")
 
 
-def caps_scores(model: torch.nn.Module) -> bool:
+def caps_attention_scores(model: torch.nn.Module) -> bool:
     """Return whether a model of transformers caps its attention scores."""
     return bool(getattr(model.config.get_text_config(), "attn_logit_softcapping", None))
 
@@ -134,9 +136,9 @@ def _attend_in_the_clear(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, ask: AttentionAsk
 ) -> Tensor:
     """Compute padded rows with capped scores or sinks, which PyTorch's attention would ignore."""
-    from tui_tuner.compute.attention.padded_attention import attend_scores
+    from tui_tuner.compute.attention.padded_attention import attend_explicit_scores
 
-    return attend_scores(query, key, value, mask, ask).transpose(1, 2).contiguous()
+    return attend_explicit_scores(query, key, value, mask, ask).transpose(1, 2).contiguous()
 
 
 def _cast_as_autocast(*tensors: Tensor) -> Iterator[Tensor]:

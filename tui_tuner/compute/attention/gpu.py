@@ -14,11 +14,22 @@ import torch
 from tui_tuner.compute.attention import means
 from tui_tuner.compute.attention.efficient import attend_efficient
 from tui_tuner.compute.attention.flex import attend_flex
-from tui_tuner.compute.attention.kernel_choice import RIVALS, AttentionNeed, Kernel, list_fitting
-from tui_tuner.compute.attention.kernel_state import STATE, device_at, explain_times, means_at
-from tui_tuner.compute.attention.padded_attention import attend_clear, attend_padded
+from tui_tuner.compute.attention.kernel_choice import RIVALS, AttentionNeed, Kernel, list_fitting_kernels
+from tui_tuner.compute.attention.kernel_state import (
+    STATE,
+    find_kernel_device,
+    find_kernel_means,
+    format_kernel_times,
+)
+from tui_tuner.compute.attention.padded_attention import attend_padded, attend_padded_plainly
 from tui_tuner.compute.attention.spans import AttentionAsk, Spans
-from tui_tuner.compute.attention.trial import Attend, pick_fastest, prove_attention, run_apart, time_kernels
+from tui_tuner.compute.attention.trial import (
+    Attend,
+    pick_fastest_kernel,
+    prove_attention,
+    run_kernel_apart,
+    time_kernels,
+)
 from tui_tuner.compute.attention.varlen import attend_flash, attend_varlen, find_torch_varlen
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
@@ -29,7 +40,7 @@ _ATTEND: dict[Kernel, Attend] = {
     Kernel.EFFICIENT: attend_efficient,
     Kernel.FLEX: attend_flex,
     Kernel.PADDED: attend_padded,
-    Kernel.SCORES: attend_clear,
+    Kernel.SCORES: attend_padded_plainly,
 }
 
 
@@ -37,11 +48,11 @@ _ATTEND: dict[Kernel, Attend] = {
 def attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk) -> Tensor:
     """Compute attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim]."""
     place = str(query.device)
-    need = describe_need(query, key, value, spans, ask)
+    need = describe_attention_need(query, key, value, spans, ask)
     while True:
         kernel = _find_kernel(place, need, query, key, value, spans, ask)
         try:
-            return find_attend(kernel, place, need)(query, key, value, spans, ask)
+            return find_attention_function(kernel, place, need)(query, key, value, spans, ask)
         except Exception as error:
             if kernel is Kernel.SCORES or not _is_its_fault(error):
                 raise
@@ -58,7 +69,7 @@ def _is_its_fault(error: Exception) -> bool:
     return not type(error).__module__.startswith(("torch.utils.checkpoint", "tui_tuner."))
 
 
-def describe_need(
+def describe_attention_need(
     query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk
 ) -> AttentionNeed:
     """Describe what a call needs, without its tensors."""
@@ -75,9 +86,9 @@ def describe_need(
     )
 
 
-def find_attend(kernel: Kernel, place: str, need: AttentionNeed) -> Attend:
+def find_attention_function(kernel: Kernel, place: str, need: AttentionNeed) -> Attend:
     """Return the function that computes attention with a kernel, bound to what the device offers."""
-    device = device_at(place)
+    device = find_kernel_device(place)
     if kernel is Kernel.VARLEN:
         return _bind_varlen(device.capability, STATE.repeats.get((place, need), True))
     if kernel in (Kernel.FLASH, Kernel.HUB):
@@ -109,15 +120,15 @@ def _find_kernel(
         kernels = _find_proved_kernels(place, need, ask)
         times: dict[Kernel, float] = {}
         if len(kernels) > 1:
-            rivals = {kernel: find_attend(kernel, place, need) for kernel in kernels}
+            rivals = {kernel: find_attention_function(kernel, place, need) for kernel in kernels}
             try:
-                times = run_apart(lambda: time_kernels(rivals, query, key, value, spans, ask), place)
+                times = run_kernel_apart(lambda: time_kernels(rivals, query, key, value, spans, ask), place)
             except Exception as error:
                 # Any other failed trial says nothing about the kernels: the first in order is used.
                 if is_out_of_memory(error):
                     raise
         STATE.chosen[name] = (
-            (pick_fastest(times, kernels), explain_times(times)) if times else (kernels[0], "")
+            (pick_fastest_kernel(times, kernels), format_kernel_times(times)) if times else (kernels[0], "")
         )
     return STATE.chosen[name][0]
 
@@ -126,7 +137,9 @@ def _find_proved_kernels(place: str, need: AttentionNeed, ask: AttentionAsk) -> 
     """Return the first kernel that is exact; several if only timing shows which is fastest."""
     found: list[Kernel] = []
     repeatable = torch.are_deterministic_algorithms_enabled()
-    for kernel in list_fitting(need, device_at(place), means_at(place), STATE.list_broken(need)):
+    for kernel in list_fitting_kernels(
+        need, find_kernel_device(place), find_kernel_means(place), STATE.list_broken(need)
+    ):
         if found and kernel not in RIVALS:
             break
         # These sum gradients in any order, and which kernel wins a timing differs from run to run.
@@ -144,9 +157,11 @@ def _prove_kernel(kernel: Kernel, place: str, need: AttentionNeed, ask: Attentio
         # Some versions support grouped heads without a parameter that says so: try without repeating first.
         if kernel is Kernel.VARLEN and need.heads != need.key_heads:
             STATE.repeats[place, need] = "enable_gqa" not in find_torch_varlen()[1] and bool(
-                prove_attention(_bind_varlen(device_at(place).capability, repeat=False), need, ask, place)
+                prove_attention(
+                    _bind_varlen(find_kernel_device(place).capability, repeat=False), need, ask, place
+                )
             )
-        problem = prove_attention(find_attend(kernel, place, need), need, ask, place)
+        problem = prove_attention(find_attention_function(kernel, place, need), need, ask, place)
         if problem:
             STATE.exclude_kernel(kernel, problem, need)
             return False

@@ -137,7 +137,7 @@ def choose_kernel(
     return Kernel.SCORES, passed
 
 
-def list_fitting(
+def list_fitting_kernels(
     need: AttentionNeed, device: Device, means: KernelMeans, broken: Collection[Kernel] = ()
 ) -> Iterator[Kernel]:
     """Yield all usable kernels, fastest first."""
@@ -146,13 +146,15 @@ def list_fitting(
             yield verdict.kernel
 
 
-def describe_attention(device: Device, means: KernelMeans, need: AttentionNeed | None = None) -> ChosenKernel:
+def describe_kernel_choice(
+    device: Device, means: KernelMeans, need: AttentionNeed | None = None
+) -> ChosenKernel:
     """Describe which kernel computes attention on a device, and why a faster one does not.
 
     Args:
         need: The needs of a model; those of most current models if None.
     """
-    kernel, passed = choose_kernel(need or assume_need(device), device, means)
+    kernel, passed = choose_kernel(need or assume_attention_need(device), device, means)
     return explain_choice(
         kernel, passed, repeats=kernel is Kernel.VARLEN and "enable_gqa" not in means.varlen
     )
@@ -182,14 +184,14 @@ def explain_choice(
     return ChosenKernel("attention", NAMES[kernel], "; ".join(said))
 
 
-def assume_need(device: Device) -> AttentionNeed:
+def assume_attention_need(device: Device) -> AttentionNeed:
     """Return the needs of most current models on a device."""
     return AttentionNeed(
         dtype="bfloat16" if device.has_bf16 else "float16" if device.kind == "cuda" else "float32"
     )
 
 
-def flash_width(head_dim: int, value_dim: int, capability: tuple[int, int]) -> int:
+def find_flash_width(head_dim: int, value_dim: int, capability: tuple[int, int]) -> int:
     """Return the width that all heads are padded to with zeros for flash attention, in elements."""
     width = -(-max(head_dim, value_dim) // 8) * 8
     if 192 < width <= 224 and capability in NARROW_SHARED_MEMORY:
@@ -221,7 +223,7 @@ def _flash_limits(need: AttentionNeed, device: Device) -> str:
         return _("needs an Ampere GPU or newer")
     if need.dtype not in HALF:
         return _("supports 16-bit floats only")
-    if flash_width(need.head_dim, need.value_dim, device.capability) > WIDEST_FLASH:
+    if find_flash_width(need.head_dim, need.value_dim, device.capability) > WIDEST_FLASH:
         return _("supports head dimensions up to {width}", width=WIDEST_FLASH)
     if need.sinks:
         return _("does not support attention sinks")

@@ -11,10 +11,10 @@ from tui_tuner.compute.attention.kernel_choice import (
     Kernel,
     KernelMeans,
     choose_kernel,
-    describe_attention,
+    describe_kernel_choice,
     explain_choice,
 )
-from tui_tuner.compute.attention.means import find_means
+from tui_tuner.compute.attention.means import find_attention_means
 from tui_tuner.compute.kernels.chosen_kernel import ChosenKernel
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device, find_device
@@ -75,7 +75,7 @@ def allow_hub_kernels(wanted: bool) -> None:
         STATE.chosen.clear()
 
 
-def take_notices() -> list[str]:
+def take_kernel_warnings() -> list[str]:
     """Return the warnings about kernels since the last call."""
     found, STATE.notices = STATE.notices, []
     return found
@@ -85,8 +85,8 @@ def list_used_kernels() -> list[ChosenKernel]:
     """Describe the kernels that this process used for attention on GPUs."""
     found = []
     for (place, need), (kernel, measured) in STATE.chosen.items():
-        there = means_at(place)
-        _kernel, passed = choose_kernel(need, device_at(place), there, STATE.list_broken(need))
+        there = find_kernel_means(place)
+        _kernel, passed = choose_kernel(need, find_kernel_device(place), there, STATE.list_broken(need))
         before = [verdict for verdict in passed if verdict.kernel is not kernel]
         repeats = kernel is Kernel.VARLEN and STATE.repeats.get((place, need), False)
         one = explain_choice(kernel, before, repeats, measured)
@@ -97,22 +97,22 @@ def list_used_kernels() -> list[ChosenKernel]:
 
 def describe_device_attention(device: Device) -> ChosenKernel:
     """Describe which kernel most current models would get on a device, without testing any."""
-    return describe_attention(device, find_means(device, lambda kernel, error: None))
+    return describe_kernel_choice(device, find_attention_means(device, lambda kernel, error: None))
 
 
-def explain_times(times: dict[Kernel, float]) -> str:
+def format_kernel_times(times: dict[Kernel, float]) -> str:
     """Format the times of several kernels."""
     said = ", ".join(f"{NAMES[kernel]} {time:.2f} ms" for kernel, time in times.items())
     return _("measured here: {times}", times=said)
 
 
 @cache
-def device_at(place: str) -> Device:
+def find_kernel_device(place: str) -> Device:
     """Find a device by its torch name; kept, because every layer asks."""
     return find_device(place)
 
 
-def means_at(place: str) -> KernelMeans:
+def find_kernel_means(place: str) -> KernelMeans:
     """Find the attention functions for a device, with a warning for packages that cannot be loaded."""
     return _means_at(place, STATE.hub)
 
@@ -123,4 +123,4 @@ def _means_at(place: str, hub: bool) -> KernelMeans:
     def fail(kernel: Kernel, error: Exception) -> None:
         STATE.exclude_kernel(kernel, f"{type(error).__name__}: {error}")
 
-    return find_means(device_at(place), fail, hub)
+    return find_attention_means(find_kernel_device(place), fail, hub)

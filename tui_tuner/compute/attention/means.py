@@ -15,7 +15,9 @@ HUB_KERNELS = {9: "kernels-community/flash-attn3"}  # by the major compute capab
 HUB_KERNEL = "kernels-community/flash-attn2"
 
 
-def find_means(device: Device, fail: Callable[[Kernel, Exception], None], hub: bool = False) -> KernelMeans:
+def find_attention_means(
+    device: Device, fail: Callable[[Kernel, Exception], None], hub: bool = False
+) -> KernelMeans:
     """Find the attention functions that are usable on a device.
 
     Args:
@@ -48,7 +50,7 @@ def _list_parameters(
     fail: Callable[[Kernel, Exception], None],
 ) -> frozenset[str]:
     try:
-        return list_parameters(function(device))
+        return list_function_parameters(function(device))
     # A package that was built for another torch fails in many ways, also with undefined symbols.
     except Exception as error:
         fail(kernel, error)
@@ -56,7 +58,7 @@ def _list_parameters(
 
 
 @cache
-def list_parameters(function: Callable[..., Any]) -> frozenset[str]:
+def list_function_parameters(function: Callable[..., Any]) -> frozenset[str]:
     """Return the names of a function's parameters, which differ between versions."""
     return frozenset(inspect.signature(function).parameters)
 

@@ -49,9 +49,11 @@ def attend_padded(query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: 
     return _attend_by_groups(_attend_group, query, key, value, spans, ask)
 
 
-def attend_clear(query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk) -> Tensor:
+def attend_padded_plainly(
+    query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk
+) -> Tensor:
     """Compute the same as `attend_padded` by matrix products, with capped scores and sinks too."""
-    return _attend_by_groups(attend_scores, query, key, value, spans, ask)
+    return _attend_by_groups(attend_explicit_scores, query, key, value, spans, ask)
 
 
 def _attend_by_groups(
@@ -66,7 +68,7 @@ def _attend_by_groups(
     return torch.cat(parts).index_select(0, back)[None]
 
 
-def attend_scores(
+def attend_explicit_scores(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, ask: AttentionAsk
 ) -> Tensor:
     """Compute attention of [batch, heads, tokens, head_dim] with explicit scores, softmax in float32.
@@ -126,7 +128,7 @@ def _repeat_heads(tensor: Tensor, heads: int) -> Tensor:
     return tensor[:, :, None].expand(-1, -1, heads // tensor.shape[1], -1, -1).flatten(1, 2)
 
 
-def pad_to_power(length: int) -> int:
+def pad_length_to_power(length: int) -> int:
     """Return the padded length: a power of two, so that there are few different ones."""
     return max(SHORTEST, 1 << (length - 1).bit_length())
 
@@ -143,7 +145,7 @@ def _get_groups(spans: Spans, ask: AttentionAsk, device: torch.device) -> tuple[
 def _make_groups(spans: Spans, ask: AttentionAsk, device: torch.device) -> tuple[list[PaddedGroup], Tensor]:
     alike = defaultdict(list)
     for stretch in spans.stretches:
-        both = pad_to_power(stretch.length), pad_to_power(stretch.prefix + stretch.length)
+        both = pad_length_to_power(stretch.length), pad_length_to_power(stretch.prefix + stretch.length)
         alike[both].append(stretch)
     groups, back, before = [], np.zeros(spans.token_count, dtype=np.int64), 0
     for (longest_query, longest_key), stretches in alike.items():

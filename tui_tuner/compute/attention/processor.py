@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def attend_each(
+def attend_each_segment(
     query: Tensor,
     key: Tensor,
     value: Tensor,

@@ -85,7 +85,7 @@ def find_segment_bounds(lengths: tuple[int, ...], device: torch.device) -> tuple
     return _last_bounds[1], max(lengths)
 
 
-def find_spans(lengths: list[int], layout: Any, device: torch.device) -> Spans:
+def find_attention_spans(lengths: list[int], layout: Any, device: torch.device) -> Spans:
     """Return the sequences of a flat row on a device; the last ones are kept for the next layers.
 
     Args:
@@ -114,7 +114,9 @@ def _find_shared_spans(layout: Any, device: torch.device) -> Spans:
     return kept[device]
 
 
-def lay_by_token(tensor: Tensor, places: Tensor | None = None, heads: int = 0, width: int = 0) -> Tensor:
+def lay_heads_by_token(
+    tensor: Tensor, places: Tensor | None = None, heads: int = 0, width: int = 0
+) -> Tensor:
     """Return [1, heads, tokens, width] as [tokens, heads, width], the layout of the varlen kernels.
 
     Args:

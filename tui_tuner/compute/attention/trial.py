@@ -13,7 +13,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from tui_tuner.compute.attention.kernel_choice import HALF, AttentionNeed, Kernel
-from tui_tuner.compute.attention.padded_attention import attend_clear
+from tui_tuner.compute.attention.padded_attention import attend_padded_plainly
 from tui_tuner.compute.attention.spans import AttentionAsk, Spans, Stretch
 from tui_tuner.locales import _
 from tui_tuner.models.out_of_memory import is_out_of_memory
@@ -41,7 +41,7 @@ def prove_attention(
         torch.OutOfMemoryError: there is not enough memory to test it.
     """
     try:
-        return run_apart(lambda: _compare_passes(attend, need, ask, torch.device(device)), device)
+        return run_kernel_apart(lambda: _compare_passes(attend, need, ask, torch.device(device)), device)
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -49,7 +49,7 @@ def prove_attention(
 
 
 def _compare_passes(attend: Attend, need: AttentionNeed, ask: AttentionAsk, device: torch.device) -> str:
-    spans = make_up_spans(need.shared, device)
+    spans = make_trial_spans(need.shared, device)
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
@@ -61,7 +61,9 @@ def _compare_passes(attend: Attend, need: AttentionNeed, ask: AttentionAsk, devi
     sinks = random(need.heads).float() if need.sinks else None
     # Without dropout, whose random numbers differ between kernels.
     asked = replace(ask, dropout=0.0, window=WINDOW if need.window else None, sinks=sinks)
-    right = _run_passes(attend_clear, [tensor.float() for tensor in tensors], towards.float(), spans, asked)
+    right = _run_passes(
+        attend_padded_plainly, [tensor.float() for tensor in tensors], towards.float(), spans, asked
+    )
     found = _run_passes(attend, tensors, towards, spans, asked)
     most = _allow_difference(need.dtype)
     for one, other in zip(found, right, strict=True):
@@ -90,7 +92,7 @@ def _run_passes(
     return [out.detach(), *torch.autograd.grad(out, leaves, towards)]
 
 
-def make_up_spans(shared: bool, device: torch.device) -> Spans:
+def make_trial_spans(shared: bool, device: torch.device) -> Spans:
     """Return a few synthetic sequences; if `shared`, the later ones also see the first."""
     starts = [0, *accumulate(LENGTHS)]
     stretches = [Stretch(start, length) for start, length in zip(starts[:-1], LENGTHS, strict=True)]
@@ -133,13 +135,13 @@ def time_kernels(
     return found
 
 
-def pick_fastest(times: Mapping[Kernel, float], order: Sequence[Kernel]) -> Kernel:
+def pick_fastest_kernel(times: Mapping[Kernel, float], order: Sequence[Kernel]) -> Kernel:
     """Return the first kernel in order, unless another took clearly less time."""
     best = min(order, key=lambda kernel: times[kernel])
     return best if times[best] < CLEARLY * times[order[0]] else order[0]
 
 
-def run_apart(function: Callable[[], Found], device: torch.device | str) -> Found:
+def run_kernel_apart(function: Callable[[], Found], device: torch.device | str) -> Found:
     """Run a function with gradients and outside of autocast and checkpointing; return its result."""
     device = torch.device(device)
     # A new thread has no autocast, and no hooks of checkpointing, which would count the tensors of a trial as

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.compute.attention.kernel_choice import flash_width
-from tui_tuner.compute.attention.spans import AttentionAsk, Spans, lay_by_token
+from tui_tuner.compute.attention.kernel_choice import find_flash_width
+from tui_tuner.compute.attention.spans import AttentionAsk, Spans, lay_heads_by_token
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ def attend_varlen(
             rely on the kernel to detect groups, as some versions without that parameter do.
     """
     heads, head_dim, value_dim = query.shape[1], query.shape[-1], value.shape[-1]
-    width = flash_width(head_dim, value_dim, capability)
+    width = find_flash_width(head_dim, value_dim, capability)
     options: dict[str, Any] = {}
     scale = ask.scaling
     # The kernel would derive its default scale from the padded width.
@@ -66,9 +66,9 @@ def attend_varlen(
         options["enable_gqa"] = grouped
     repeated = heads if grouped and repeat and "enable_gqa" not in takes else 0
     out = call(
-        lay_by_token(query, width=width).contiguous(),
-        lay_by_token(key, spans.places, repeated, width).contiguous(),
-        lay_by_token(value, spans.places, repeated, width).contiguous(),
+        lay_heads_by_token(query, width=width).contiguous(),
+        lay_heads_by_token(key, spans.places, repeated, width).contiguous(),
+        lay_heads_by_token(value, spans.places, repeated, width).contiguous(),
         spans.query_bounds,
         spans.key_bounds,
         spans.longest_query,
@@ -89,7 +89,7 @@ def attend_flash(
 ) -> Tensor:
     """Compute the same with `flash_attn_varlen_func`, from the package flash_attn or a kernel of the hub."""
     head_dim, value_dim = query.shape[-1], value.shape[-1]
-    width = flash_width(head_dim, value_dim, capability)
+    width = find_flash_width(head_dim, value_dim, capability)
     options: dict[str, Any] = {"causal": ask.causal}
     options["softmax_scale"] = head_dim**-0.5 if ask.scaling is None else ask.scaling
     if ask.window is not None:
@@ -99,9 +99,9 @@ def attend_flash(
     if ask.softcap:
         options["softcap"] = ask.softcap
     out = call(
-        lay_by_token(query, width=width).contiguous(),
-        lay_by_token(key, spans.places, width=width).contiguous(),
-        lay_by_token(value, spans.places, width=width).contiguous(),
+        lay_heads_by_token(query, width=width).contiguous(),
+        lay_heads_by_token(key, spans.places, width=width).contiguous(),
+        lay_heads_by_token(value, spans.places, width=width).contiguous(),
         cu_seqlens_q=spans.query_bounds,
         cu_seqlens_k=spans.key_bounds,
         max_seqlen_q=spans.longest_query,

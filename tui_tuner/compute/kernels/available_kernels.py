@@ -19,7 +19,7 @@ LIGER_LEAST, LIGER_BELOW = (0, 5), (0, 9)  # versions known to have the function
 VARIANTS = 64
 
 
-def list_kernels(device: Device) -> list[ChosenKernel]:
+def list_available_kernels(device: Device) -> list[ChosenKernel]:
     """List the kernel for each part of a model on a device, and why no faster one is used.
 
     Whether a kernel is exact for the parts of a model is tested when that model is loaded.
@@ -56,7 +56,7 @@ def _list_packages() -> list[ChosenKernel]:
     """List optional packages with attention kernels, and whether they are installed."""
     found = []
     for package in ("flash-attn", "kernels"):
-        name = find_version(package)
+        name = find_package_version(package)
         if name:
             found.append(ChosenKernel("attention", f"{package} {name}", _("installed")))
         else:
@@ -64,7 +64,7 @@ def _list_packages() -> list[ChosenKernel]:
     return found
 
 
-def find_version(package: str) -> str:
+def find_package_version(package: str) -> str:
     """Return the installed version of a package; empty if it is not installed."""
     try:
         return one_line(importlib.metadata.version(package))
@@ -74,7 +74,7 @@ def find_version(package: str) -> str:
 
 def find_liger_version() -> str:
     """Return the installed version of liger-kernel; empty if it is not installed."""
-    return find_version(LIGER)
+    return find_package_version(LIGER)
 
 
 def find_liger_problem(device: Device) -> str:
@@ -111,6 +111,6 @@ __all__ = [
     "find_compiler_problem",
     "find_liger_problem",
     "find_liger_version",
-    "find_version",
-    "list_kernels",
+    "find_package_version",
+    "list_available_kernels",
 ]

@@ -18,11 +18,11 @@ import torch
 from torch.nn import functional
 
 from tui_tuner.compute.kernels import liger
-from tui_tuner.compute.kernels.probe import Numbers, RandomDraws, has_same_results, try_proof
+from tui_tuner.compute.kernels.probe import Numbers, RandomDraws, has_same_results, try_kernel_proof
 from tui_tuner.compute.kernels.steps import (
     ACTIVATIONS,
     apply_activation,
-    compute_part_gradients,
+    compute_gated_gradients,
     multiply_by_slope,
 )
 
@@ -40,7 +40,7 @@ class GatedProduct(torch.autograd.Function):
         ctx.save_for_backward(gate, up)
         ctx.activation, ctx.fast = activation, fast
         return (
-            liger.multiply_gated(gate, up, activation)
+            liger.multiply_gated_by_liger(gate, up, activation)
             if fast
             else apply_activation(gate, activation).mul_(up)
         )
@@ -49,7 +49,7 @@ class GatedProduct(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         gate, up = ctx.saved_tensors
-        back = liger.multiply_gated_back if ctx.fast else compute_part_gradients
+        back = liger.multiply_back_by_liger if ctx.fast else compute_gated_gradients
         return *back(gradients[0], gate, up, ctx.activation), None, None
 
 
@@ -130,7 +130,7 @@ def find_gated_kind(
         fast: Test Liger's kernel first.
     """
     for kind in _list_candidate_kinds(module, fast):
-        if try_proof(partial(_is_gated_kind, kind, module, device, numbers)):
+        if try_kernel_proof(partial(_is_gated_kind, kind, module, device, numbers)):
             return kind
     return None
 

@@ -15,7 +15,7 @@ import torch
 from tui_tuner.compute.kernels import gated_product, liger, norm, rotary
 from tui_tuner.compute.kernels.available_kernels import find_liger_problem, find_liger_version
 from tui_tuner.compute.kernels.chosen_kernel import ChosenKernel
-from tui_tuner.compute.kernels.probe import Numbers, find_model_device, list_numbers
+from tui_tuner.compute.kernels.probe import Numbers, find_model_device, list_probed_formats
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 
@@ -35,8 +35,8 @@ def install_kernels(
     if device.kind != "cuda":
         return []
     place = find_model_device(model)
-    numbers = list_numbers([one.dtype for one in model.parameters()], autocast)
-    fast = liger.is_usable(device)
+    numbers = list_probed_formats([one.dtype for one in model.parameters()], autocast)
+    fast = liger.is_liger_usable(device)
     return [
         _install_norms(model, place, numbers),
         _install_rotations(model, place, numbers, fast, find_liger_problem(device)),
@@ -70,7 +70,7 @@ def _install_rotations(
     found = [module for module in model.modules() if rotary.list_rotating_names(module)] if width else []
 
     def prove(module: torch.nn.Module) -> Any:
-        function: Any = rotary.find_innermost(type(module).forward)
+        function: Any = rotary.find_innermost_function(type(module).forward)
         replaced = []
         for name in rotary.list_rotating_names(module):
             stock = function.__globals__[name]

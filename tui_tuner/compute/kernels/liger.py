@@ -14,7 +14,7 @@ import torch
 
 from tui_tuner.compute.kernels.available_kernels import find_liger_problem
 from tui_tuner.compute.kernels.kernel_launches import declare_launches
-from tui_tuner.compute.kernels.steps import RotaryKind, apply_activation, compute_part_gradients, turn_heads
+from tui_tuner.compute.kernels.steps import RotaryKind, apply_activation, compute_gated_gradients, turn_heads
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 from tui_tuner.text import one_line
@@ -38,7 +38,7 @@ declare_launches("tui_tuner::liger_gated_backward", 3)
 
 
 @cache
-def load_functions() -> dict[str, Any]:
+def load_liger_functions() -> dict[str, Any]:
     """Load its functions by name; empty, with a warning, if it cannot be imported."""
     try:
         from liger_kernel.ops.geglu import geglu_backward, geglu_forward
@@ -58,10 +58,10 @@ def load_functions() -> dict[str, Any]:
     }
 
 
-def is_usable(device: Device) -> bool:
+def is_liger_usable(device: Device) -> bool:
     """Return whether its kernels may be tested on a device."""
     # Without a GPU, as in a trace with fake tensors, our plain implementation runs, so no import is needed.
-    return not find_liger_problem(device) and (not torch.cuda.is_available() or bool(load_functions()))
+    return not find_liger_problem(device) and (not torch.cuda.is_available() or bool(load_liger_functions()))
 
 
 # ---- on a GPU: Liger's kernels ----------------------------------------------------------------------------
@@ -73,17 +73,17 @@ def _rotate_on_gpu(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, back: b
         one.transpose(1, 2).clone(memory_format=torch.contiguous_format).transpose(1, 2)
         for one in (query, key)
     ]
-    turned = load_functions()["rope_backward" if back else "rope"](*own, cos, sin)
+    turned = load_liger_functions()["rope_backward" if back else "rope"](*own, cos, sin)
     return turned[0], turned[1]
 
 
 def _multiply_on_gpu(gate: Tensor, up: Tensor, activation: str) -> Tensor:
-    return load_functions()[activation](gate, up)[2]
+    return load_liger_functions()[activation](gate, up)[2]
 
 
 def _gated_backward(above: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor]:
     # This kernel, too, writes its results into gate and up.
-    return load_functions()[f"{activation}_backward"](gate.clone(), up.clone(), above.contiguous())
+    return load_liger_functions()[f"{activation}_backward"](gate.clone(), up.clone(), above.contiguous())
 
 
 # ---- elsewhere: the same in plain steps -------------------------------------------------------------------
@@ -108,7 +108,7 @@ def _gated_plainly(gate: Tensor, up: Tensor, activation: str) -> Tensor:
 def _gated_backward_plainly(
     above: Tensor, gate: Tensor, up: Tensor, activation: str
 ) -> tuple[Tensor, Tensor]:
-    return compute_part_gradients(above, gate, up, activation)
+    return compute_gated_gradients(above, gate, up, activation)
 
 
 def _token_by_token(one: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def _register_operations() -> None:
 _register_operations()
 
 
-def rotate_heads(
+def rotate_heads_by_liger(
     query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, back: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Rotate queries and keys [batch, heads, tokens, head_dim] by cos and sin [batch or 1, tokens, width].
@@ -148,14 +148,14 @@ def rotate_heads(
     return torch.ops.tui_tuner.liger_rotate(query, key, cos, sin, back)
 
 
-def multiply_gated(gate: Tensor, up: Tensor, activation: str) -> Tensor:
+def multiply_gated_by_liger(gate: Tensor, up: Tensor, activation: str) -> Tensor:
     """Return the activation of `gate` times `up`, which must be contiguous."""
     return torch.ops.tui_tuner.liger_gated(gate, up, activation)
 
 
-def multiply_gated_back(above: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+def multiply_back_by_liger(above: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor]:
     """Return the gradients of `gate` and `up` for the gradient `above` of their product."""
     return torch.ops.tui_tuner.liger_gated_backward(above, gate, up, activation)
 
 
-__all__ = ["is_usable", "multiply_gated", "multiply_gated_back", "rotate_heads"]
+__all__ = ["is_liger_usable", "multiply_back_by_liger", "multiply_gated_by_liger", "rotate_heads_by_liger"]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tui_tuner.compute.kernels.kernel_launches import declare_launches
-from tui_tuner.compute.kernels.probe import Numbers, RandomDraws, has_same_results, try_proof
+from tui_tuner.compute.kernels.probe import Numbers, RandomDraws, has_same_results, try_kernel_proof
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -195,7 +195,9 @@ def _list_epsilons(module: torch.nn.Module) -> list[float]:
 def _is_norm_kind(
     kind: NormKind, module: torch.nn.Module, width: int, device: torch.device, numbers: list[Numbers]
 ) -> bool:
-    return try_proof(lambda: all(_agrees_with_norm(kind, module, width, device, one) for one in numbers))
+    return try_kernel_proof(
+        lambda: all(_agrees_with_norm(kind, module, width, device, one) for one in numbers)
+    )
 
 
 def _agrees_with_norm(

@@ -47,7 +47,7 @@ class Numbers:
         return torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
 
-def list_numbers(held: Sequence[torch.dtype], autocast: torch.dtype | None) -> list[Numbers]:
+def list_probed_formats(held: Sequence[torch.dtype], autocast: torch.dtype | None) -> list[Numbers]:
     """List the numeric formats that a part of a model may be computed in, float32 first.
 
     Args:
@@ -83,7 +83,7 @@ def has_same_results(
     """Return whether both give the same tensors and gradients of `leaves`, including their dtypes."""
     found, wanted = compute_with_gradients(compute, leaves), compute_with_gradients(truth, leaves)
     with torch.autocast(found[0].device.type, enabled=False):
-        return len(found) == len(wanted) and all(map(is_close, found, wanted, [close] * len(found)))
+        return len(found) == len(wanted) and all(map(are_results_close, found, wanted, [close] * len(found)))
 
 
 def compute_with_gradients(compute: Callable[[], Sequence[Tensor]], leaves: Sequence[Tensor]) -> list[Tensor]:
@@ -98,7 +98,7 @@ def compute_with_gradients(compute: Callable[[], Sequence[Tensor]], leaves: Sequ
     ]
 
 
-def is_close(one: Tensor, other: Tensor, close: float) -> bool:
+def are_results_close(one: Tensor, other: Tensor, close: float) -> bool:
     # Written so that a NaN in either tensor makes the result False.
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
@@ -113,7 +113,7 @@ def use_real_tensors() -> Iterator[None]:
         yield
 
 
-def try_proof(attempt: Callable[[], bool]) -> bool:
+def try_kernel_proof(attempt: Callable[[], bool]) -> bool:
     """Return the result of `attempt`, or False if it raises: an unexpected structure is left alone."""
     try:
         with use_real_tensors():

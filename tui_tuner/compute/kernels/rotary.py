@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tui_tuner.compute.kernels import liger
-from tui_tuner.compute.kernels.probe import Numbers, RandomDraws, has_same_results, try_proof
+from tui_tuner.compute.kernels.probe import Numbers, RandomDraws, has_same_results, try_kernel_proof
 from tui_tuner.compute.kernels.steps import RotaryKind, turn_heads
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Rotation(torch.autograd.Function):
         ctx.save_for_backward(cos, sin)
         ctx.kind, ctx.fast, ctx.dtype = kind, fast, query.dtype
         if fast:
-            return liger.rotate_heads(query, key, cos, sin)
+            return liger.rotate_heads_by_liger(query, key, cos, sin)
         cos, sin = cos[:, None], sin[:, None]
         dtype = query.dtype
         if not kind.narrow and cos.dtype != dtype:
@@ -62,7 +62,7 @@ class Rotation(torch.autograd.Function):
         cos, sin = ctx.saved_tensors
         query, key = gradients
         if ctx.fast:
-            return *liger.rotate_heads(query, key, cos, sin, back=True), None, None, None, None
+            return *liger.rotate_heads_by_liger(query, key, cos, sin, back=True), None, None, None, None
         cos, sin = cos[:, None], sin[:, None]
         back = (turn_heads(one, cos, sin, ctx.kind, ctx.dtype, back=True) for one in (query, key))
         return *back, None, None, None, None
@@ -109,7 +109,7 @@ class Rotator:
 
 def list_rotating_names(module: torch.nn.Module) -> tuple[str, ...]:
     """List the names by which a module's forward pass calls rotary functions; empty if not copyable."""
-    function = None if "forward" in module.__dict__ else find_innermost(type(module).forward)
+    function = None if "forward" in module.__dict__ else find_innermost_function(type(module).forward)
     if function is None:
         return ()
     return tuple(
@@ -121,7 +121,7 @@ def list_rotating_names(module: torch.nn.Module) -> tuple[str, ...]:
     )
 
 
-def find_innermost(function: Any) -> FunctionType | None:
+def find_innermost_function(function: Any) -> FunctionType | None:
     """Return the plain function inside decorators; None if one of them cannot be copied around another."""
     # Attention of transformers 5.24 has a decorator that renames an argument.
     while isinstance(function, FunctionType) and hasattr(function, "__wrapped__"):
@@ -167,7 +167,9 @@ def prove_rotation(
 def _is_same_rotation(
     ours: Rotator, width: int, rotated: int, device: torch.device, numbers: Sequence[Numbers]
 ) -> bool:
-    return try_proof(lambda: all(_agrees_with_stock(ours, width, rotated, device, one) for one in numbers))
+    return try_kernel_proof(
+        lambda: all(_agrees_with_stock(ours, width, rotated, device, one) for one in numbers)
+    )
 
 
 def _agrees_with_stock(

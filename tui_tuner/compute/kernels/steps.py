@@ -105,6 +105,8 @@ def multiply_by_slope(above: Tensor, gate: Tensor, activation: str, into: Tensor
     return aten.gelu_backward.grad_input(above, gate, approximate=how, grad_input=into)
 
 
-def compute_part_gradients(above: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+def compute_gated_gradients(
+    above: Tensor, gate: Tensor, up: Tensor, activation: str
+) -> tuple[Tensor, Tensor]:
     """Return the gradients of gate and up for the gradient `above` of their product."""
     return multiply_by_slope(above * up, gate, activation), apply_activation(gate, activation).mul_(above)

@@ -6,7 +6,12 @@ are computed together (`joint`, `joint_runner`). Everything else stays with peft
 merged or disabled ones, and layers that fail the test of their outputs and gradients (`lora_probe`).
 """
 
-from tui_tuner.compute.low_rank.lora_choice import LoraFacts, count_quick, explain_left, quicken_lora
+from tui_tuner.compute.low_rank.lora_choice import (
+    LoraFacts,
+    count_quick_lora,
+    explain_left_layer,
+    quicken_lora,
+)
 from tui_tuner.compute.low_rank.single import LowRankLinear
 
-__all__ = ["LoraFacts", "LowRankLinear", "count_quick", "explain_left", "quicken_lora"]
+__all__ = ["LoraFacts", "LowRankLinear", "count_quick_lora", "explain_left_layer", "quicken_lora"]

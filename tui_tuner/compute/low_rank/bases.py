@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DENSE, TRANSPOSED, FOUR_BITS, EIGHT_BITS = "dense", "transposed", "4-bit", "8-bit"
 
 
-def find_base_kind(base: torch.nn.Module) -> str:
+def find_base_weight_kind(base: torch.nn.Module) -> str:
     """Return the kind of weight of a frozen layer; empty if it is not supported."""
     from transformers.pytorch_utils import Conv1D
 
@@ -77,7 +77,7 @@ class FrozenBase:
         return weight.to(dtype)
 
 
-def read_base(layer: torch.nn.Module, kind: str) -> FrozenBase:
+def read_base_weight(layer: torch.nn.Module, kind: str) -> FrozenBase:
     """Read the current frozen weight of a layer."""
     if kind == FOUR_BITS:
         weight = layer.weight
@@ -85,6 +85,6 @@ def read_base(layer: torch.nn.Module, kind: str) -> FrozenBase:
     return FrozenBase(layer, layer.weight, layer.state if kind == EIGHT_BITS else None, kind)
 
 
-def is_packed(layer: torch.nn.Module) -> bool:
+def is_base_weight_packed(layer: torch.nn.Module) -> bool:
     """Return whether bitsandbytes packed a 4-bit weight for its CPU kernel, which cannot be dequantised."""
     return bool(getattr(getattr(layer.weight, "quant_state", None), "packing_format_for_cpu", False))

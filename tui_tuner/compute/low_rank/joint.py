@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tui_tuner.compute.low_rank.bases import EIGHT_BITS, FOUR_BITS, FrozenBase, is_packed, read_base
+from tui_tuner.compute.low_rank.bases import (
+    EIGHT_BITS,
+    FOUR_BITS,
+    FrozenBase,
+    is_base_weight_packed,
+    read_base_weight,
+)
 from tui_tuner.compute.low_rank.shadow import MatrixCopies, ShadowCopies, make_stacked_copies
 from tui_tuner.compute.precision import HALVES
 
@@ -115,7 +121,7 @@ class LoraGroup:
         if len({one.active_dropout is None for one in self.members}) > 1:
             return None
         place = x.device.type
-        if place == "cpu" and any(is_packed(one.layer.base_layer) for one in self.members):
+        if place == "cpu" and any(is_base_weight_packed(one.layer.base_layer) for one in self.members):
             return None
         if torch.is_autocast_enabled(place):
             return torch.get_autocast_dtype(place) if x.is_floating_point() else None
@@ -150,7 +156,7 @@ class JointLora(torch.autograd.Function):
                 _multiply_into(part, own, down.t(), scaling)
         else:
             _multiply_into(low, rows, copies.stacked.t(), scaling)
-        bases = [read_base(one.layer.base_layer, one.kind) for one in group.members]
+        bases = [read_base_weight(one.layer.base_layer, one.kind) for one in group.members]
         found = []
         for base, part, up in zip(bases, lows, copies.ups, strict=True):
             found.append(base.multiply_rows(rows).addmm_(part, up.t()))

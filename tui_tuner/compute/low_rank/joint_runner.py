@@ -1,7 +1,7 @@
 """Layers of one module with the same input: the first one that is called computes all of them.
 
-One small pass of the model finds these layers (`find_siblings`), not their names. The outputs that the first
-layer computes for the others are kept only during the call of the module that holds them: hooks of that
+One small pass of the model finds these layers (`find_sibling_layers`), not their names. The outputs that the
+first layer computes for the others are kept only during the call of the module that holds them: hooks of that
 module begin and end this, also if a pass fails. A layer takes its output only for the very same tensor,
 unchanged, in the same dtype and the same thread; otherwise it computes by itself.
 """
@@ -62,20 +62,20 @@ class JointRunner:
             return self.group.members[place].stock(x, *args, **kwargs)
         waiting = self.waiting.get(threading.get_ident())
         if args or kwargs or waiting is None:
-            return forward_alone(self.alone[place], x, *args, **kwargs)
+            return forward_group_alone(self.alone[place], x, *args, **kwargs)
         if waiting.x is None:
             dtype = self.group.find_dtype(x)
             if dtype is None:
-                return forward_alone(self.alone[place], x)
+                return forward_group_alone(self.alone[place], x)
             waiting.x, waiting.key = x, _make_key(x)
             waiting.found = dict(enumerate(self.group.compute_outputs(x, dtype)))
         # `pop`: a layer that is called twice with one tensor must compute its second output.
         if waiting.x is x and place in waiting.found and waiting.key == _make_key(x):
             return waiting.found.pop(place)
-        return forward_alone(self.alone[place], x)
+        return forward_group_alone(self.alone[place], x)
 
 
-def forward_alone(group: LoraGroup, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def forward_group_alone(group: LoraGroup, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Compute a group of a single layer, by peft if our step does not fit the call."""
     dtype = None if args or kwargs else group.find_dtype(x)
     if dtype is None:
@@ -91,7 +91,7 @@ def _make_key(x: Tensor) -> tuple[Any, ...]:
     return numbers, 0 if x.is_inference() else x._version, torch.is_grad_enabled()
 
 
-def find_siblings(
+def find_sibling_layers(
     model: torch.nn.Module, members: dict[str, LoraMember], half: torch.dtype
 ) -> list[tuple[str, list[LoraMember]]]:
     """Find layers of one module that get the same tensor, in a pass of the model over two tokens.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tui_tuner.compute.kernels.chosen_kernel import ChosenKernel
-from tui_tuner.compute.low_rank.bases import DENSE, TRANSPOSED, find_base_kind
+from tui_tuner.compute.low_rank.bases import DENSE, TRANSPOSED, find_base_weight_kind
 from tui_tuner.compute.low_rank.joint import LoraGroup, LoraMember, multiplies_into_float32
-from tui_tuner.compute.low_rank.joint_runner import JointRunner, find_siblings, forward_alone
-from tui_tuner.compute.low_rank.lora_probe import agrees_with_peft, choose_half
+from tui_tuner.compute.low_rank.joint_runner import JointRunner, find_sibling_layers, forward_group_alone
+from tui_tuner.compute.low_rank.lora_probe import agrees_with_peft, choose_half_dtype
 from tui_tuner.compute.low_rank.shadow import ShadowCopies
 from tui_tuner.compute.low_rank.single import forward_single
 from tui_tuner.locales import N_, _
@@ -36,7 +36,7 @@ class LoraFacts:
     """The properties that decide how a LoRA layer may be computed.
 
     Args:
-        base: The kind of its frozen weight (`bases.find_base_kind`); empty if it is not supported.
+        base: The kind of its frozen weight (`bases.find_base_weight_kind`); empty if it is not supported.
         adapters: The number of its adapters.
         variant: It is DoRA or another variant, or has a bias or special layers for A or B.
         dropout: The share of its input that is dropped in training.
@@ -54,7 +54,7 @@ class LoraFacts:
     transposed: bool = False
 
 
-def explain_left(facts: LoraFacts, kind: str) -> str:
+def explain_left_layer(facts: LoraFacts, kind: str) -> str:
     """Explain why a layer is left to peft on a `cpu` or `cuda` device; empty if it need not be."""
     if facts.adapters != 1:
         return _("it has several adapters")
@@ -87,9 +87,11 @@ def find_lora_facts(layer: torch.nn.Module) -> LoraFacts | None:
     if adapters != 1 or name not in layer.lora_A or name not in layer.lora_B:
         return LoraFacts(adapters=0 if adapters == 1 else adapters)
     base, down, up = layer.base_layer, layer.lora_A[name], layer.lora_B[name]
+    if not isinstance(down, torch.nn.Module):
+        return LoraFacts(base=find_base_weight_kind(base), variant=True)  # AdaLoRA's are no layers
     linear = type(down) is torch.nn.Linear is type(up) and type(layer).__name__ in _PLAIN
     return LoraFacts(
-        base=find_base_kind(base),
+        base=find_base_weight_kind(base),
         variant=not linear or name in layer.lora_variant or bool(layer.lora_bias[name]),
         dropout=float(getattr(layer.lora_dropout[name], "p", 0.0)),
         trained_base=any(one.requires_grad for one in base.parameters()),
@@ -119,7 +121,7 @@ def _is_replaced(layer: torch.nn.Module) -> bool:
 def _is_ours(forward: Any) -> bool:
     inner = getattr(forward, "func", None)
     return (
-        inner in (forward_single, forward_alone)
+        inner in (forward_single, forward_group_alone)
         or getattr(inner, "__func__", None) is JointRunner.forward_member
     )
 
@@ -145,7 +147,7 @@ def quicken_lora(model: torch.nn.Module, device: Device | None = None) -> list[C
         kind = device.kind if device is not None else _find_device_kind(layer)
         if _is_ours(vars(layer).get("forward")):
             del layer.forward  # left by an earlier call
-        reason = explain_left(facts, kind)
+        reason = explain_left_layer(facts, kind)
         if reason:
             left[reason] += 1
             continue
@@ -157,7 +159,7 @@ def quicken_lora(model: torch.nn.Module, device: Device | None = None) -> list[C
     return found + [ChosenKernel(PART, PEFT, why, layers) for why, layers in left.items()]
 
 
-def count_quick(chosen: Sequence[ChosenKernel]) -> int:
+def count_quick_lora(chosen: Sequence[ChosenKernel]) -> int:
     """Count the LoRA layers that are not computed by peft."""
     return sum(one.layers for one in chosen if one.part == PART and one.kernel != PEFT)
 
@@ -195,7 +197,7 @@ def _quicken_joint(
         return []
     matrix = members[0].down_matrix
     bf16 = device.has_bf16 if device is not None else torch.cuda.is_bf16_supported(including_emulation=False)
-    half = choose_half(members[0].layer.base_layer.weight.dtype, bf16)
+    half = choose_half_dtype(members[0].layer.base_layer.weight.dtype, bf16)
     wide = multiplies_into_float32(matrix.device, half) and _proves_group(
         {}, LoraGroup(members[:1], wide=True), half
     )
@@ -220,7 +222,7 @@ def _quicken_joint(
         for place, one in enumerate(together.group.members):
             one.layer.forward = partial(together.forward_member, place)
     for group in alone.values():
-        group.members[0].layer.forward = partial(forward_alone, group)
+        group.members[0].layer.forward = partial(forward_group_alone, group)
     # Only now: while groups are proved, each has a shadow of its own.
     _share_shadow(model, [*(one.group for one in joint), *alone.values()], names)
     together_count = sum(len(one.group.members) for one in joint)
@@ -234,7 +236,7 @@ def _group_siblings(
     """Return the layers that can share a product, by module; and a reason if that is not known."""
     by_name = {names[id(one.layer)]: one for one in members}
     try:
-        seen = find_siblings(model, by_name, half)
+        seen = find_sibling_layers(model, by_name, half)
     except Exception as error:  # a model's own code may fail on two tokens in any way
         problem = one_line(f"{type(error).__name__}: {error}", 200)
         return [], _("layers with the same input could not be found ({problem})", problem=problem)

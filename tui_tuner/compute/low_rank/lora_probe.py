@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tui_tuner.compute.kernels.probe import CLOSE, CLOSE_HALF, RandomDraws, has_same_results
-from tui_tuner.compute.precision import HALVES, in_float32
+from tui_tuner.compute.precision import HALVES, compute_in_float32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ def agrees_with_peft(
     try:
         with contextlib.ExitStack() as wide:
             for layer in layers:
-                wide.enter_context(in_float32(layer))
+                wide.enter_context(compute_in_float32(layer))
             if not _has_same_outputs(layers, stock, quick, torch.float32, CLOSE):
                 return False
         if half is None:
@@ -102,7 +102,7 @@ def _fork_randomness(device: torch.device) -> Any:
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
-def choose_half(dtype: torch.dtype, bf16: bool) -> torch.dtype:
+def choose_half_dtype(dtype: torch.dtype, bf16: bool) -> torch.dtype:
     """Return the 16-bit dtype that a run computes in with weights of `dtype`.
 
     Args:

@@ -88,8 +88,8 @@ class ShadowCopies:
         if key in self.stale:
             self._refresh_copies(held)
             self.stale.discard(key)
-        elif one.seen != describe_state(matrices) or not (self._is_inside_pass() or _is_in_backward()):
-            copy_into(one, matrices)
+        elif one.seen != describe_shadow_state(matrices) or not (self._is_inside_pass() or _is_in_backward()):
+            refresh_shadow_copies(one, matrices)
         return one
 
     def _is_inside_pass(self) -> bool:
@@ -121,21 +121,21 @@ class ShadowCopies:
             one = held.get(group.number)
             if one is not None:
                 own = group.list_matrices()
-                one.seen = describe_state(own)
+                one.seen = describe_shadow_state(own)
                 into += one.parts
                 matrices += own
         with torch.no_grad():
             torch._foreach_copy_(into, matrices)
 
 
-def copy_into(copies: MatrixCopies, matrices: Sequence[Tensor]) -> None:
+def refresh_shadow_copies(copies: MatrixCopies, matrices: Sequence[Tensor]) -> None:
     """Refresh the copies of one group."""
-    copies.seen = describe_state(matrices)
+    copies.seen = describe_shadow_state(matrices)
     with torch.no_grad():
         torch._foreach_copy_(copies.parts, list(matrices))
 
 
-def describe_state(matrices: Sequence[Tensor]) -> tuple[Any, ...]:
+def describe_shadow_state(matrices: Sequence[Tensor]) -> tuple[Any, ...]:
     """Return values that change if a matrix is replaced, moved or changed in place."""
     return tuple((id(one), one._version, one.untyped_storage()._cdata) for one in matrices)
 
@@ -144,7 +144,7 @@ def make_stacked_copies(matrices: Sequence[Tensor], dtype: torch.dtype) -> Matri
     """Return copies for a single use, of a group without a shadow."""
     size = _align_up(sum(one.numel() for one in matrices))
     copies = _view_copies(torch.empty(size, dtype=dtype, device=matrices[0].device), matrices)
-    copy_into(copies, matrices)
+    refresh_shadow_copies(copies, matrices)
     return copies
 
 

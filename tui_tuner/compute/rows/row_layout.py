@@ -10,8 +10,8 @@ from tui_tuner.compute.forward import (
     MicroBatch,
     MicroSize,
     Rows,
-    lay_flat,
-    lay_padded,
+    lay_flat_row,
+    lay_padded_rows,
     pack_rows,
     pad_groups,
 )
@@ -19,11 +19,11 @@ from tui_tuner.compute.rows.filler import fill_row
 from tui_tuner.compute.rows.row_dealer import deal_rows
 from tui_tuner.compute.rows.row_sizes import (
     choose_row_sizes,
-    cut_step,
-    find_size,
-    measure_waste,
+    find_row_size,
+    find_step_piece_size,
+    measure_filler_waste,
     round_padded_length,
-    round_to_next_size,
+    round_row_size,
 )
 
 
@@ -70,11 +70,11 @@ class RowLayout:
         """
         if not way.packing:
             longest = max(int(data.lengths[row]) for row in rows)
-            return lay_padded(
+            return lay_padded_rows(
                 data, rows, self.pad, round_padded_length(longest, self.limit) if way.filled else 0
             )
-        micro = shared_prefix.lay_shared(data, rows) if training and way.shared else lay_flat(data, rows)
-        return fill_up(micro, way, sizes)
+        micro = shared_prefix.lay_shared(data, rows) if training and way.shared else lay_flat_row(data, rows)
+        return fill_flat_row(micro, way, sizes)
 
     def list_step_sizes(self, most: int) -> tuple[int, ...]:
         """Return the allowed lengths of flat rows in training; a resumed run gets the same.
@@ -89,18 +89,18 @@ class RowLayout:
     def expect_filler(self, most: int) -> tuple[tuple[int, ...], float | None]:
         """Return those lengths, and the share of filler in typical steps; None if no step is known."""
         sizes, pieces = self.list_step_sizes(most), self._list_pieces(most)
-        return sizes, measure_waste(pieces, sizes) if pieces else None
+        return sizes, measure_filler_waste(pieces, sizes) if pieces else None
 
     def _list_pieces(self, most: int) -> list[int]:
-        return [cut_step(tokens, most) for tokens in self.usual if tokens]
+        return [find_step_piece_size(tokens, most) for tokens in self.usual if tokens]
 
 
-def fill_up(micro: MicroBatch, way: ForwardWay, sizes: Sequence[int] = ()) -> MicroBatch:
+def fill_flat_row(micro: MicroBatch, way: ForwardWay, sizes: Sequence[int] = ()) -> MicroBatch:
     """Fill a flat row up to one of these lengths, or to a round one, if the way fills rows."""
     if not way.filled:
         return micro
     tokens = micro.input_ids.shape[1]
-    return fill_row(micro, find_size(tokens, sizes) if sizes else round_to_next_size(tokens))
+    return fill_row(micro, find_row_size(tokens, sizes) if sizes else round_row_size(tokens))
 
 
 def list_group_sizes(data: Rows, groups: Sequence[Sequence[int]], size: MicroSize) -> tuple[int, ...]:

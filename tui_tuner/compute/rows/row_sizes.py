@@ -53,17 +53,17 @@ def choose_row_sizes(most: int, usual: Sequence[int] = (), count: int = MOST_SIZ
     return tuple(sorted(chosen))
 
 
-def find_size(tokens: int, sizes: Sequence[int]) -> int:
+def find_row_size(tokens: int, sizes: Sequence[int]) -> int:
     """Return the smallest size that holds a row; the row's own length if none does."""
     return min((size for size in sizes if size >= tokens), default=tokens)
 
 
-def cut_step(tokens: int, most: int) -> int:
+def find_step_piece_size(tokens: int, most: int) -> int:
     """Return the size of the pieces if a step is cut into as few equal ones as `most` tokens allow."""
     return ceil(tokens / max(1, ceil(tokens / most)))
 
 
-def round_to_next_size(tokens: int) -> int:
+def round_row_size(tokens: int) -> int:
     """Return the next round length above a row, with room for at least one token of filler."""
     return _round_up(tokens + 1, SMALL_GRAIN if tokens < SMALL else GRAIN)
 
@@ -78,11 +78,11 @@ def round_padded_length(longest: int, limit: int) -> int:
     return max(longest, min(_round_up(longest, step), limit))
 
 
-def measure_waste(rows: Iterable[int], sizes: Sequence[int]) -> float:
+def measure_filler_waste(rows: Iterable[int], sizes: Sequence[int]) -> float:
     """Return the share of filler in all computed tokens, for rows of these lengths."""
     tokens = computed = 0
     for row in rows:
-        tokens, computed = tokens + row, computed + find_size(row, sizes)
+        tokens, computed = tokens + row, computed + find_row_size(row, sizes)
     return 1 - tokens / max(1, computed)
 
 

@@ -19,6 +19,8 @@ class Trait(StrEnum):
     QUANTISABLE = "quantisable"  # can be trained on top of weights in 4 or 8 bits
     MERGEABLE = "mergeable"  # the trained weights can be merged into the model's
     CHECKPOINTABLE = "checkpointable"  # activations may be recomputed in the backward pass
+    FUSED_NAMES = "fused_names"  # peft takes names of a mixture's feed-forward layers for its fused experts
+    EXPERTS = "experts"  # peft puts it on the fused weights of a mixture's experts, too
     FEW_WEIGHTS = "few_weights"  # trains very few weights, whatever its fields: vectors, or a prompt
 
 

@@ -7,12 +7,17 @@ method itself (`methods.find_method`).
 
 from __future__ import annotations
 
+from tui_tuner.config.kinds.bottleneck_methods import BOTTLENECK_METHODS
+from tui_tuner.config.kinds.low_rank_methods import LOW_RANK_METHODS
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
+from tui_tuner.config.kinds.prompt_methods import PROMPT_METHODS
+from tui_tuner.config.kinds.structured_methods import STRUCTURED_METHODS
 from tui_tuner.locales import N_
 
 _BESIDE = frozenset({Trait.ADAPTER, Trait.QUANTISABLE, Trait.MERGEABLE, Trait.CHECKPOINTABLE})
-_LORA = frozenset({Trait.RANKED}) | _BESIDE
-_LORA_FIELDS = ("rank", "alpha", "dropout", "targets", "layers", "train_embeddings")
+_LORA = frozenset({Trait.RANKED, Trait.FUSED_NAMES}) | _BESIDE
+_LORA_PLACES = ("targets", "layers", "rank_pattern", "alpha_pattern")
+_LORA_FIELDS = ("rank", "alpha", "dropout", "init", *_LORA_PLACES, "train_embeddings")
 # Virtual tokens are part of the input, so no weights of the model could take them in: not MERGEABLE
 _FEW = frozenset({Trait.FEW_WEIGHTS}) | _BESIDE
 _PROMPT = _FEW - {Trait.MERGEABLE} | {Trait.VIRTUAL_TOKENS}
@@ -24,7 +29,7 @@ METHODS: dict[str, MethodKind] = {
             "lora",
             N_("LoRA"),
             N_("Trains small matrices next to the frozen weights; the usual choice (arXiv 2106.09685)."),
-            _LORA,
+            _LORA | {Trait.EXPERTS},
             _LORA_FIELDS,
             explanation=N_(
                 "A model's weights are large matrices. LoRA freezes them and trains, next to each one, "
@@ -58,7 +63,7 @@ METHODS: dict[str, MethodKind] = {
             "rslora",
             N_("Rank-stabilised LoRA"),
             N_("LoRA scaled so that high ranks, such as 64, learn as they should (arXiv 2312.03732)."),
-            _LORA,
+            _LORA | {Trait.EXPERTS},
             _LORA_FIELDS,
             "lora",
             explanation=N_(
@@ -89,13 +94,14 @@ METHODS: dict[str, MethodKind] = {
             N_("Top layers only"),
             N_("Trains only the last few layers; the layers below stay frozen."),
             frozenset({Trait.CHECKPOINTABLE}),
-            ("layers",),
+            ("layers", "pattern"),
             "own_weights",
             needs=("layers",),
             explanation=N_(
                 "All weights of the last layers are trained, and so is the norm after them. The layers "
                 "below, which capture more general features, stay frozen: they need no gradients, so a "
-                "step is faster and takes less memory."
+                "step is faster and takes less memory. With 0 layers only the head is trained; a pattern of "
+                "names selects any other weights."
             ),
             paper="Lee et al. 2019, arXiv 1911.03090",
             usual=N_("A quarter of the layers, which reached 90% of the full quality in that paper."),
@@ -188,6 +194,10 @@ METHODS: dict[str, MethodKind] = {
             paper="Li and Liang 2021, arXiv 2101.00190",
             usual=N_("10 to 100 virtual tokens."),
         ),
+        *PROMPT_METHODS,
+        *BOTTLENECK_METHODS,
+        *LOW_RANK_METHODS,
+        *STRUCTURED_METHODS,
     )
 }
 

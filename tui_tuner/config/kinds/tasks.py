@@ -143,6 +143,6 @@ TINY = "tiny"  # a model name that stands for the small architecture of the task
 TINY_NAMES = ("tiny-bert", "tiny-distilbert")  # small models with random weights, created when needed
 
 
-def is_tiny(name: object) -> bool:
+def is_tiny_model(name: object) -> bool:
     """Return whether a model name means one of the small models with random weights."""
     return name == TINY or name in TINY_NAMES

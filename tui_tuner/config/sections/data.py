@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tui_tuner.config.kinds.formats import RECORD_FORMATS
-from tui_tuner.config.sections.field_options import Auto, Section, declare_option, known_word
+from tui_tuner.config.sections.field_options import Auto, Section, accept_known_words, declare_option
 from tui_tuner.locales import N_
 
 MOST_CHARACTERS = 1_000_000_000  # of a row: one of a gigabyte is never held
@@ -20,9 +20,9 @@ class Source(Section):
     weight: float = declare_option(
         1.0, N_("How often its rows are used, relative to the others."), gt=0, le=1_000_000
     )
-    format: Annotated[str, known_word(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))] = (
-        declare_option("auto", N_("Record format of this source."))
-    )
+    format: Annotated[
+        str, accept_known_words(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))
+    ] = declare_option("auto", N_("Record format of this source."))
 
 
 class CleaningSection(Section):
@@ -80,13 +80,13 @@ class DataSection(Section):
             "demo stands for sample rows inside this package, different for each task."
         ),
     )
-    format: Annotated[str, known_word(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))] = (
-        declare_option(
-            "auto",
-            N_("Record format."),
-            N_("auto detects it and reports how certain it is."),
-            choices=RECORD_FORMATS,
-        )
+    format: Annotated[
+        str, accept_known_words(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))
+    ] = declare_option(
+        "auto",
+        N_("Record format."),
+        N_("auto detects it and reports how certain it is."),
+        choices=RECORD_FORMATS,
     )
     columns: dict[str, str] | None = declare_option(
         None, N_("Roles of the columns, such as {prompt: question, response: answer}."), advanced=True

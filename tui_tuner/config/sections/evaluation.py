@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import field_validator
 
-from tui_tuner.config.metrics import name_today
+from tui_tuner.config.metrics import find_current_metric_name
 from tui_tuner.config.sections.field_options import Auto, Section, declare_option
 from tui_tuner.locales import N_
 
@@ -74,4 +74,8 @@ class EvaluationSection(Section):
     @classmethod
     def _names_of_today(cls, value: Any) -> Any:
         """Replace names of version 0.1 by the current ones."""
-        return name_today(value) if isinstance(value, str) else [name_today(name) for name in value]
+        return (
+            find_current_metric_name(value)
+            if isinstance(value, str)
+            else [find_current_metric_name(name) for name in value]
+        )

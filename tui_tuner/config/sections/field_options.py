@@ -23,7 +23,7 @@ from tui_tuner.text import one_line
 Auto = Literal["auto"]
 
 
-def known_word(names: Collection[str], unknown: str) -> AfterValidator:
+def accept_known_words(names: Collection[str], unknown: str) -> AfterValidator:
     """Make a validator that accepts only the names of a registry (`config.kinds`).
 
     `unknown` is the message for any other word: a sentence with places `value` and `names`, marked by `N_`.

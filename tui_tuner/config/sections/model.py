@@ -98,6 +98,25 @@ class ModelSection(Section):
         ),
         advanced=True,
     )
+    adapter: str | None = declare_option(
+        None,
+        N_("An adapter to begin with: a run, or a folder that holds one."),
+        N_(
+            "A run stands for its best model, RUN/last for its last one. The adapter must have been trained "
+            "on this same model; a copy of it stays in the new run's folder."
+        ),
+        min_length=1,
+        advanced=True,
+    )
+    adapter_use: Literal["continue", "merge", "stack"] = declare_option(
+        "continue",
+        N_("What becomes of that adapter."),
+        N_(
+            "continue trains it on, with its own sizes. merge adds it to the model's weights first, and any "
+            "method goes on from there. stack leaves it as it is, and trains a new adapter on top of it."
+        ),
+        advanced=True,
+    )
     tokenizer: str | None = declare_option(
         None,
         N_("Tokenizer folder or hub id, if not the model's own; `train` trains a new one on the data."),

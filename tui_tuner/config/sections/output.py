@@ -54,14 +54,14 @@ class OutputSection(Section):
         """Split a line of entries into a list; null is an empty list."""
         if value is None:
             return []
-        return notices.entries_in(value) if isinstance(value, str) else value
+        return notices.split_notify_entries(value) if isinstance(value, str) else value
 
     @field_validator("notify", mode="after")
     @classmethod
     def _check_places(cls, value: list[str]) -> list[str]:
         """Refuse entries that no message can be sent to, and drop repeated ones."""
         for entry in value:
-            problem = notices.problem_of(entry)
+            problem = notices.find_notify_problem(entry)
             if problem:
                 raise ValueError(problem)
         return list(dict.fromkeys(value))

@@ -14,7 +14,18 @@ EVERY_SECOND: Final = "every_second"
 OFFLOAD: Final = "offload"
 Checkpointing = bool | Literal["every_second", "offload"]
 DEGREES: tuple[Checkpointing, ...] = (False, EVERY_SECOND, True, OFFLOAD)  # each keeps less on the device
-Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "sgd", "adafactor"]
+Optimizer = Literal[
+    "adamw",
+    "adamw_8bit",
+    "paged_adamw_8bit",
+    "sgd",
+    "adafactor",
+    "lion",
+    "muon",
+    "schedule_free",
+    "galore",
+    "apollo",
+]
 MOST_WEIGHT = 1_000_000  # of a class in the loss
 
 
@@ -66,7 +77,45 @@ class TrainingSection(Section):
         ),
     )
     optimizer: Auto | Optimizer = declare_option(
-        "auto", N_("Optimizer."), N_("8-bit AdamW keeps its state in a quarter of the memory.")
+        "auto",
+        N_("Optimizer."),
+        N_(
+            "How a gradient becomes an update. AdamW is the usual one; 8-bit AdamW keeps its state in a "
+            "quarter of the memory, and GaLore and APOLLO save more where whole matrices are trained."
+        ),
+    )
+    optimizer_rank: int = declare_option(
+        16,
+        N_("Dimensions in which GaLore and APOLLO keep the state of a weight matrix."),
+        N_(
+            "Less memory if it is lower, and closer to AdamW if it is higher. The papers use 4 to 8 for "
+            "fine-tuning and up to a quarter of the matrix for pretraining. Matrices with a side no longer "
+            "than this are trained with AdamW."
+        ),
+        ge=1,
+        le=4096,
+        advanced=True,
+    )
+    optimizer_interval: int = declare_option(
+        200,
+        N_("GaLore and APOLLO choose new dimensions after so many steps."),
+        N_("The papers use 200; with short runs, take about a tenth of the steps."),
+        unit=N_("steps"),
+        ge=1,
+        le=1_000_000,
+        advanced=True,
+    )
+    lora_plus_ratio: float | None = declare_option(
+        None,
+        N_("The second matrices of LoRA learn at so many times the learning rate (LoRA+, arXiv 2402.12354)."),
+        N_(
+            "The two matrices of an update do not learn equally well at one rate: the second one, which "
+            "begins as zero, bears a higher one. 16 is usual, with a somewhat lower learning rate. Empty is "
+            "one rate for both."
+        ),
+        ge=1,
+        le=1000,
+        advanced=True,
     )
     schedule: Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"] = declare_option(
         "cosine", N_("How the learning rate decreases.")

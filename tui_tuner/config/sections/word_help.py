@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.kinds.optimizers import FIELD, OPTIMIZERS
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.locales import N_, _
@@ -39,6 +40,25 @@ WORDS: dict[str, dict[str, str]] = {
             "32 bits per weight: the most exact, with twice the memory of 16 bits, and slower on a GPU."
         ),
     },
+    "method.style": {
+        "pfeiffer": N_(
+            "One adapter in each layer, behind its feed-forward block: the usual choice, and quickest."
+        ),
+        "houlsby": N_("Two in each layer, behind attention and behind the feed-forward block."),
+        "parallel": N_("One in each layer that reads what the feed-forward block reads; usually wider."),
+    },
+    "method.non_linearity": {
+        "relu": N_("Negative numbers become 0; the usual one of the styles pfeiffer and parallel."),
+        "gelu": N_("A smooth form of relu, as in BERT and GPT."),
+        "swish": N_("A smooth form of relu, as in Llama; the usual one of the style houlsby."),
+        "tanh": N_("Bends all numbers into those between -1 and 1."),
+        "leakyrelu": N_("Negative numbers become a hundredth of themselves."),
+    },
+    "method.layer_norm": {
+        "none": N_("The adapter has no norm of its own."),
+        "before": N_("A trained norm of what the adapter reads."),
+        "after": N_("A trained norm of what the adapter adds; such adapters cannot be fused."),
+    },
     "model.quantization": {
         "none": N_("The weights are not quantised."),
         "nf4": N_(
@@ -46,6 +66,11 @@ WORDS: dict[str, dict[str, str]] = {
             "LoRA, this is QLoRA."
         ),
         "int8": N_("8 bits per weight: half the memory of 16 bits, and slower."),
+    },
+    "model.adapter_use": {
+        "continue": N_("The adapter is trained on: same method, same sizes, and one adapter in the end."),
+        "merge": N_("It is added into the model's weights first; the run then begins with that model."),
+        "stack": N_("It stays frozen and active, and a new adapter is trained on top of it."),
     },
     "model.attention": {
         "auto": N_(
@@ -122,6 +147,17 @@ WORDS: dict[str, dict[str, str]] = {
         "all-linear": N_(
             "All linear layers of the transformer layers: learns best, and is the usual choice."
         ),
+        "experts": N_("The fused weights of a mixture's experts (LoRA and rank-stabilised LoRA)."),
+    },
+    "method.init": {
+        "default": N_("At random, with an update of zero: the base model computes as before."),
+        "pissa": N_(
+            "The directions that matter most in each weight are taken out of it, and trained "
+            "(arXiv 2404.02948)."
+        ),
+        "loftq": N_("What quantising to 4 bits lost of each weight is given back (arXiv 2310.08659)."),
+        "olora": N_("Orthogonal directions are taken out of each weight and trained (arXiv 2406.01775)."),
+        "eva": N_("The directions in which a layer's inputs differ most for your rows (arXiv 2410.07170)."),
     },
     "training.learning_rate": {"auto": _AUTO_RATE},
     "training.micro_batch": {"auto": N_("As many as fit into memory and keep the device busy.")},
@@ -146,6 +182,11 @@ WORDS: dict[str, dict[str, str]] = {
         "adafactor": N_(
             "Keeps one number per row and column of a weight matrix instead of one per weight: little memory."
         ),
+        "lion": N_("Steps by the sign of the averaged gradient: half of AdamW's memory, and a lower rate."),
+        "muon": N_("Makes the updates of weight matrices orthogonal; AdamW trains everything else."),
+        "schedule_free": N_("AdamW that averages its weights instead of lowering the learning rate."),
+        "galore": N_("AdamW in the few directions in which a matrix's gradient is largest: little memory."),
+        "apollo": N_("Learns the length of each row's step in a few random directions: little memory."),
     },
     "training.schedule": {
         "cosine": N_("Falls to zero along a cosine curve: slowly, quickly, slowly again. The usual choice."),
@@ -219,8 +260,10 @@ _REGISTRIES: dict[str, Callable[[str], str]] = {
 def explain_word(path: str, word: str) -> str:
     """Return a translated paragraph about a word that a field takes; empty if there is none.
 
-    The form shows it below the sentence of `word_told`, in the help of the field.
+    The form shows it below the sentence of `describe_option_word`, in the help of the field.
     """
+    if path == FIELD and word in OPTIMIZERS:
+        return _(OPTIMIZERS[word].explanation) if OPTIMIZERS[word].explanation else ""
     if path != "method.kind" or word not in METHODS:
         return ""
     kind = METHODS[word]
@@ -232,7 +275,7 @@ def explain_word(path: str, word: str) -> str:
     return "\n".join(parts)
 
 
-def word_told(path: str, word: str) -> str:
+def describe_option_word(path: str, word: str) -> str:
     """Return an untranslated sentence about a word that a field takes; empty if there is none."""
     told = WORDS.get(path, {}).get(word, "")
     return told or (_REGISTRIES[path](word) if path in _REGISTRIES else "")

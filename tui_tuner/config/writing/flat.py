@@ -15,17 +15,17 @@ _ONE_LINE = 10**9  # characters: PyYAML must never wrap
 
 
 @cache
-def list_sections() -> frozenset[str]:
+def list_config_sections() -> frozenset[str]:
     """Return the dotted name of every section."""
     return frozenset(path.rpartition(".")[0] for path in list_options() if "." in path)
 
 
-def find_section(path: str) -> tuple[str, str]:
+def split_config_section(path: str) -> tuple[str, str]:
     """Split a dotted name into its section (empty if there is none) and its key there."""
     parts = path.split(".")
     for count in range(len(parts) - 1, 0, -1):
         section = ".".join(parts[:count])
-        if section in list_sections():
+        if section in list_config_sections():
             return section, ".".join(parts[count:])
     return "", path
 
@@ -38,27 +38,27 @@ def flatten_config(values: Mapping[str, Any]) -> dict[str, Any]:
 def _flatten_values(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         path = f"{prefix}{key}"
-        if path in list_sections() and (value is None or isinstance(value, Mapping)):
+        if path in list_config_sections() and (value is None or isinstance(value, Mapping)):
             yield from _flatten_values(value or {}, f"{path}.")
         else:
             yield path, value
 
 
-def same_value(one: Any, other: Any) -> bool:
+def are_values_equal(one: Any, other: Any) -> bool:
     """Return whether two values are equal in a config; unlike in Python, `true` is not 1."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return set(one) == set(other) and all(same_value(one[key], other[key]) for key in one)
+        return set(one) == set(other) and all(are_values_equal(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same_value, one, other))
+        return len(one) == len(other) and all(map(are_values_equal, one, other))
     return bool(isinstance(one, bool) == isinstance(other, bool) and one == other)
 
 
-def same_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def are_configs_equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Return whether two configs, by field, have the same fields and equal values."""
-    return set(one) == set(other) and all(same_value(one[path], other[path]) for path in one)
+    return set(one) == set(other) and all(are_values_equal(one[path], other[path]) for path in one)
 
 
-def write_inline(value: Any) -> str:
+def write_inline_yaml(value: Any) -> str:
     """Format a value as YAML on one line."""
     text = yaml.dump(
         value,
@@ -71,10 +71,10 @@ def write_inline(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def write_entry(key: str, value: Any, indent: str = "") -> list[str]:
+def write_yaml_entry(key: str, value: Any, indent: str = "") -> list[str]:
     """Format `key: value` as lines: texts of several lines as a block, lists and mappings on one line."""
     if not isinstance(value, str) or "\n" not in value.rstrip("\n"):
-        return [f"{indent}{write_inline(key)}: {write_inline(value)}"]
+        return [f"{indent}{write_inline_yaml(key)}: {write_inline_yaml(value)}"]
     text = yaml.dump({key: value}, Dumper=_BlockDumper, allow_unicode=True, width=_ONE_LINE)
     lines = text.removesuffix("\n").split("\n")
     return [f"{indent}{line}" if line.strip() else line for line in lines]

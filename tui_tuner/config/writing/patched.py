@@ -15,20 +15,20 @@ import yaml
 
 from tui_tuner.config.options import list_options
 from tui_tuner.config.writing.commented import (
-    all_default_lines,
-    defaults_of,
-    help_of,
-    in_order,
-    is_written,
-    set_lines,
+    is_value_written,
+    list_default_lines,
+    list_sections_in_order,
+    write_field_comment,
+    write_section_defaults,
+    write_value_lines,
 )
 from tui_tuner.config.writing.flat import (
-    find_section,
+    are_configs_equal,
+    are_values_equal,
     flatten_config,
-    list_sections,
-    same_value,
-    same_values,
-    write_inline,
+    list_config_sections,
+    split_config_section,
+    write_inline_yaml,
 )
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 
@@ -52,7 +52,7 @@ class _Item:
         return _find_last_line(self.value, self.key)
 
 
-def values_of(text: str) -> dict[str, Any]:
+def read_yaml_values(text: str) -> dict[str, Any]:
     """Return the values that a text sets, by field.
 
     Raises:
@@ -66,7 +66,7 @@ def values_of(text: str) -> dict[str, Any]:
     return flatten_config(held)
 
 
-def patch_text(text: str, wanted: Mapping[str, Any], told: Collection[str] = ()) -> str | None:
+def patch_config_text(text: str, wanted: Mapping[str, Any], told: Collection[str] = ()) -> str | None:
     """Return the text with exactly these values; None if that is not possible without losing anything.
 
     Args:
@@ -74,24 +74,24 @@ def patch_text(text: str, wanted: Mapping[str, Any], told: Collection[str] = ())
         told: Fields that must be in the text even at their defaults.
     """
     try:
-        held = values_of(text)
+        held = read_yaml_values(text)
         for path in [path for path in held if path not in wanted]:
             text = _remove_item(text, path)
         for path, value in wanted.items():
-            if path in held and not same_value(held[path], value):
+            if path in held and not are_values_equal(held[path], value):
                 text = _replace_item(text, path, value)
         for path, value in wanted.items():
-            if path not in held and (path in told or is_written(path, value)):
+            if path not in held and (path in told or is_value_written(path, value)):
                 text = _add_item(text, path, value)
-        outcome = values_of(text)
+        outcome = read_yaml_values(text)
     except (BadYaml, yaml.YAMLError, _Cannot):
         return None
     full = {
         path: value
         for path, value in wanted.items()
-        if path in outcome or path in told or is_written(path, value)
+        if path in outcome or path in told or is_value_written(path, value)
     }
-    return text if same_values(outcome, full) else None
+    return text if are_configs_equal(outcome, full) else None
 
 
 class _Cannot(Exception):
@@ -108,7 +108,7 @@ def _walk_items(node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, _Ite
     for key, value in node.value:
         path = f"{prefix}{key.value}"
         yield path, _Item(key, value, not node.flow_style)
-        if path in list_sections() and isinstance(value, yaml.MappingNode):
+        if path in list_config_sections() and isinstance(value, yaml.MappingNode):
             yield from _walk_items(value, f"{path}.")
 
 
@@ -140,9 +140,9 @@ def _replace_item(text: str, path: str, value: Any) -> str:
         lines = text.splitlines(keepends=True)
         end = sum(map(len, lines[: item.last_line + 1]))
         tail = "\n" if text[start:end].endswith("\n") else ""
-        return f"{text[:start]}{write_inline(value)}{tail}{text[end:]}"
+        return f"{text[:start]}{write_inline_yaml(value)}{tail}{text[end:]}"
     space = "" if text[start - 1 : start].isspace() or not start else " "
-    return f"{text[:start]}{space}{write_inline(value)}{text[end:]}"
+    return f"{text[:start]}{space}{write_inline_yaml(value)}{text[end:]}"
 
 
 def _remove_item(text: str, path: str) -> str:
@@ -151,22 +151,22 @@ def _remove_item(text: str, path: str) -> str:
     if not item.block or lines[item.first_line][: item.key.start_mark.column].strip():
         raise _Cannot
     first, option = item.first_line, list_options().get(path)
-    if option is not None and first and lines[first - 1].strip() == f"# {help_of(option)}":
+    if option is not None and first and lines[first - 1].strip() == f"# {write_field_comment(option)}":
         first -= 1
     del lines[first : item.last_line + 1]
     return _join_lines(lines)
 
 
 def _add_item(text: str, path: str, value: Any) -> str:
-    section, _key = find_section(path)
+    section, _key = split_config_section(path)
     if section:
-        return _put_in(text, section, set_lines(path, value, ""))
+        return _put_in(text, section, write_value_lines(path, value, ""))
     items, lines = _find_items(text), text.splitlines()
     if items and not next(iter(items.values())).block:
         raise _Cannot
     tops = [item for name, item in items.items() if "." not in name]
     first = min((item.first_line for item in tops), default=len(lines))
-    lines[first:first] = set_lines(path, value, "")  # above the sections
+    lines[first:first] = write_value_lines(path, value, "")  # above the sections
     return _join_lines(lines)
 
 
@@ -175,7 +175,7 @@ def _put_in(text: str, section: str, more: list[str]) -> str:
     items, lines = _find_items(text), text.splitlines()
     item = items.get(section)
     if item is None:
-        outer, key = find_section(section)
+        outer, key = split_config_section(section)
         block = [f"{key}:", *(f"  {line}" if line.strip() else line for line in more)]
         if outer:
             return _put_in(text, outer, block)
@@ -200,7 +200,7 @@ def _join_lines(lines: list[str]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def with_comments(text: str, lines: Mapping[str, list[str]]) -> str:
+def add_section_comments(text: str, lines: Mapping[str, list[str]]) -> str:
     """Add comments at the end of sections, unless the text already contains them.
 
     Comments of a missing section go to the end of the text: a section of comments alone would be empty.
@@ -220,14 +220,14 @@ def with_comments(text: str, lines: Mapping[str, list[str]]) -> str:
 # ---- what is at its default, for an editor ----------------------------------------------------------------
 
 
-def with_defaults(text: str, task: str) -> str:
+def add_default_comments(text: str, task: str) -> str:
     """Add the fields that a text does not set, as comments in their sections."""
     try:
-        held = values_of(text)
+        held = read_yaml_values(text)
     except BadYaml:
         return text
-    for section in ("", *in_order()):
-        more = defaults_of(section, held, task)
+    for section in ("", *list_sections_in_order()):
+        more = write_section_defaults(section, held, task)
         if more and section:
             try:
                 text = _put_in(text, section, more)
@@ -236,10 +236,10 @@ def with_defaults(text: str, task: str) -> str:
     return text
 
 
-def without_defaults(text: str) -> str:
-    """Remove the comments of `with_defaults`, and sections that are empty without them."""
-    lines = [line for line in text.splitlines() if line.strip() not in all_default_lines()]
-    names = {find_section(section)[1] for section in list_sections()}
+def remove_default_comments(text: str) -> str:
+    """Remove the comments of `add_default_comments`, and sections that are empty without them."""
+    lines = [line for line in text.splitlines() if line.strip() not in list_default_lines()]
+    names = {split_config_section(section)[1] for section in list_config_sections()}
     kept: list[str] = []
     for number, line in enumerate(lines):
         if HEADER.match(line) and line.strip().partition(":")[0] in names and _is_bare(lines, number):

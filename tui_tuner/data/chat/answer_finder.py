@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tui_tuner.data.chat.edges import EdgeFinder, Render, WordsPlace, left_out_problem
-from tui_tuner.data.chat.marks import INLINE, Turn, find_words, mark_turn
+from tui_tuner.data.chat.edges import EdgeFinder, Render, WordsPlace, make_left_out_problem
+from tui_tuner.data.chat.marks import INLINE, Turn, find_skeleton_words, mark_turn
 from tui_tuner.data.chat.stops import StopTokens
 from tui_tuner.data.records import REASONING_KEYS
 from tui_tuner.data.row_problem import RowProblem
@@ -96,7 +96,7 @@ class AnswerFinder:
             message = messages[span.index]
             # Without the reasoning nothing of this answer was written: it would train an empty answer.
             if "reasoning" in span.missing and not message["content"] and not message.get("tool_calls"):
-                raise left_out_problem(span.index)
+                raise make_left_out_problem(span.index)
         return text, spans
 
     def _is_particular(self, message: Turn) -> bool:
@@ -135,7 +135,7 @@ class AnswerFinder:
         self, messages: Sequence[Turn], tools: Any, index: int, text: str, place: WordsPlace
     ) -> AnswerSpan:
         if any(kind.startswith("call") for kind in place.missing):
-            raise left_out_problem(index, calls=True)
+            raise make_left_out_problem(index, calls=True)
         start, prompted = self._edges.find_start(messages, tools, index, text, place)
         end = self._edges.find_end(messages, tools, index, text, place)
         return AnswerSpan(index, start, end.at, end.stop, end.added, place.missing, prompted)
@@ -159,7 +159,7 @@ class AnswerFinder:
             turn: Turn = {"role": role, "content": "x", **({key: "x"} if key else {})}
             messages.append(mark_turn(turn, number * _A_TURN).turn)
         text = self._render(messages, None, False)
-        words = find_words(text)
+        words = find_skeleton_words(text)
         slots = [number for number, _first, _end in words]
         # A template that writes a content twice gives no certain place.
         if len(set(slots)) != len(slots):

@@ -149,7 +149,7 @@ def _find_backend(tokenizer: Any) -> Any:
 
 
 @contextlib.contextmanager
-def use_all_cores(wanted: bool = True) -> Iterator[None]:
+def tokenise_on_all_cores(wanted: bool = True) -> Iterator[None]:
     """Tokenise batches on every core inside of it; if not `wanted`, as the environment says."""
     before = os.environ.get(_SWITCH)
     if not wanted:
@@ -164,4 +164,4 @@ def use_all_cores(wanted: bool = True) -> Iterator[None]:
         os.environ[_SWITCH] = "false" if before is None else before
 
 
-__all__ = ["BatchTokenizer", "PlacedTokens", "use_all_cores"]
+__all__ = ["BatchTokenizer", "PlacedTokens", "tokenise_on_all_cores"]

@@ -18,19 +18,19 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.chat.answer_finder import AnswerFinder, AnswerSpan
 from tui_tuner.data.chat.batch_tokens import BatchTokenizer, PlacedTokens
 from tui_tuner.data.chat.marks import Turn
-from tui_tuner.data.chat.remarks import are_tools_shown, list_answer_remarks, ranges_outside
+from tui_tuner.data.chat.remarks import are_tools_shown, list_answer_remarks, list_ranges_outside_answers
 from tui_tuner.data.chat.spelling import (
     TurnSpeller,
-    list_other_spellings,
+    list_turn_spellings,
     spell_arguments_as_text,
-    writes_python,
+    writes_python_arguments,
 )
 from tui_tuner.data.chat.stops import StopTokens
 from tui_tuner.data.chat.template import render_chat
 from tui_tuner.data.records import Chat, Example, Message, make_next_token_labels, make_next_token_mask
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.locales import N_
-from tui_tuner.models.generation import generation_ends
+from tui_tuner.models.generation import list_generation_ends
 
 # Longer chats are rejected: tokenising one as a whole would take gigabytes.
 MAX_CHAT = 4_000_000
@@ -99,7 +99,7 @@ class ChatEncoder:
     def from_config(cls, config: RunConfig, tokenizer: Any) -> ChatEncoder:
         """Make the encoder of a run."""
         data = config.data
-        ends = generation_ends(config.model, tokenizer)
+        ends = list_generation_ends(config.model, tokenizer)
         return cls(tokenizer, data.train_on, data.system, data.system_turns, ends)
 
     def _render_turns(self, messages: Sequence[Turn], tools: Any, generation: bool) -> str:
@@ -207,7 +207,7 @@ class ChatEncoder:
                 wanted.append(span)
         remarks += list_answer_remarks(messages, wanted)
         # Ranges outside of the answers: answers keep their own ends, even if everything is trained.
-        rest = ranges_outside(spans, len(text)) if self.train_on == "everything" else []
+        rest = list_ranges_outside_answers(spans, len(text)) if self.train_on == "everything" else []
         return RenderedChat(text, wanted, tuple(remarks), rest)
 
     def _find_answers(self, messages: list[Message], tools: Any) -> tuple[str, list[AnswerSpan]]:
@@ -227,12 +227,12 @@ class ChatEncoder:
             text, spans = self._turns.find_answers(turns, tools)
         except RowProblem as problem:
             # Nearly all templates take the first spelling, so the others are tried only after a failure.
-            for other in list_other_spellings(turns):
+            for other in list_turn_spellings(turns):
                 with contextlib.suppress(RowProblem):
                     return self._turns.find_answers(other, tools)
             raise problem
         # The template wants the arguments of calls as text: given values, it has written Python.
-        if writes_python(turns, text):
+        if writes_python_arguments(turns, text):
             text, spans = self._turns.find_answers(spell_arguments_as_text(turns) or turns, tools)
         return text, spans
 

@@ -128,7 +128,7 @@ class CostMeter:
                 raise TooCostlyError(_("it makes an endless list"))
             self.count_text(8 * items)
         elif isinstance(value, int):
-            check_whole(value)
+            check_number_size(value)
         return value
 
     def measure_value(self, value: Any) -> tuple[int, int]:
@@ -217,18 +217,18 @@ def _measure_size(value: Any) -> int:
 # ---- operations whose result can be far larger than what they are given --------------------------------
 
 
-def check_whole(value: int) -> int:
+def check_number_size(value: int) -> int:
     """Return a whole number, unless it has thousands of digits."""
     if value.bit_length() > MOST_BITS:
         raise TooCostlyError(_("it computes with a number of thousands of digits"))
     return value
 
 
-def check_operation(meter: CostMeter, operator: str, left: Any, right: Any) -> None:
+def check_operation_cost(meter: CostMeter, operator: str, left: Any, right: Any) -> None:
     """Refuse `*`, `**`, `%` and `//` before they are computed, if they make or take too much."""
     if isinstance(left, int) and isinstance(right, int):
-        check_whole(left)
-        check_whole(right)
+        check_number_size(left)
+        check_number_size(right)
         bits = left.bit_length()
         # Computed in advance, because the result would already take the time and memory.
         if operator == "**" and right > 0 and bits > 1 and bits * right > MOST_BITS:
@@ -243,10 +243,10 @@ def check_operation(meter: CostMeter, operator: str, left: Any, right: Any) -> N
             if items * times > MOST_ITEMS:
                 raise TooCostlyError(_("it makes an endless list"))
     elif operator == "%" and isinstance(left, str | bytes):
-        check_format(meter, left, right if isinstance(right, tuple) else (right,))
+        check_format_cost(meter, left, right if isinstance(right, tuple) else (right,))
 
 
-def check_format(meter: CostMeter, pattern: Any, values: Iterable[Any]) -> None:
+def check_format_cost(meter: CostMeter, pattern: Any, values: Iterable[Any]) -> None:
     """Refuse to fill in a pattern (`%` or `format`) if widths or values would make it too long."""
     text = pattern if isinstance(pattern, str) else pattern.decode("latin-1")
     values = list(values)
@@ -258,7 +258,7 @@ def check_format(meter: CostMeter, pattern: Any, values: Iterable[Any]) -> None:
     meter.check_length(len(text) + (text.count("%") + text.count("{")) * max(largest, width))
 
 
-def check_method(meter: CostMeter, owner: Any, name: str, arguments: tuple[Any, ...]) -> None:
+def check_method_cost(meter: CostMeter, owner: Any, name: str, arguments: tuple[Any, ...]) -> None:
     """Refuse a method of a text or number if its result would be too long."""
     first = arguments[0] if arguments else None
     if isinstance(owner, str | bytes):
@@ -268,7 +268,7 @@ def check_method(meter: CostMeter, owner: Any, name: str, arguments: tuple[Any, 
         elif name == "expandtabs" and isinstance(first, int):
             meter.check_length(size + size * first)
         elif name == "replace" and len(arguments) > 1:
-            check_replaced(meter, owner, first, arguments[1])
+            check_replacement_cost(meter, owner, first, arguments[1])
         elif name == "join" and isinstance(first, _CONTAINERS):
             items, characters = meter.measure_value(first)
             meter.check_length(items * size + characters)
@@ -286,7 +286,7 @@ def check_method(meter: CostMeter, owner: Any, name: str, arguments: tuple[Any, 
         meter.tick(len(owner))
 
 
-def check_replaced(meter: CostMeter, text: Any, old: Any, new: Any) -> None:
+def check_replacement_cost(meter: CostMeter, text: Any, old: Any, new: Any) -> None:
     """Refuse to replace parts of a text by longer ones if it would grow too long."""
     texts = isinstance(new, str | bytes) and isinstance(old, str | bytes)
     if texts and len(new) > len(old) and len(text) * len(new) > LONGEST:

@@ -9,8 +9,8 @@ from typing import Any
 from tui_tuner.data.chat.marks import (
     PROBE,
     Turn,
-    common_prefix,
     cut_at_markers,
+    find_common_prefix,
     list_marked_turns,
     make_marker_turn,
 )
@@ -71,7 +71,7 @@ class EdgeFinder:
             cut_at_markers(gone_on)[0][-2] if gone_on and len(cut_at_markers(gone_on)[1]) > 2 else closing
         )
         self._between = following
-        always = common_prefix(closing, following)
+        always = find_common_prefix(closing, following)
         own = self._select_end_tokens(
             self.stops.leading_tokens(always), cut_at_markers(bare)[0][0] if bare else ""
         )
@@ -117,7 +117,7 @@ class EdgeFinder:
             missing = marked.piece_kinds - {marked.pieces[slot] for slot in slots if slot in marked.pieces}
             return WordsPlace(len(before), len(text) - len(behind), behind, frozenset(missing))
         if nothing:
-            raise left_out_problem(index, bool(turns[index].get("tool_calls")))
+            raise make_left_out_problem(index, bool(turns[index].get("tool_calls")))
         return self._place_plain(turns, tools, index, text)
 
     def _place_plain(self, turns: Sequence[Turn], tools: Any, index: int, text: str) -> WordsPlace | None:
@@ -130,7 +130,7 @@ class EdgeFinder:
         place = WordsPlace(len(gaps[0]), len(text) - len(gaps[1]), gaps[1])
         names = [str(call["function"]["name"]) for call in turns[index].get("tool_calls") or ()]
         if any(name not in text[place.first : place.end] for name in names):
-            raise left_out_problem(index, calls=True)
+            raise make_left_out_problem(index, calls=True)
         return place
 
     # ---- where the answer begins --------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class EdgeFinder:
         closing = self._find_closing_prompt(turns, tools, index)
         if closing and gap.startswith(closing):
             return reached + len(closing), True
-        both = self.stops.strip_cut_token(common_prefix(closing, gap), gap)
+        both = self.stops.strip_cut_token(find_common_prefix(closing, gap), gap)
         if not self.prompted and both and not gap[len(both) :].strip():
             return reached + len(both), True
         if self.prompt.strip() and both[len(closing) - len(self.prompt) :].strip():
@@ -178,7 +178,7 @@ class EdgeFinder:
         gaps = cut_at_markers(probe)[0] if probe is not None else []
         if len(gaps) != 2:
             return place.first
-        return min(place.first, len(self.stops.strip_cut_token(common_prefix(gaps[0], text), text)))
+        return min(place.first, len(self.stops.strip_cut_token(find_common_prefix(gaps[0], text), text)))
 
     def _skip_header(
         self, turns: Sequence[Turn], tools: Any, index: int, text: str, place: WordsPlace, asked: int
@@ -188,7 +188,7 @@ class EdgeFinder:
         header = cut_at_markers(probe)[0][0][asked:] if probe is not None else ""
         if probe is None or not header.strip():
             return asked if probe is not None else place.first
-        return asked + len(common_prefix(header, text[asked : place.first]))
+        return asked + len(find_common_prefix(header, text[asked : place.first]))
 
     def _find_previous_end(self, turns: Sequence[Turn], tools: Any, index: int, text: str) -> int:
         """Find where the words of the previous turn end."""
@@ -220,7 +220,7 @@ class EdgeFinder:
         last = index == len(turns) - 1
         calls = bool(turns[index].get("tool_calls"))
         ended = place.behind if last else self._render_ended(turns, tools, index)
-        closing = common_prefix(ended or "", place.behind)
+        closing = find_common_prefix(ended or "", place.behind)
         size, stop = self.stops.find_stop(closing, calls)
         header = self._find_header(closing[:size] if stop else closing)
         if header is not None:
@@ -272,7 +272,7 @@ class EdgeFinder:
             return self.stops.find_stop(following, calls)
         size, stop = self.stops.find_stop(following)
         alone, same = self.stops.find_stop(ended, calls)
-        both = len(common_prefix(ended, following))
+        both = len(find_common_prefix(ended, following))
         if not same:  # a stop between turns only
             # Alone at the end of a chat the answer has no stop; the template writes it only between turns.
             alone, same = len(ended.rstrip()), stop
@@ -297,7 +297,7 @@ class EdgeFinder:
         between = self._render_continued(turns, tools, index)
         if between is None:
             between = self._between
-        between = between[len(common_prefix(closing.rstrip(), between)) :]
+        between = between[len(find_common_prefix(closing.rstrip(), between)) :]
         size, stop = self._find_stop_between(between)
         if stop:
             return between[len(between) - len(between.lstrip()) : size]
@@ -318,7 +318,7 @@ class EdgeFinder:
         return None
 
 
-def left_out_problem(index: int, calls: bool = False) -> RowProblem:
+def make_left_out_problem(index: int, calls: bool = False) -> RowProblem:
     """Make the problem of a row with an answer, or its calls, that the template does not write."""
     what = N_("the chat template leaves a whole answer out")
     if calls:

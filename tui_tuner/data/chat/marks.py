@@ -114,7 +114,7 @@ def cut_at_markers(text: str) -> tuple[list[str], list[int]]:
     return parts[0::2], [int(number) for number in parts[1::2]]
 
 
-def find_words(text: str) -> list[tuple[int, int, int]]:
+def find_skeleton_words(text: str) -> list[tuple[int, int, int]]:
     """Find the words of a skeleton in its text: (number, first character, end) of each."""
     return [(int(found[1]), found.start(), found.end()) for found in _MARKED.finditer(text)]
 
@@ -131,7 +131,7 @@ def list_marked_turns(turn: Turn) -> Iterator[MarkedTurn]:
         yield mark_turn(turn, names=True)
 
 
-def common_prefix(one: str, two: str) -> str:
+def find_common_prefix(one: str, two: str) -> str:
     """Return the longest common prefix."""
     size = next(
         (i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two))

@@ -23,7 +23,7 @@ _ATTRIBUTE = "tui_tuner_moment"
 _moment: ContextVar[datetime | None] = ContextVar("moment", default=None)
 
 
-def current_moment() -> datetime:
+def get_current_moment() -> datetime:
     """Return this second as templates get it: local time without a zone."""
     # Asked of the library itself, so that both agree in the zone and in what they round.
     text = _compile_template("{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}").render()
@@ -45,7 +45,7 @@ def set_moment(tokenizer: Any, moment: datetime | None) -> None:
 def hold_moment(tokenizer: Any) -> Iterator[datetime]:
     """Render everything inside at one moment: the tokenizer's, or now."""
     before = get_moment(tokenizer)
-    moment = before or current_moment()
+    moment = before or get_current_moment()
     set_moment(tokenizer, moment)
     try:
         yield moment
@@ -54,7 +54,7 @@ def hold_moment(tokenizer: Any) -> Iterator[datetime]:
 
 
 @contextmanager
-def at_moment(tokenizer: Any) -> Iterator[None]:
+def render_at_moment(tokenizer: Any) -> Iterator[None]:
     """Render inside of it with this tokenizer's moment."""
     from tui_tuner.data.chat.sandbox import install_sandbox
 
@@ -76,7 +76,7 @@ def at_moment(tokenizer: Any) -> Iterator[None]:
         _moment.reset(token)
 
 
-def find_dates(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
+def find_template_dates(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
     """Return what the tokenizer's templates write of the date: {format: text}; empty if they write none.
 
     A template that computes its format may write any part of the moment, so the whole moment is returned.
@@ -88,7 +88,7 @@ def find_dates(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]
     for text in list_template_texts(tokenizer):
         if FUNCTION not in text:
             continue
-        moment = moment or get_moment(tokenizer) or current_moment()
+        moment = moment or get_moment(tokenizer) or get_current_moment()
         formats = _find_formats(text)
         if formats is None:
             found[""] = moment.isoformat()

@@ -45,12 +45,12 @@ def list_answer_remarks(messages: Sequence[Message], spans: Sequence[AnswerSpan]
 def are_tools_shown(tools: Sequence[Any], text: str, spans: Sequence[AnswerSpan]) -> bool:
     """Return whether the name of any tool is written outside of the answers."""
     # A call in an answer has the name of its tool too, which says nothing about the list of tools.
-    outside = "".join(text[start:end] for start, end in ranges_outside(spans, len(text)))
+    outside = "".join(text[start:end] for start, end in list_ranges_outside_answers(spans, len(text)))
     functions = [tool["function"] for tool in tools if isinstance(tool["function"], dict)]
     return not functions or any(str(one.get("name", "")) in outside for one in functions)
 
 
-def ranges_outside(spans: Sequence[AnswerSpan], length: int) -> list[tuple[int, int]]:
+def list_ranges_outside_answers(spans: Sequence[AnswerSpan], length: int) -> list[tuple[int, int]]:
     """Return the ranges of characters that are in no answer."""
     edges = [0, *(edge for span in spans for edge in (span.start, span.end)), length]
     return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]

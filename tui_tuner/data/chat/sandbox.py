@@ -24,10 +24,10 @@ from tui_tuner.data.chat.cost_meter import (
     TEXT,
     CostMeter,
     TooCostlyError,
-    check_format,
-    check_method,
-    check_operation,
-    check_replaced,
+    check_format_cost,
+    check_method_cost,
+    check_operation_cost,
+    check_replacement_cost,
 )
 from tui_tuner.locales import _
 
@@ -243,7 +243,7 @@ class _MeteredEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         context.tick(1)
-        check_operation(context.meter, operator, left, right)
+        check_operation_cost(context.meter, operator, left, right)
         return context.made(self.binop_table[operator](left, right))
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
@@ -257,7 +257,7 @@ class _MeteredEnvironment(ImmutableSandboxedEnvironment):
             if name == "join" and args and isinstance(args[0], Iterator):
                 # An iterator can be read only once, so the check would leave nothing for the call.
                 args = (_collect_items(__context, args[0]), *args[1:])
-            check_method(__context.meter, owner, name, args)
+            check_method_cost(__context.meter, owner, name, args)
         result = super().call(__context, __obj, *args, **kwargs)
         return __context.made(result)
 
@@ -274,7 +274,7 @@ class _MeteredEnvironment(ImmutableSandboxedEnvironment):
                 return str(wrapper(*args, **kwargs))
             given = args[0] if mapping else kwargs
             values = [*(() if mapping else args), *(given.values() if isinstance(given, dict) else ())]
-            check_format(context.meter, text, values)
+            check_format_cost(context.meter, text, values)
             if type(text) is not str:
                 return wrapper(*args, **kwargs)  # type: ignore[no-any-return]
             return _LimitedFormatter(self).vformat(text, () if mapping else args, given)
@@ -341,9 +341,9 @@ def _check_filter(context: Any, name: str, value: Any, args: Any, kwargs: Any) -
         items, characters = meter.measure_value(value)
         meter.check_length(items * longest + characters)
     elif name == "replace" and len(given) > 1 and isinstance(value, str):
-        check_replaced(meter, value, given[0], given[1])
+        check_replacement_cost(meter, value, given[0], given[1])
     elif name == "format":
-        check_format(meter, str(value), given)
+        check_format_cost(meter, str(value), given)
     elif name == "indent" and isinstance(value, str):
         meter.check_length(size + (value.count("\n") + 1) * longest)
     elif name == "tojson" and given:

@@ -120,7 +120,7 @@ def _in_text(reasoning: str, content: str = "") -> str:
     return f"<think>\n{reasoning}\n</think>\n\n{content}"
 
 
-def list_other_spellings(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+def list_turn_spellings(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
     """Yield the turns as other templates want them: arguments as text, contents as parts, and both."""
     as_text = spell_arguments_as_text(turns)
     if as_text is not None:
@@ -151,7 +151,7 @@ def spell_arguments_as_text(turns: Sequence[Turn]) -> list[Turn] | None:
     return found if changed else None
 
 
-def writes_python(turns: Sequence[Turn], text: str) -> bool:
+def writes_python_arguments(turns: Sequence[Turn], text: str) -> bool:
     """Return whether a template wrote the arguments of a call as Python shows a dict: it wanted text."""
     for turn in turns:
         for call in turn.get("tool_calls") or ():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tui_tuner.data.chat.moment import at_moment, list_template_texts
+from tui_tuner.data.chat.moment import list_template_texts, render_at_moment
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import N_, _
@@ -41,7 +41,7 @@ def render_chat(
 
     _check_length(tokenizer)
     try:
-        with at_moment(tokenizer):
+        with render_at_moment(tokenizer):
             text = tokenizer.apply_chat_template(
                 list(messages), tools=tools, tokenize=False, add_generation_prompt=generation
             )

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.chat_templates import is_own, near_names, template_name
-from tui_tuner.config.paths import where_looked
+from tui_tuner.config.chat_templates import find_template_name, is_own_template, list_similar_templates
+from tui_tuner.config.paths import explain_missing_path
 from tui_tuner.data.chat.moment import list_template_texts
 from tui_tuner.data.chat.named.write_template import WrittenTemplate, write_template
 from tui_tuner.data.chat.template import MOST_LETTERS, adds_bos
@@ -30,8 +30,8 @@ def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
     Raises:
         ModelError: the file is missing, no template has that name, or no token could end an answer.
     """
-    if wanted is not None and not is_own(wanted):
-        name = template_name(wanted)
+    if wanted is not None and not is_own_template(wanted):
+        name = find_template_name(wanted)
         if name is None:
             tokenizer.chat_template = read_template(wanted)
             return _("Chat template: {path}.", path=one_line(wanted))
@@ -97,7 +97,7 @@ def check_template(wanted: str) -> None:
     Raises:
         ModelError: it is neither a name nor a readable file.
     """
-    if not is_own(wanted) and template_name(wanted) is None:
+    if not is_own_template(wanted) and find_template_name(wanted) is None:
         read_template(wanted)
 
 
@@ -127,7 +127,7 @@ def read_template(path: str) -> str:
             what = _("is not a readable chat template: it is not UTF-8 text.")
         takes = _("model.chat_template takes a name, such as `llama3`, or the path of a Jinja file.")
         # Where a relative path was looked for helps only if nothing is there.
-        looked = "" if os.path.exists(file) else where_looked(path)
+        looked = "" if os.path.exists(file) else explain_missing_path(path)
         raise ModelError(what, where=one_line(path), hint=f"{looked} {takes}".strip(), field=FIELD) from None
 
 
@@ -148,7 +148,7 @@ def _check_template_length(text: str, where: str) -> str:
 
 
 def _unknown_template_error(wanted: str) -> ModelError:
-    near = near_names(wanted)
+    near = list_similar_templates(wanted)
     if near:
         hint = _(
             "Similar names are {names}; `tui-tuner data templates` lists all. For a Jinja file, give its "

@@ -19,7 +19,7 @@ from tui_tuner.config.schema import CleaningSection
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.data.cleaning.duplicates import NearDuplicateFinder
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.markup import UnparsableHtml, html_to_markdown, html_to_text
+from tui_tuner.data.markup import UnparsableHtml, convert_html_to_markdown, convert_html_to_text
 from tui_tuner.data.records import (
     Chat,
     JudgedChat,
@@ -29,8 +29,8 @@ from tui_tuner.data.records import (
     Preference,
     Record,
     Text,
-    list_answers,
-    list_texts,
+    list_record_answers,
+    list_record_texts,
 )
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import N_, _
@@ -93,15 +93,15 @@ class Cleaner:
         try:
             record, changed = self._change_record(record, origin, ledger)
         except UnparsableHtml as problem:
-            detail = f"{problem}: {' | '.join(list_texts(record))}"
+            detail = f"{problem}: {' | '.join(list_record_texts(record))}"
             ledger.count_row("dropped", origin, N_("HTML that cannot be parsed"), detail)
             return None
         # At most one: the first reason is the one that counts.
         for outcome, reason in self._find_drop_reason(record):
-            ledger.count_row(outcome, origin, reason, " | ".join(list_texts(record)))
+            ledger.count_row(outcome, origin, reason, " | ".join(list_record_texts(record)))
             return None
-        if self._languages and not detect_language(" ".join(list_texts(record))):
-            ledger.count_step(N_("language not detected: kept"), origin, list_texts(record)[0])
+        if self._languages and not detect_language(" ".join(list_record_texts(record))):
+            ledger.count_step(N_("language not detected: kept"), origin, list_record_texts(record)[0])
         if self.section.personal_data:
             _flag_personal_data(record, origin, ledger)
         return CleanedRecord(record, changed)
@@ -110,16 +110,16 @@ class Cleaner:
         changed = False
         steps: list[tuple[str, Callable[[str], str]]] = []
         if self.section.html == "text":
-            steps.append((N_("HTML to text"), html_to_text))
+            steps.append((N_("HTML to text"), convert_html_to_text))
         elif self.section.html == "markdown":
-            steps.append((N_("HTML to Markdown"), html_to_markdown))
+            steps.append((N_("HTML to Markdown"), convert_html_to_markdown))
         if self.section.control_characters:
             # After HTML, whose entities may contain control characters.
             steps.append((N_("control characters removed"), lambda text: _CONTROL.sub("", text)))
         for name, step in steps:
             found = _map_texts(record, step)
             if found is not None:
-                ledger.count_step(name, origin, " | ".join(list_texts(record)))
+                ledger.count_step(name, origin, " | ".join(list_record_texts(record)))
                 record, changed = found, True
         return record, changed
 
@@ -127,9 +127,9 @@ class Cleaner:
         """Return at most one outcome with its reason; empty to keep the row."""
         section = self.section
         least, most = section.min_characters, section.max_characters
-        texts = list_texts(record)
+        texts = list_record_texts(record)
         size = sum(map(len, texts))
-        answers = list_answers(record)
+        answers = list_record_answers(record)
         if not any(text.strip() for text in texts):
             return [("dropped", N_("empty after cleaning"))]
         if least is not None and size < least:
@@ -242,7 +242,7 @@ def _map_turns(messages: list[Message], change: Callable[[str], str]) -> list[Me
 
 
 def _flag_personal_data(record: Record, origin: Origin, ledger: Ledger) -> None:
-    text = "\n".join(list_texts(record))
+    text = "\n".join(list_record_texts(record))
     flags = ((N_("flagged: e-mail address"), _EMAIL), (N_("flagged: phone number"), _PHONE))
     for name, pattern in flags:
         found = pattern.search(text)

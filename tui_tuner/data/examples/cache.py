@@ -21,7 +21,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.data.examples.store import META, TokenStore, find_damage, lock_folder, read_meta
+from tui_tuner.data.examples.store import (
+    META,
+    TokenStore,
+    find_store_damage,
+    lock_store_folder,
+    read_store_meta,
+)
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import EventSink, Warned
 from tui_tuner.text import one_line
@@ -80,14 +86,14 @@ def _make_fallback(folder: str) -> Path:
 # ---- one store --------------------------------------------------------------------------------------------
 
 
-def open_store(root: Path, key: str, sink: EventSink | None = None) -> TokenStore | None:
+def open_cached_store(root: Path, key: str, sink: EventSink | None = None) -> TokenStore | None:
     """Open and check the store of a key; None if there is none. A damaged one is deleted, with a warning."""
     folder = root / key
     if not (folder / META).exists():
         return None
     try:
         store = TokenStore(folder)
-        damaged = find_damage(folder)
+        damaged = find_store_damage(folder)
     except (OSError, ValueError, KeyError, TypeError):
         damaged = META
     if not damaged:
@@ -110,12 +116,12 @@ def open_store(root: Path, key: str, sink: EventSink | None = None) -> TokenStor
     return None
 
 
-def temporary_folder(root: Path, key: str) -> Path:
+def name_temporary_store(root: Path, key: str) -> Path:
     """Name the folder in which the store of a key is written before it gets its final name."""
     return root / f".{key}.{uuid.uuid4().hex[:8]}"
 
 
-def keep_store(written: Path, root: Path, key: str) -> TokenStore:
+def keep_cached_store(written: Path, root: Path, key: str) -> TokenStore:
     """Give a finished store its final name, or use the store of another run that was faster."""
     folder = root / key
     # The second attempt is for a name that was taken by something unusable.
@@ -126,7 +132,7 @@ def keep_store(written: Path, root: Path, key: str) -> TokenStore:
         except OSError:
             if attempt:
                 break
-        theirs = open_store(root, key)
+        theirs = open_cached_store(root, key)
         if theirs is not None:
             _delete_folder(written)
             return theirs
@@ -178,7 +184,7 @@ class CachedStore:
         return {**asdict(self), **own}
 
 
-def list_cached(root: Path) -> list[CachedStore]:
+def list_cached_stores(root: Path) -> list[CachedStore]:
     """List every store of the cache, last used first; other files there are ignored."""
     return sorted(_describe_all(root), key=lambda one: one.used, reverse=True)
 
@@ -207,14 +213,14 @@ def _describe_folder(path: Path) -> CachedStore:
     files = list(path.iterdir())
     size = sum(file.stat().st_size for file in files if file.is_file())
     # If the exclusive lock is free, no process is using the folder.
-    free = lock_folder(path, exclusive=True)
+    free = lock_store_folder(path, exclusive=True)
     if free is not None:
         os.close(free)
     found = CachedStore(key, path, "unfinished", size, used, in_use=free is None)
     if beside or not marker.exists():
         return found
     try:
-        meta = read_meta(path)
+        meta = read_store_meta(path)
         made = meta.get("made") or {}
         return replace(
             found,
@@ -233,7 +239,7 @@ def _describe_folder(path: Path) -> CachedStore:
         return replace(found, state="damaged")
 
 
-def select_for_deletion(
+def select_stores_for_deletion(
     found: list[CachedStore], days: float | None = None, every: bool = False
 ) -> list[CachedStore]:
     """Select the stores to delete: damaged, never finished, or unused for so many days.
@@ -256,7 +262,7 @@ def select_for_deletion(
     ]
 
 
-def delete_stores(stores: list[CachedStore]) -> tuple[int, int]:
+def delete_cached_stores(stores: list[CachedStore]) -> tuple[int, int]:
     """Delete stores; returns how many of them, and how many bytes, were deleted."""
     count = size = 0
     for one in stores:
@@ -266,7 +272,7 @@ def delete_stores(stores: list[CachedStore]) -> tuple[int, int]:
     return count, size
 
 
-def delete_old(root: Path) -> None:
+def delete_old_stores(root: Path) -> None:
     """Delete stores that were not used for a month, or have been unfinished for a day."""
     now = time.time()
     for path in _list_folders(root):
@@ -279,7 +285,7 @@ def delete_old(root: Path) -> None:
 
 
 def _delete_unused(path: Path) -> None:
-    free = lock_folder(path, exclusive=True)
+    free = lock_store_folder(path, exclusive=True)
     if free is None:
         return
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.config.advice import Command, advise, write_setting
+from tui_tuner.config.advice import Command, build_hint, write_setting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.record_encoder import RowFacts
 from tui_tuner.data.preflight import Problem, make_noted_problems
@@ -22,7 +22,7 @@ def check_stop_tokens(facts: RowFacts, config: RunConfig) -> list[Problem]:
                 "stop_token_untrained",
                 "error",
                 _("No answer ends with a stop token, so the model would never learn to stop."),
-                advise(
+                build_hint(
                     N_(
                         "Use a chat template that ends answers with the tokenizer's eos: {command}.",
                         command=write_setting({"model.chat_template": "chatml"}),
@@ -70,7 +70,7 @@ def check_reasoning_kept(facts: RowFacts) -> list[Problem]:
                     has,
                     has=has,
                 ),
-                advise(
+                build_hint(
                     N_(
                         "Choose a template that writes it, such as {command}.",
                         command=write_setting({"model.chat_template": "qwen3"}),
@@ -169,6 +169,6 @@ def check_chats(facts: RowFacts) -> list[Problem]:
         problem
         for name, code, what, hint in known
         for problem in make_noted_problems(
-            facts, name, code, "warning", _(what, count=facts.get_count(name)), advise(hint)
+            facts, name, code, "warning", _(what, count=facts.get_count(name)), build_hint(hint)
         )
     ]

@@ -27,7 +27,7 @@ class HeldOutPrompt:
     origin: Origin = field(default_factory=lambda: Origin("", 0))
 
 
-def make_prompts(
+def make_held_out_prompts(
     rows: TokenizedRows | None, count: int, config: RunConfig, tokenizer: Any
 ) -> list[HeldOutPrompt]:
     """Select up to `count` different validation rows in a seeded order; of a chat, its last answer."""
@@ -58,7 +58,7 @@ def make_prompts(
     return found
 
 
-def pick_records(rows: TokenizedRows | None, count: int, seed: int) -> list[dict[str, Any]]:
+def pick_held_out_records(rows: TokenizedRows | None, count: int, seed: int) -> list[dict[str, Any]]:
     """Return the records of up to `count` different rows in a seeded order, always the same ones."""
     if rows is None or count <= 0:
         return []

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from tui_tuner.config.schema import DataSection, RunConfig
-from tui_tuner.data.chat.moment import find_dates
+from tui_tuner.data.chat.moment import find_template_dates
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.records import Chat
 from tui_tuner.data.sources.documents import fetch_hub_revision
@@ -53,7 +53,7 @@ def make_cache_key(
 
 def find_dates_written(tokenizer: Any, task: Any = None) -> dict[str, str]:
     """Return what a template writes of the date, if the task renders chats with it."""
-    return find_dates(tokenizer) if task is None or Chat in task.records else {}
+    return find_template_dates(tokenizer) if task is None or Chat in task.records else {}
 
 
 def digest_task(task: Any) -> bytes:

@@ -148,7 +148,7 @@ def pad_on_right(tokenizer: Any) -> str:
     )
 
 
-def find_tokens(windows: Sequence[PairWindow], start: int, end: int) -> tuple[int, int] | None:
+def find_span_tokens(windows: Sequence[PairWindow], start: int, end: int) -> tuple[int, int] | None:
     """Find the tokens of the text that contain characters [start, end): [first, last] among all of them.
 
     An answer may begin or end inside a token, which is then taken whole.
@@ -161,7 +161,7 @@ def find_tokens(windows: Sequence[PairWindow], start: int, end: int) -> tuple[in
     return (min(found), max(found)) if found else None
 
 
-def locate_span(window: PairWindow, tokens: tuple[int, int] | None) -> tuple[int, int]:
+def locate_answer_span(window: PairWindow, tokens: tuple[int, int] | None) -> tuple[int, int]:
     """Return the positions [first, last] of these tokens in a window; the null position if it lacks some."""
     if tokens is not None:
         first, last = (token - window.base + window.text_start for token in tokens)

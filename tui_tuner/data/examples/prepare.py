@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tui_tuner.config.advice import Command, advise, join_hints, write_setting
+from tui_tuner.config.advice import Command, build_hint, join_hints, write_setting
 from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.data.chat.moment import hold_moment
 from tui_tuner.data.examples import cache
@@ -21,20 +21,27 @@ from tui_tuner.data.examples.identity import find_dates_written, make_cache_key
 from tui_tuner.data.examples.record_encoder import CleanRow, RecordEncoder, RowEncoder, RowFacts
 from tui_tuner.data.examples.splitting import split_examples
 from tui_tuner.data.examples.store import StoreWriter, TokenizedRows, TokenStore
-from tui_tuner.data.examples.workers import encode_in_order
+from tui_tuner.data.examples.workers import encode_batches_in_order
 from tui_tuner.data.ledger import COPIES, REPEATED, Ledger
 from tui_tuner.data.preflight import (
     PreflightReport,
     Problem,
-    check_split,
+    check_data_split,
     count_repeated_rows,
     find_trained_rows,
 )
 from tui_tuner.data.read_data import DataReading, ReadRow
-from tui_tuner.data.records import Record, list_texts
-from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.records import Record, list_record_texts
+from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.data.sources.row_estimate import estimate_rows
-from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, RowsError, TunerError, name_field
+from tui_tuner.errors import (
+    EXIT_INTERRUPTED,
+    DataError,
+    DiskFullError,
+    RowsError,
+    TunerError,
+    name_error_field,
+)
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import EventSink, Log, Phase, RowLedger, Warned
 from tui_tuner.text import one_line
@@ -164,7 +171,7 @@ def _prepare_at_moment(
         # `limit` is for training rows; held-out rows are all used.
         held = config.data.model_copy(update={"path": config.data.validation, "limit": None})
         # An error in the validation file must not point to the field of the training file.
-        with name_field("data.validation", instead_of="data.path"):
+        with name_error_field("data.validation", instead_of="data.path"):
             second = _get_store(config, held, tokenizer, task, root, sink, stop)
         held_ledger = Ledger.from_json(second.meta["ledger"])
         _check_dropped(held_ledger, held, sink)
@@ -174,7 +181,7 @@ def _prepare_at_moment(
         if rows is not None:
             task.renumber_rows(rows, store.meta["learned"], config)
     report = PreflightReport.from_problems(store.meta["report"])
-    check_split(report, train, validation)
+    check_data_split(report, train, validation)
     if validation is not None:
         ledger.splits[COPIES] = int(find_trained_rows(train, validation).sum())
         ledger.splits[REPEATED] = count_repeated_rows(train)
@@ -212,21 +219,21 @@ def _get_store(
     stop: Callable[[], bool],
 ) -> TokenStore:
     """Return the store of one data section, from the cache or newly made."""
-    sources = resolve_paths(data)
+    sources = resolve_data_paths(data)
     key = make_cache_key(config, data, tokenizer, sources, task)
-    store = cache.open_store(root, key, sink)
+    store = cache.open_cached_store(root, key, sink)
     if store is not None:
         if sink:
             rows = store.meta["rows"]
             sink.emit(Phase("tokenizing", rows, rows, _("cached"), "rows"))
         return store
-    beside = cache.temporary_folder(root, key)
+    beside = cache.name_temporary_store(root, key)
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Only when something is written: a run whose rows are cached needs no time for this.
-        cache.delete_old(root)
+        cache.delete_old_stores(root)
         _write_store(config, data, tokenizer, task, beside, sink, stop, estimate_rows(sources, data.limit))
-        return cache.keep_store(beside, root, key)
+        return cache.keep_cached_store(beside, root, key)
     # Reading errors are DataErrors already, so what arrives here is a failed write.
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
@@ -258,7 +265,7 @@ def _write_store(
     cleaned = ((rows, [row.record for row in rows]) for rows in _clean_batches(reading, rows_encoder, ledger))
     with (
         StoreWriter(folder, task.columns) as writer,
-        contextlib.closing(encode_in_order(encoder, cleaned, task.make_encoder)) as encoded,
+        contextlib.closing(encode_batches_in_order(encoder, cleaned, task.make_encoder)) as encoded,
     ):
         for rows, found in encoded:
             if stop():
@@ -274,7 +281,7 @@ def _write_store(
             # The counts go out before the error: they say why no row is left.
             if sink and ledger.read:
                 sink.emit(RowLedger(**ledger.to_json()))
-            raise no_rows_error(data, ledger, bool(reading.detections))
+            raise make_no_rows_error(data, ledger, bool(reading.detections))
         writer.finish_store(
             {
                 "ledger": ledger.to_json(),
@@ -308,7 +315,7 @@ def _clean_batches(reading: DataReading, encoder: RowEncoder, ledger: Ledger) ->
     size = 0
     for read in reading:
         batch.append(read)
-        size += sum(map(len, list_texts(read.record))) if read.record is not None else 0
+        size += sum(map(len, list_record_texts(read.record))) if read.record is not None else 0
         if is_batch_full(len(batch), size):
             yield encoder.clean_rows(batch, ledger)
             batch, size = [], 0
@@ -322,7 +329,7 @@ def is_batch_full(rows: int, characters: int) -> bool:
     return rows >= BATCH or characters >= BATCH_CHARACTERS
 
 
-def no_rows_error(data: DataSection, ledger: Ledger, legible: bool) -> DataError:
+def make_no_rows_error(data: DataSection, ledger: Ledger, legible: bool) -> DataError:
     """Make the error for data without a usable row: no rows, or the most frequent reason with its first row.
 
     Args:
@@ -346,7 +353,7 @@ def no_rows_error(data: DataSection, ledger: Ledger, legible: bool) -> DataError
             why=why,
         ),
         where=sample["origin"] if sample else "",
-        hint=advise(_find_way_out(reason, _SEE)),
+        hint=build_hint(_find_way_out(reason, _SEE)),
         field=next((field for words, field, _way in _WAYS if words in reason), "data.path"),
     )
 
@@ -375,8 +382,8 @@ def _check_dropped(ledger: Ledger, data: DataSection, sink: EventSink | None) ->
         ),
         where=sample["origin"],
         hint=join_hints(
-            advise(_find_way_out(worst[0].reason, _MEND_ROWS)),
-            advise(
+            build_hint(_find_way_out(worst[0].reason, _MEND_ROWS)),
+            build_hint(
                 N_(
                     "Or accept the loss with {command}.",
                     command=write_setting({"data.max_dropped": accepted}),
@@ -396,7 +403,7 @@ def _round_up(share: float) -> float:
     return min(1.0, np.ceil(share * 1000) / 1000)
 
 
-def read_texts(config: RunConfig) -> Iterator[str]:
+def read_training_texts(config: RunConfig) -> Iterator[str]:
     """Yield every piece of text in the data, for training a tokenizer.
 
     Raises:
@@ -404,7 +411,7 @@ def read_texts(config: RunConfig) -> Iterator[str]:
     """
     for read in DataReading(config.data):
         if read.record is not None:
-            yield from list_texts(read.record)
+            yield from list_record_texts(read.record)
 
 
-__all__ = ["PreparedRows", "PreparingCancelled", "RowTask", "prepare_examples", "read_texts"]
+__all__ = ["PreparedRows", "PreparingCancelled", "RowTask", "prepare_examples", "read_training_texts"]

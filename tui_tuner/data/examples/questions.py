@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.fitting import FittedRow
-from tui_tuner.data.examples.pair_windows import PairCutter, PairWindow, find_tokens, locate_span
+from tui_tuner.data.examples.pair_windows import PairCutter, PairWindow, find_span_tokens, locate_answer_span
 from tui_tuner.data.examples.record_encoder import EncodingBatch, Encodings, RecordEncoder, RowFacts
 from tui_tuner.data.examples.token_types import COLUMN
 from tui_tuner.data.records import IGNORE, Example, Question, Record
@@ -44,7 +44,7 @@ class QuestionEncoder(RecordEncoder):
                     stride=data.stride,
                 ),
                 where="data.stride",
-                hint=advise(
+                hint=build_hint(
                     N_("Lower it with {lower}.", lower=write_setting({"data.stride": data.max_length // 4}))
                 ),
             )
@@ -71,7 +71,7 @@ class QuestionEncoder(RecordEncoder):
         overlong = self.config.data.overlong
         if len(windows) > 1 and overlong == "drop":
             raise RowProblem(N_("longer than max_length"), _("{count} windows", count=len(windows)))
-        examples = [make_example(window, number, tokens) for number, window in enumerate(windows)]
+        examples = [make_question_example(window, number, tokens) for number, window in enumerate(windows)]
         if len(windows) == 1:
             return FittedRow(examples)
         if overlong == "truncate":
@@ -113,15 +113,15 @@ def find_answer_tokens(record: Question, windows: list[PairWindow]) -> tuple[int
     bare = text.strip()
     # Tokens do not contain white space at the edges of an answer.
     start += len(text) - len(text.lstrip())
-    tokens = find_tokens(windows, start, start + len(bare))
+    tokens = find_span_tokens(windows, start, start + len(bare))
     if tokens is None:
         raise RowProblem(N_("the tokenizer has no token for the answer"), repr(text[:40]))
     return tokens
 
 
-def make_example(window: PairWindow, number: int, tokens: tuple[int, int] | None) -> Example:
+def make_question_example(window: PairWindow, number: int, tokens: tuple[int, int] | None) -> Example:
     """Make an example of a window; its labels mark the first and the last token of the answer."""
-    start, end = locate_span(window, tokens)
+    start, end = locate_answer_span(window, tokens)
     labels = np.full(len(window.ids), IGNORE, dtype=np.int32)
     labels[start] = START
     # An answer of a single token has both bits.
@@ -130,7 +130,7 @@ def make_example(window: PairWindow, number: int, tokens: tuple[int, int] | None
     return Example(window.ids, labels, columns)
 
 
-def mask_answer(labels: np.ndarray) -> np.ndarray:
+def mask_answer_tokens(labels: np.ndarray) -> np.ndarray:
     """Return the tokens from the first to the last one of the answer, bool [length]."""
     mask = np.zeros(len(labels), dtype=bool)
     places = np.flatnonzero(labels != IGNORE)

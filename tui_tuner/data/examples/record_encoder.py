@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tui_tuner.config.advice import advise, join_hints, write_setting
+from tui_tuner.config.advice import build_hint, join_hints, write_setting
 from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig, Source
@@ -16,7 +16,7 @@ from tui_tuner.data.examples.fitting import FittedRow
 from tui_tuner.data.formats import find_format
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.read_data import ReadRow
-from tui_tuner.data.records import Example, LabelledText, Origin, Record, list_texts
+from tui_tuner.data.records import Example, LabelledText, Origin, Record, list_record_texts
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import DataError, ModelError, RowsError
 from tui_tuner.locales import N_, _
@@ -194,7 +194,7 @@ class RecordEncoder:
                 task=config.task,
             ),
             where=where,
-            hint=advise(_HINTS.get("" if _is_unlabelled(record) else record.kind, "")),
+            hint=build_hint(_HINTS.get("" if _is_unlabelled(record) else record.kind, "")),
             field="data.path",
         )
 
@@ -216,7 +216,7 @@ def is_format_set(config: RunConfig, source: int) -> bool:
     return told or bool(data.columns)
 
 
-def fit_pieces(pieces: Sequence[Any], overlong: str) -> FittedRow:
+def fit_record_pieces(pieces: Sequence[Any], overlong: str) -> FittedRow:
     """Keep, cut or drop a text that became one or more examples of at most `max_length` tokens.
 
     Raises:
@@ -314,24 +314,29 @@ class RowEncoder:
             # Splitting and cutting say more about a row than that it was cleaned.
             outcome, reason = "changed", N_("changed by cleaning")
         writer.add_row(
-            row.origin, row.source, fitted.examples, record, content_hash(record), label_hash(record)
+            row.origin,
+            row.source,
+            fitted.examples,
+            record,
+            hash_record_content(record),
+            hash_record_label(record),
         )
         ledger.count_row(
             outcome, row.origin, reason, _show_record(record) if reason else "", len(fitted.examples)
         )
 
 
-def content_hash(record: Record) -> int:
+def hash_record_content(record: Record) -> int:
     """Hash the texts of a record to 64 bits, which keeps equal rows on one side of a split."""
     digest = hashlib.blake2b(digest_size=8)
-    for text in list_texts(record):
+    for text in list_record_texts(record):
         digest.update(text.strip().encode("utf-8", "replace"))
         # Separates the texts, so that two of them never hash like one.
         digest.update(b"\x00")
     return int.from_bytes(digest.digest(), "little")
 
 
-def label_hash(record: Record) -> int:
+def hash_record_label(record: Record) -> int:
     """Hash a record's label to 64 bits, by which rows are split in proportion; 0 if it has none."""
     if not isinstance(record, LabelledText) or record.label is None:
         return 0
@@ -340,4 +345,4 @@ def label_hash(record: Record) -> int:
 
 
 def _show_record(record: Record) -> str:
-    return one_line(" | ".join(list_texts(record)), 160)
+    return one_line(" | ".join(list_record_texts(record)), 160)

@@ -43,7 +43,7 @@ _BLOCK = 8 << 20  # bytes
 META = "meta.json"
 
 
-def lock_folder(folder: Path, exclusive: bool = False) -> int | None:
+def lock_store_folder(folder: Path, exclusive: bool = False) -> int | None:
     """Lock a folder; returns the descriptor that holds the lock, or None if another process has it."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -90,7 +90,7 @@ class StoreWriter:
 
     def __init__(self, folder: Path, columns: Mapping[str, str] | None = None) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = lock_folder(folder, exclusive=True)
+        self._lock = lock_store_folder(folder, exclusive=True)
         self.folder = folder
         self.columns = dict(columns or {})
         self._dtypes = {
@@ -194,7 +194,7 @@ def _seal_meta(meta: Mapping[str, Any]) -> bytes:
     return b"%d\n%s\n" % (zlib.crc32(text), text)
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
+def read_store_meta(folder: Path) -> dict[str, Any]:
     """Read `meta.json`.
 
     Raises:
@@ -210,14 +210,14 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
-def find_damage(folder: Path) -> str:
+def find_store_damage(folder: Path) -> str:
     """Find a file that is not as it was written; empty if every byte is.
 
     Raises:
-        OSError, ValueError: as `read_meta`.
+        OSError, ValueError: as `read_store_meta`.
     """
     block = memoryview(bytearray(_BLOCK))
-    for name, (size, crc) in read_meta(folder)["sums"].items():
+    for name, (size, crc) in read_store_meta(folder)["sums"].items():
         path = folder / f"{name}.bin"
         try:
             # Not through the memory map: there a sector that cannot be read ends the process (SIGBUS).
@@ -234,7 +234,7 @@ def find_damage(folder: Path) -> str:
 
 
 class TokenStore:
-    """A finished folder, memory-mapped. `find_damage` checks whether it is as it was written.
+    """A finished folder, memory-mapped. `find_store_damage` checks whether it is as it was written.
 
     Raises:
         OSError, ValueError, KeyError: the folder is not finished, or damaged.
@@ -242,8 +242,8 @@ class TokenStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = lock_folder(folder)
-        self.meta = read_meta(folder)
+        self._lock = lock_store_folder(folder)
+        self.meta = read_store_meta(folder)
         self.ids = self._map_file("ids", "int32")
         self.labels = self._map_file("labels", "int32")
         self.example = {name: self._map_file(name, dtype) for name, dtype in _EXAMPLE.items()}

@@ -24,7 +24,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.chat.batch_tokens import use_all_cores
+from tui_tuner.data.chat.batch_tokens import tokenise_on_all_cores
 from tui_tuner.data.examples.record_encoder import EncodingBatch, Encodings, RecordEncoder
 from tui_tuner.data.records import Record
 
@@ -45,7 +45,7 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def encode_in_order(
+def encode_batches_in_order(
     encoder: RecordEncoder, batches: Iterable[tuple[T, list[Record]]], make: MakeEncoder
 ) -> Generator[tuple[T, Encodings]]:
     """Encode batches; yields each one's tag with its encodings, in order. Only a few are in progress at once.
@@ -95,7 +95,7 @@ class _LocalEncoding:
         self._ending = contextlib.ExitStack()
         self._executor: ThreadPoolExecutor | None = None
         if threads and encoder.in_threads:
-            self._ending.enter_context(use_all_cores())
+            self._ending.enter_context(tokenise_on_all_cores())
             self._executor = ThreadPoolExecutor(_UNDER_WAY, thread_name_prefix="tokenise")
 
     def add_batch(self, tag: Any, records: list[Record]) -> Iterator[tuple[Any, Encodings]]:

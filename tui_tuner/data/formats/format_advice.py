@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
-from tui_tuner.config.advice import Hint, Setting, advise, join_hints, write_setting
+from tui_tuner.config.advice import Hint, Setting, build_hint, join_hints, write_setting
 from tui_tuner.config.kinds.formats import RECORD_FORMATS
-from tui_tuner.data.formats.parts.columns import Column, ColumnSample, normalise_name
+from tui_tuner.data.formats.parts.columns import Column, ColumnSample, normalise_column_name
 from tui_tuner.data.formats.parts.values import Columns
 from tui_tuner.data.formats.record_format import (
     AmbiguousColumns,
@@ -33,7 +33,7 @@ def describe_columns(sample: ColumnSample) -> str:
     return _("Columns: {names}.", names=", ".join([*names[:SHOWN], *(["…"] if len(names) > SHOWN else [])]))
 
 
-def not_recognised_error(sample: ColumnSample) -> DataError:
+def make_unrecognised_error(sample: ColumnSample) -> DataError:
     """Make the error for rows that no format fits."""
     segments = next((column for column in sample.find_by_kind("objects") if _are_segments(column)), None)
     if segments:
@@ -44,7 +44,7 @@ def not_recognised_error(sample: ColumnSample) -> DataError:
                 name=one_line(segments.name, 40),
             ),
             where=sample.where,
-            hint=advise(N_("To train on every segment: {command}.", command=_text_alone(segments))),
+            hint=build_hint(N_("To train on every segment: {command}.", command=_text_alone(segments))),
             field="data.columns",
         )
     # Checked before the general error, whose advice would name the "columns" of a row.
@@ -57,7 +57,7 @@ def not_recognised_error(sample: ColumnSample) -> DataError:
                 name=one_line(value, 40),
             ),
             where=sample.where,
-            hint=advise(N_("Add a line of names above it, such as text,label or prompt,response.")),
+            hint=build_hint(N_("Add a line of names above it, such as text,label or prompt,response.")),
             field="data.columns",
         )
     return DataError(
@@ -76,7 +76,9 @@ def _find_row_as_names(sample: ColumnSample) -> str | None:
     return next((column.name for column in sample.columns.values() if column.name in column.values), None)
 
 
-def unsure_error(sample: ColumnSample, found: Sequence[tuple[RecordFormat, FormatMatch]]) -> AmbiguousColumns:
+def make_unsure_format_error(
+    sample: ColumnSample, found: Sequence[tuple[RecordFormat, FormatMatch]]
+) -> AmbiguousColumns:
     """Make the error for formats of which none fits with enough confidence."""
     names = "; ".join(
         _("{format} ({why}, {share:.0%} sure)", format=format.name, why=match.why, share=match.confidence)
@@ -90,19 +92,21 @@ def unsure_error(sample: ColumnSample, found: Sequence[tuple[RecordFormat, Forma
         ),
         where=sample.where,
         hint=join_hints(
-            advise(N_("Choose it with {command}.", command=write_setting({"data.format": found[0][0].name}))),
+            build_hint(
+                N_("Choose it with {command}.", command=write_setting({"data.format": found[0][0].name}))
+            ),
             suggest_columns(sample),
         ),
         field="data.format",
     )
 
 
-def misfit_error(sample: ColumnSample, wanted: str, recognised: Callable[[], str]) -> DataError:
+def make_misfit_error(sample: ColumnSample, wanted: str, recognised: Callable[[], str]) -> DataError:
     """Make the error for a format that does not fit; `recognised` finds the name of the one that does."""
     try:
         name = recognised()
         fix = write_setting({"data.format": name})
-        said: str = advise(N_("They look like {format}: {command}.", format=name, command=fix))
+        said: str = build_hint(N_("They look like {format}: {command}.", format=name, command=fix))
     # No format fits at all; that error already has the best advice.
     except DataError as error:
         said = error.hint
@@ -136,10 +140,10 @@ def suggest_columns(sample: ColumnSample) -> Hint:
             "response": _pick_first(others, _list_answer_columns(others), others[0]).name,
         }
         command = make_columns_setting(roles, format="prompt_response")
-        return advise(N_("Name the columns, such as {command}.", command=command))
+        return build_hint(N_("Name the columns, such as {command}.", command=command))
     if best:
-        return advise(N_("To train on the text alone: {command}.", command=_text_alone(best[0])))
-    return advise(N_("Write each row with prompt and response, or as messages with role and content."))
+        return build_hint(N_("To train on the text alone: {command}.", command=_text_alone(best[0])))
+    return build_hint(N_("Write each row with prompt and response, or as messages with role and content."))
 
 
 def _identifies_rows(column: Column) -> bool:
@@ -165,7 +169,7 @@ def suggest_roles(sample: ColumnSample, format: RecordFormat, told: Columns, mis
     left = [c for c in sample.columns.values() if c.filled and c.name not in roles.values()]
     for role in missing:
         best = (
-            [c for c in left if normalise_name(role) in c.normalised_name]
+            [c for c in left if normalise_column_name(role) in c.normalised_name]
             or [c for c in left if _may_be(role, c)]
             or left
         )
@@ -174,7 +178,7 @@ def suggest_roles(sample: ColumnSample, format: RecordFormat, told: Columns, mis
             return suggest_columns(sample)
         roles[role] = best[0].name
         left.remove(best[0])
-    return advise(N_("Name the columns, such as {command}.", command=make_columns_setting(roles)))
+    return build_hint(N_("Name the columns, such as {command}.", command=make_columns_setting(roles)))
 
 
 def _may_be(role: str, column: Column) -> bool:

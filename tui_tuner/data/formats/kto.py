@@ -5,9 +5,9 @@ from __future__ import annotations
 from tui_tuner.data.formats.parts.calls import find_tools
 from tui_tuner.data.formats.parts.chat_turns import (
     list_turn_columns,
-    read_answer,
-    read_prompt,
-    read_system,
+    read_answer_turns,
+    read_prompt_turns,
+    read_system_message,
     read_turns,
 )
 from tui_tuner.data.formats.parts.columns import ColumnSample
@@ -69,13 +69,13 @@ class KTO(RecordFormat):
         if "messages" in columns:
             messages = read_turns(values.get(columns["messages"]))
         else:
-            answer = read_answer(values.get(columns["response"]), ANSWER)
-            messages = read_prompt(values, columns) + answer
+            answer = read_answer_turns(values.get(columns["response"]), ANSWER)
+            messages = read_prompt_turns(values, columns) + answer
         # The judgement is about the last answer.
         if messages[-1].role != "assistant":
             raise RowProblem(N_("the chat does not end with an answer"))
         if messages[0].role != "system":
-            messages = read_system(values, columns) + messages
+            messages = read_system_message(values, columns) + messages
         return JudgedChat(messages, good, find_tools(values, columns))
 
     def list_missing_roles(self, told: Columns) -> list[str]:

@@ -17,7 +17,7 @@ from tui_tuner.data.formats.record_format import AlternativeWay, FormatMatch, Re
 from tui_tuner.data.records import LabelledText
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.locales import N_, _
-from tui_tuner.text import list_items, one_line
+from tui_tuner.text import join_sentence_items, one_line
 
 PAIRS = (
     ("sentence1", "sentence2"),
@@ -105,13 +105,13 @@ class SentencePair(RecordFormat):
                 roles = {"text": one.name, "pair": two.name}
                 if labels := sample.find_named(LABEL_NAMES, *LABELS):
                     roles["label"] = labels[0].name
-                return FormatMatch(roles, 0.97, list_items((first, second)))
+                return FormatMatch(roles, 0.97, join_sentence_items((first, second)))
         labels = sample.find_named(LABEL_NAMES, *LABELS)
         for first, second in LABELLED_PAIRS if labels else ():
             one, two = sample.get_filled(first), sample.get_filled(second)
             if one and two and one.is_mostly("text") and two.is_mostly("text"):
                 roles = {"text": one.name, "pair": two.name, "label": labels[0].name}
-                return FormatMatch(roles, 0.97, list_items((first, second, labels[0].name)))
+                return FormatMatch(roles, 0.97, join_sentence_items((first, second, labels[0].name)))
         return None
 
     def convert_row(self, values: Values, columns: Columns) -> LabelledText:

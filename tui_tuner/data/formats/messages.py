@@ -7,7 +7,7 @@ from tui_tuner.data.formats.parts.chat_turns import (
     FROM_VALUE,
     find_chat_shape,
     find_turn_keys,
-    read_system,
+    read_system_message,
     read_turns,
 )
 from tui_tuner.data.formats.parts.columns import NAMES, Column, ColumnSample
@@ -55,7 +55,7 @@ class Messages(RecordFormat):
     def convert_row(self, values: Values, columns: Columns) -> Chat:
         messages = read_turns(values.get(columns["messages"]))
         if not (messages and messages[0].role == "system"):
-            messages = read_system(values, columns) + messages
+            messages = read_system_message(values, columns) + messages
         if not any(message.role == "assistant" for message in messages):
             raise RowProblem(N_("no answer in the chat"))
         for message in messages:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from tui_tuner.data.formats.parts.calls import find_tools
 from tui_tuner.data.formats.parts.chat_turns import (
     list_turn_columns,
-    read_answer,
-    read_prompt,
-    read_system,
+    read_answer_turns,
+    read_prompt_turns,
+    read_system_message,
     read_turns,
 )
 from tui_tuner.data.formats.parts.columns import Column, ColumnSample
@@ -69,13 +69,13 @@ class Preferences(RecordFormat):
         return FormatMatch(roles, 0.98, _("a chosen and a rejected answer in each row"))
 
     def convert_row(self, values: Values, columns: Columns) -> Preference:
-        chosen = read_answer(values.get(columns["chosen"]), CHOSEN, whole=True)
-        rejected = read_answer(values.get(columns["rejected"]), REJECTED, whole=True)
+        chosen = read_answer_turns(values.get(columns["chosen"]), CHOSEN, whole=True)
+        rejected = read_answer_turns(values.get(columns["rejected"]), REJECTED, whole=True)
         prompt: list[Message] = []
         if "messages" in columns:
             prompt = read_turns(values.get(columns["messages"]))
         elif "prompt" in columns:
-            prompt = read_prompt(values, columns)
+            prompt = read_prompt_turns(values, columns)
         # Both answers contain the whole chat.
         if chosen[0].role != "assistant" and rejected[0].role != "assistant":
             shared = _count_shared_turns(chosen, rejected)
@@ -93,12 +93,12 @@ class Preferences(RecordFormat):
         if not any(message.role == "user" for message in prompt):
             raise RowProblem(N_("a preference row has no prompt"))
         if prompt[0].role != "system":
-            prompt = read_system(values, columns) + prompt
+            prompt = read_system_message(values, columns) + prompt
         return Preference(prompt, chosen, rejected, find_tools(values, columns))
 
     def suggest_other_way(self, columns: Columns, values: Values) -> AlternativeWay:
         roles: Columns = {role: columns[role] for role in ("system", "tools") if role in columns}
-        if read_answer(values.get(columns["chosen"]), CHOSEN, whole=True)[0].role != "assistant":
+        if read_answer_turns(values.get(columns["chosen"]), CHOSEN, whole=True)[0].role != "assistant":
             roles = {"messages": columns["chosen"], **roles}
         else:
             prompts = {

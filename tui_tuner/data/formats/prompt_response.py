@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.data.formats.parts import troubles
 from tui_tuner.data.formats.parts.calls import find_tools
 from tui_tuner.data.formats.parts.chat_turns import (
     find_turn_keys,
-    read_answer,
-    read_history,
-    read_prompt,
-    read_system,
+    read_answer_turns,
+    read_chat_history,
+    read_prompt_turns,
+    read_system_message,
 )
 from tui_tuner.data.formats.parts.columns import LABEL_NAMES, Column, ColumnSample
 from tui_tuner.data.formats.parts.values import Columns, Values
@@ -79,12 +79,14 @@ class PromptResponse(RecordFormat):
         )
 
     def convert_row(self, values: Values, columns: Columns) -> Chat:
-        prompt = read_prompt(values, columns)
+        prompt = read_prompt_turns(values, columns)
         # A prompt that is a list of turns may begin with its own system message.
-        messages = read_system(values, columns) if prompt[0].role != "system" else []
-        for question, answer in read_history(values.get(columns["history"])) if "history" in columns else []:
+        messages = read_system_message(values, columns) if prompt[0].role != "system" else []
+        for question, answer in (
+            read_chat_history(values.get(columns["history"])) if "history" in columns else []
+        ):
             messages += [Message("user", question), Message("assistant", answer)]
-        answers = read_answer(values.get(columns["response"]), troubles.RESPONSE)
+        answers = read_answer_turns(values.get(columns["response"]), troubles.RESPONSE)
         if answers[-1].role != "assistant":
             raise RowProblem(N_("the response does not end with an answer"))
         return Chat(messages + prompt + answers, find_tools(values, columns))
@@ -121,7 +123,7 @@ def _answers_or_classes_error(sample: ColumnSample, prompt: Column, answer: Colu
             name=one_line(answer.name, 40),
         ),
         where=sample.where,
-        hint=advise(
+        hint=build_hint(
             N_(
                 "To learn to write them, use {answers}; to learn them as classes, use {command}.",
                 answers=write_setting({"data.format": "prompt_response"}),

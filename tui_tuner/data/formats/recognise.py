@@ -12,7 +12,7 @@ from typing import Any
 
 from tui_tuner.data.formats import find_format, format_advice, list_format_names
 from tui_tuner.data.formats.labelled import name_label_roles
-from tui_tuner.data.formats.parts.columns import NAMES, SELDOM, ColumnSample, normalise_name
+from tui_tuner.data.formats.parts.columns import NAMES, SELDOM, ColumnSample, normalise_column_name
 from tui_tuner.data.formats.parts.values import Columns
 from tui_tuner.data.formats.record_format import FormatMatch, RecordFormat
 from tui_tuner.errors import DataError
@@ -73,11 +73,11 @@ def recognise_format(
             chosen = wanted != "auto"
             return Detection(format.name, match.columns, match.confidence, match.why, unused, chosen)
     if unsure:
-        raise format_advice.unsure_error(sample, unsure)
+        raise format_advice.make_unsure_format_error(sample, unsure)
     if wanted == "auto":
-        raise format_advice.not_recognised_error(sample)
+        raise format_advice.make_unrecognised_error(sample)
     # Recognising again is slow, so it is done only if the error needs it.
-    raise format_advice.misfit_error(sample, wanted, lambda: recognise_format(rows, where=where).format)
+    raise format_advice.make_misfit_error(sample, wanted, lambda: recognise_format(rows, where=where).format)
 
 
 def _rank_formats() -> list[RecordFormat]:
@@ -171,7 +171,7 @@ def add_late_columns(detection: Detection, names: Sequence[str]) -> list[str]:
     more = find_format(detection.format).more
     said = []
     for name in names:
-        plain = normalise_name(name)
+        plain = normalise_column_name(name)
         # A role that the user or an earlier row has filled stays as it is.
         roles = [
             role for role in more if role in SELDOM and role not in detection.columns and plain in NAMES[role]

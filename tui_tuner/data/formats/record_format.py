@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.advice import Hint, Setting, advise, write_setting
+from tui_tuner.config.advice import Hint, Setting, build_hint, write_setting
 from tui_tuner.data.formats.parts.columns import ColumnSample
 from tui_tuner.data.formats.parts.leftovers import find_leftovers
 from tui_tuner.data.formats.parts.values import Columns, Values
@@ -42,7 +42,7 @@ class AlternativeWay:
         """Make the hint for people; `more` are further settings."""
         # The task and the columns go together: one without the other fails the next check.
         fix = {"task": self.task, **(more or {}), "data.columns": dict(self.columns)}
-        return advise(N_(self.words, command=write_setting(fix)))
+        return build_hint(N_(self.words, command=write_setting(fix)))
 
 
 class AmbiguousColumns(DataError):
@@ -145,6 +145,6 @@ def ask_for_column(
     return AmbiguousColumns(
         _("several columns could be the {role}: {names}.", role=role, names=", ".join(names)),
         where=sample.where,
-        hint=advise(N_("Choose one, such as {command}.", command=command)),
+        hint=build_hint(N_("Choose one, such as {command}.", command=command)),
         field="data.columns",
     )

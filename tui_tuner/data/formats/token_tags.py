@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui_tuner.data.formats.parts.columns import Column, ColumnSample, kind_of, parse_if_json
+from tui_tuner.data.formats.parts.columns import Column, ColumnSample, find_value_kind, parse_if_json
 from tui_tuner.data.formats.parts.values import Columns, Values
 from tui_tuner.data.formats.record_format import AlternativeWay, FormatMatch, RecordFormat, ask_for_column
 from tui_tuner.data.records import TaggedText
@@ -81,7 +81,7 @@ def _are_lists(column: Column, *kinds: str) -> bool:
     """Return whether a column holds such lists, as they are or written as JSON in a table."""
     if column.is_mostly(*kinds):
         return True
-    return column.is_mostly("text") and kind_of(parse_if_json(column.example)) in kinds
+    return column.is_mostly("text") and find_value_kind(parse_if_json(column.example)) in kinds
 
 
 def _describe_kind(value: Any, column: str) -> str:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.data.formats.messages import Messages
 from tui_tuner.data.formats.parts.columns import LABEL_NAMES, Column, ColumnSample
 from tui_tuner.data.formats.parts.message import CONTENT_KEYS, ROLE_KEYS, SPOKEN, list_unused_keys
@@ -102,7 +102,7 @@ def _unmarked_chat_error(sample: ColumnSample) -> AmbiguousColumns:
     return AmbiguousColumns(
         _("each row is one turn, and no column identifies its chat."),
         where=sample.where,
-        hint=advise(
+        hint=build_hint(
             N_(
                 "If the file is one chat, or each of its chats begins with a system message: {command}. "
                 "Otherwise give each row the number of its chat in a column conversation_id.",
@@ -117,7 +117,7 @@ def _tree_rows_error(sample: ColumnSample, content: Column) -> DataError:
     return DataError(
         _("each row is one message of a tree: several answers to one message are not a chat."),
         where=sample.where,
-        hint=advise(
+        hint=build_hint(
             N_(
                 "Put each path from a first message to a last one into a row with messages; or train on the "
                 "texts alone: {command}.",

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.fitting import FittedRow
 from tui_tuner.data.examples.record_encoder import EncodingBatch, Encodings, RecordEncoder, RowFacts
 from tui_tuner.data.examples.token_types import COLUMN, pack_types
 from tui_tuner.data.labels.names import (
-    are_listed,
+    are_labels_listed,
     hash_class,
-    is_whole,
+    is_whole_label,
     name_class,
     parse_label_number,
     split_labels,
@@ -31,7 +31,7 @@ from tui_tuner.data.records import IGNORE, Example, LabelledText, Record, Text
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import RowsError
 from tui_tuner.locales import N_, _
-from tui_tuner.text import first_names, one_line
+from tui_tuner.text import join_first_names, one_line
 
 COLUMNS = {"class": "int64", "value": "float64", COLUMN: "int64"}
 _COUNTED = ("rows", "texts", "fractions", "lists", "several")
@@ -59,10 +59,10 @@ class LabelEncoder(RecordEncoder):
             _(
                 "no column is recognised as the label of a text; next to {text} there are: {names}.",
                 text=one_line(text, 40),
-                names=", ".join(first_names(beside, 8)),
+                names=", ".join(join_first_names(beside, 8)),
             ),
             where=str(read.row.origin),
-            hint=advise(
+            hint=build_hint(
                 N_(
                     "Choose the column with {command}.",
                     command=write_setting({"data.columns": {"text": text, "label": beside[0]}}),
@@ -175,7 +175,7 @@ class LabelEncoder(RecordEncoder):
             RowProblem: there is no label, or it does not fit `data.problem`.
         """
         asked, between = self.config.data.problem, self.config.data.label_separator
-        labels, several = split_labels(record.label, between), are_listed(record.label, between)
+        labels, several = split_labels(record.label, between), are_labels_listed(record.label, between)
         if record.label is None or any(label is None for label in labels):
             raise RowProblem(N_("the label is missing"))
         numbers = [parse_label_number(label) for label in labels]
@@ -184,7 +184,7 @@ class LabelEncoder(RecordEncoder):
             raise RowProblem(N_("the label is not a number"), one_line(record.label, 80))
         if asked == SINGLE and len(labels) != 1:
             raise RowProblem(N_("the row has a list of classes, not one class"), one_line(record.label, 80))
-        if asked in (SINGLE, MULTI) and any(one is not None and not is_whole(one) for one in numbers):
+        if asked in (SINGLE, MULTI) and any(one is not None and not is_whole_label(one) for one in numbers):
             raise RowProblem(N_("the label is a number with a fraction, not a class"), str(record.label))
         name = hash_class(name_class(labels[0])) if len(labels) == 1 and asked != MULTI else 0
         return name, math.nan if number is None or (several and asked == MULTI) else number
@@ -197,14 +197,14 @@ class LabelEncoder(RecordEncoder):
         between = self.config.data.label_separator
         labels = split_labels(record.label, between)
         facts.note_origin("rows", origin)
-        if are_listed(record.label, between):
+        if are_labels_listed(record.label, between):
             facts.note_origin("lists", origin)
             if len(labels) != 1:
                 facts.note_origin("several", origin)
         numbers = [parse_label_number(label) for label in labels]
         if any(number is None for number in numbers):
             facts.note_origin("texts", origin)
-        if any(number is not None and not is_whole(number) for number in numbers):
+        if any(number is not None and not is_whole_label(number) for number in numbers):
             facts.note_origin("fractions", origin)
         for name in {name_class(label) for label in labels}:
             key = f"class {name}"
@@ -221,7 +221,7 @@ class LabelEncoder(RecordEncoder):
             )
 
     def export_learned(self) -> dict[str, Any]:
-        return {**sum_up_labels(self._facts, self._base).__dict__}
+        return {**sum_up_encoded_labels(self._facts, self._base).__dict__}
 
 
 class LabelledBatch(EncodingBatch):
@@ -230,7 +230,7 @@ class LabelledBatch(EncodingBatch):
     encoded: list[dict[str, list[int]]]
 
 
-def sum_up_labels(facts: RowFacts, base: Sequence[str] = ()) -> LabelTally:
+def sum_up_encoded_labels(facts: RowFacts, base: Sequence[str] = ()) -> LabelTally:
     """Sum up what was noted of the labels of all rows."""
     classes = {
         key.removeprefix("class "): count for key, count in facts.counts.items() if key.startswith("class ")

@@ -24,7 +24,7 @@ def name_class(value: Any) -> str:
     return str(int(float(text))) if _WHOLE.fullmatch(text) else text
 
 
-def are_listed(label: Any, separator: str | None) -> bool:
+def are_labels_listed(label: Any, separator: str | None) -> bool:
     """Return whether a row's label may be several classes: a list, or a text if there is a separator."""
     return isinstance(label, list) or (bool(separator) and isinstance(label, str))
 
@@ -59,7 +59,7 @@ def parse_label_number(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def is_whole(number: float) -> bool:
+def is_whole_label(number: float) -> bool:
     """Return whether a number could be the id of a class."""
     return float(number).is_integer()
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.labels.names import hash_class, name_class, split_labels
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.errors import DataError, RowsError
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.text import first_names, one_line
+from tui_tuner.text import join_first_names, one_line
 
 _SHOWN = 20
 
 
-def number_rows(
+def number_row_labels(
     rows: TokenizedRows, problem: str, numbers: Mapping[str, int], separator: str | None = None
 ) -> None:
     """Replace the columns of the encoder with the column `target`.
@@ -94,7 +94,7 @@ def _refuse_unknown(
         where=str(rows.example_origin(place)),
         hint=_(
             "The classes of the training rows are {names}.",
-            names=", ".join(first_names(list(numbers), _SHOWN)),
+            names=", ".join(join_first_names(list(numbers), _SHOWN)),
         ),
         field="data.validation",
     )
@@ -115,7 +115,7 @@ def _refuse_wrong(rows: TokenizedRows, wrong: np.ndarray, what: str, problem: st
             problem=problem,
         ),
         where=str(rows.example_origin(place)),
-        hint=advise(
+        hint=build_hint(
             N_(
                 "Fix the rows, or count them and leave them out with {command}.",
                 command=write_setting({"data.problem": problem}),

@@ -11,7 +11,7 @@ from tui_tuner.data.labels.names import name_class
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.text import first_names, one_line
+from tui_tuner.text import join_first_names, one_line
 
 _SHOWN = 20
 FIELD = "training.class_weights"
@@ -62,7 +62,7 @@ def check_class_weights(asked: Mapping[str, float] | str, names: Sequence[str], 
         )
     if not isinstance(asked, Mapping):
         return
-    shown = ", ".join(first_names(names, _SHOWN))
+    shown = ", ".join(join_first_names(names, _SHOWN))
     for name, weight in asked.items():
         if name_class(name) not in names:
             raise ConfigError(

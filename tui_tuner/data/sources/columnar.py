@@ -11,14 +11,14 @@ from typing import Any
 
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.features import find_class_converters
-from tui_tuner.data.sources.line_tally import check_rows_agree
-from tui_tuner.data.sources.native.process import MOST_ROW, read_batches
-from tui_tuner.data.sources.sqltext import decode_bytes
+from tui_tuner.data.sources.line_tally import check_row_tally
+from tui_tuner.data.sources.native.process import MOST_ROW, read_native_batches
+from tui_tuner.data.sources.sqltext import decode_sql_bytes
 from tui_tuner.locales import N_
-from tui_tuner.text import human_bytes
+from tui_tuner.text import format_bytes
 
 _REASONS = {
-    "large": N_("the row is larger than {size}", size=human_bytes(MOST_ROW)),
+    "large": N_("the row is larger than {size}", size=format_bytes(MOST_ROW)),
     "text": N_("bytes that are not {encoding} text", encoding="UTF-8"),
 }
 
@@ -44,7 +44,7 @@ def read_arrow(path: Path, name: str) -> Iterator[Row]:
 def _convert_batches(kind: str, path: Path, name: str) -> Iterator[Row]:
     number = expected = 0
     converters: dict[str, Callable[[Any], Any] | None] | None = None
-    for found in read_batches(kind, path, name):
+    for found in read_native_batches(kind, path, name):
         if isinstance(found, int):
             expected = found
         elif found.batch is None:
@@ -65,7 +65,7 @@ def _convert_batches(kind: str, path: Path, name: str) -> Iterator[Row]:
                 number += 1
                 yield Row(Origin(name, number), _convert_row(values, converters))
     # The last thing that comes is the count that the file gives of itself.
-    check_rows_agree(name, number, expected)
+    check_row_tally(name, number, expected)
 
 
 def _convert_row(
@@ -113,7 +113,7 @@ def _make_converter(kind: Any) -> Callable[[Any], Any] | None:
     if types.is_decimal(kind):
         return _convert_decimal
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
-        return lambda value: decode_bytes(bytes(value))
+        return lambda value: decode_sql_bytes(bytes(value))
     return None
 
 

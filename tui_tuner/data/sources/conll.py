@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.line_tally import add_tally, check_lines_agree
+from tui_tuner.data.sources.line_tally import add_tally, check_line_tally
 from tui_tuner.data.sources.lines import MAX_LINE, read_raw_lines, reencode_file
 from tui_tuner.data.sources.streams import HEAD, detect_encoding
 from tui_tuner.locales import N_
-from tui_tuner.text import human_bytes
+from tui_tuner.text import format_bytes
 
 _U_COLUMNS = 10
 _U_NUMBER = re.compile(r"\d+(?:[-.]\d+)?")
@@ -57,7 +57,7 @@ def read_conll(file: io.BufferedReader, name: str, told: str | None = None) -> I
     if sentence.lines:
         lines += sentence.lines
         yield sentence.make_row(name, row + 1)
-    check_lines_agree(name, lines, tally.line_count)
+    check_line_tally(name, lines, tally.line_count)
 
 
 class _Layout:
@@ -126,7 +126,7 @@ class _Sentence:
         """Add a line; returns 1 if it is a comment before the sentence, else 0."""
         if line is None:
             return self._add_problem_line(
-                number, N_("the line is longer than {size}", size=human_bytes(MAX_LINE))
+                number, N_("the line is longer than {size}", size=format_bytes(MAX_LINE))
             )
         try:
             text = line.decode(self._encoding)
@@ -189,7 +189,7 @@ def is_conll(head: bytes) -> bool:
     return rows > 1 and len(tags) > 1 and all(map(_SPAN_TAG.fullmatch, tags))
 
 
-def looks_like_blocks(head: bytes) -> bool:
+def looks_like_tagged_blocks(head: bytes) -> bool:
     """Return whether a text file may hold tagged sentences, judging by its shape: short blocks in columns.
 
     Each line has the same number of columns, and the last one has few values that recur.

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui_tuner.config.advice import advise, write_setting
-from tui_tuner.data.nesting import MAX_DEPTH, is_deeper
+from tui_tuner.config.advice import build_hint, write_setting
+from tui_tuner.data.nesting import MAX_DEPTH, is_nested_deeper
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.columnar import read_arrow, read_parquet
-from tui_tuner.data.sources.conll import is_conll, looks_like_blocks, read_conll
-from tui_tuner.data.sources.documents import read_document, read_hub
+from tui_tuner.data.sources.conll import is_conll, looks_like_tagged_blocks, read_conll
+from tui_tuner.data.sources.documents import read_document, read_hub_rows
 from tui_tuner.data.sources.jsonvalues import is_json_list, is_jsonl
-from tui_tuner.data.sources.lines import read_json, read_jsonl, read_text
+from tui_tuner.data.sources.lines import read_json, read_jsonl, read_text_lines
 from tui_tuner.data.sources.native.process import FREE_ROWS, ROWS_RATIO
 from tui_tuner.data.sources.sqldump import read_sql
-from tui_tuner.data.sources.streams import HEAD, detect_encoding, open_bytes
-from tui_tuner.data.sources.tables import is_tabbed, read_csv
+from tui_tuner.data.sources.streams import HEAD, detect_encoding, open_byte_stream
+from tui_tuner.data.sources.tables import is_tab_separated, read_csv
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
@@ -60,7 +60,7 @@ class DataFile:
         """Return the encoding if it is only a guess; empty for UTF-8 and binary files."""
         if self.encoding is not None or self.kind in ("parquet", "arrow", "hub", "demo"):
             return ""
-        with open_bytes(Path(self.path), self.member) as source:
+        with open_byte_stream(Path(self.path), self.member) as source:
             head = source.peek(HEAD)[:HEAD]
         name = detect_encoding(head, len(head) < HEAD)
         return "" if name.startswith("utf") else name
@@ -84,7 +84,7 @@ class DataFile:
                         where=one_line(self.name),
                         hint=_("Unpack it yourself if you trust it."),
                     )
-                yield _strip_nesting(row) if is_deeper(row.values.values(), MAX_DEPTH) else row
+                yield _strip_nesting(row) if is_nested_deeper(row.values.values(), MAX_DEPTH) else row
         except UnicodeError as error:
             raise DataError(
                 _("holds bytes that are not text: {error}.", error=one_line(error, 80)),
@@ -114,7 +114,7 @@ def _make_reader(
     read: Callable[..., Iterator[Row]],
 ) -> Callable[[DataFile], Iterator[Row]]:
     def read_bytes_rows(file: DataFile) -> Iterator[Row]:
-        with open_bytes(Path(file.path), file.member) as source:
+        with open_byte_stream(Path(file.path), file.member) as source:
             yield from read(source, file.name, told=file.encoding)
 
     return read_bytes_rows
@@ -123,13 +123,13 @@ def _make_reader(
 def _read_json_rows(file: DataFile) -> Iterator[Row]:
     # The size on disk says nothing about the text of a packed file.
     packed = file.member or Path(file.path).suffix.lower() in PACKED
-    with open_bytes(Path(file.path), file.member) as source:
+    with open_byte_stream(Path(file.path), file.member) as source:
         yield from read_json(source, file.name, None if packed else file.size, file.field, file.encoding)
 
 
 def _read_jsonl_rows(file: DataFile) -> Iterator[Row]:
     """Read JSON lines; a file that begins with a bracket may be a JSON list under the wrong name."""
-    with open_bytes(Path(file.path), file.member) as source:
+    with open_byte_stream(Path(file.path), file.member) as source:
         # `peek` may give more than asked for, or less at the end of a file.
         if not is_json_list(source.peek(HEAD)[:HEAD]):
             yield from read_jsonl(source, file.name, file.encoding)
@@ -139,7 +139,7 @@ def _read_jsonl_rows(file: DataFile) -> Iterator[Row]:
 
 def _read_table_rows(file: DataFile) -> Iterator[Row]:
     """Read a table, or tagged sentences where tab-separated columns clearly are those."""
-    with open_bytes(Path(file.path), file.member) as source:
+    with open_byte_stream(Path(file.path), file.member) as source:
         if file.told in ("auto", "token_tags") and is_conll(source.peek(HEAD)[:HEAD]):
             yield from read_conll(source, file.name, file.encoding)
         else:
@@ -148,19 +148,19 @@ def _read_table_rows(file: DataFile) -> Iterator[Row]:
 
 def _read_class_rows(file: DataFile) -> Iterator[Row]:
     """Read a file of a class folder: the whole file is one labelled text."""
-    with open_bytes(Path(file.path), file.member) as source:
+    with open_byte_stream(Path(file.path), file.member) as source:
         for row in read_document(source, file.name, file.encoding):
             yield row if row.problem else Row(row.origin, {**row.values, "label": file.label})
 
 
 def _read_text_rows(file: DataFile) -> Iterator[Row]:
     """Read lines of text, or tagged sentences or JSON if they look like it and `data.format` is not text."""
-    with open_bytes(Path(file.path), file.member) as source:
+    with open_byte_stream(Path(file.path), file.member) as source:
         head = b"" if file.told == "text" else source.peek(HEAD)[:HEAD]
-        read = read_conll if is_conll(head) else read_jsonl if is_jsonl(head) else read_text
-        if read is read_text and file.told == "token_tags":
+        read = read_conll if is_conll(head) else read_jsonl if is_jsonl(head) else read_text_lines
+        if read is read_text_lines and file.told == "token_tags":
             read = read_conll
-        elif read is read_text and file.told == "auto":
+        elif read is read_text_lines and file.told == "auto":
             _check_is_text(head, file)
         yield from read(source, file.name, file.encoding)
 
@@ -171,11 +171,11 @@ def _check_is_text(head: bytes, file: DataFile) -> None:
     Raises:
         DataError: the lines look like tagged sentences or a table.
     """
-    if looks_like_blocks(head):
+    if looks_like_tagged_blocks(head):
         raise DataError(
             _("every line is a word with its tag: it looks like tagged sentences."),
             where=one_line(file.name),
-            hint=advise(
+            hint=build_hint(
                 N_(
                     "Read it as those with {tags}, or as text with {text}.",
                     tags=write_setting({"data.format": "token_tags"}),
@@ -184,11 +184,11 @@ def _check_is_text(head: bytes, file: DataFile) -> None:
             ),
             field="data.format",
         )
-    if is_tabbed(head):
+    if is_tab_separated(head):
         raise DataError(
             _("every line has columns between tabs: it looks like a table."),
             where=one_line(file.name),
-            hint=advise(
+            hint=build_hint(
                 N_(
                     "Rename it to .tsv, or read it as lines of text with {text}.",
                     text=write_setting({"data.format": "text"}),
@@ -199,7 +199,7 @@ def _check_is_text(head: bytes, file: DataFile) -> None:
 
 
 def _read_sql_rows(file: DataFile) -> Iterator[Row]:
-    with open_bytes(Path(file.path), file.member) as source:
+    with open_byte_stream(Path(file.path), file.member) as source:
         yield from read_sql(source, file.name, file.field, file.encoding)
 
 
@@ -223,5 +223,5 @@ _READERS: dict[str, Callable[[DataFile], Iterator[Row]]] = {
     "class": _read_class_rows,
     "conll": _make_reader(read_conll),
     "sql": _read_sql_rows,
-    "hub": lambda file: read_hub(file.path, file.field),
+    "hub": lambda file: read_hub_rows(file.path, file.field),
 }

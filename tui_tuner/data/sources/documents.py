@@ -6,14 +6,14 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from tui_tuner.data.markup import UnparsableHtml, html_to_text
+from tui_tuner.data.markup import UnparsableHtml, convert_html_to_text
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.lines import MAX_LINE
 from tui_tuner.data.sources.streams import HEAD, detect_encoding
 from tui_tuner.errors import DataError, HubError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.libraries import show_packages
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 
 HUB_SECONDS = 5.0
 
@@ -23,7 +23,7 @@ def read_document(file: io.BufferedReader, name: str, told: str | None = None) -
     data = file.read(MAX_LINE + 1)
     origin = Origin(name, 1)
     if len(data) > MAX_LINE:
-        yield Row(origin, {}, N_("the document is larger than {size}", size=human_bytes(MAX_LINE)))
+        yield Row(origin, {}, N_("the document is larger than {size}", size=format_bytes(MAX_LINE)))
         return
     encoding = detect_encoding(data[:HEAD], len(data) <= HEAD, told)
     try:
@@ -35,14 +35,14 @@ def read_document(file: io.BufferedReader, name: str, told: str | None = None) -
         return
     if name.lower().removesuffix(".gz").removesuffix(".zst").endswith((".html", ".htm")):
         try:
-            text = html_to_text(text)
+            text = convert_html_to_text(text)
         except UnparsableHtml:
             yield Row(origin, {"": text[:200]}, N_("HTML that cannot be parsed"))
             return
     yield Row(origin, {"text": text.strip()})
 
 
-def read_hub(name: str, field: str | None) -> Iterator[Row]:
+def read_hub_rows(name: str, field: str | None) -> Iterator[Row]:
     """Stream the rows of a hub data set; `field` names a split or `configuration:split`, by default train.
 
     Raises:

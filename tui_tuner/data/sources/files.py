@@ -9,13 +9,18 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tui_tuner.config.paths import where_looked
+from tui_tuner.config.paths import explain_missing_path
 from tui_tuner.config.schema import DataSection, Source
 from tui_tuner.data.sources.datafile import DEMO, PACKED, DataFile
 from tui_tuner.data.sources.folders.class_folders import find_class_files
 from tui_tuner.data.sources.paths import find_meant_path
-from tui_tuner.data.sources.streams import detect_compression, detect_encoding, list_zip_members, open_bytes
-from tui_tuner.errors import DataError, name_field
+from tui_tuner.data.sources.streams import (
+    detect_compression,
+    detect_encoding,
+    list_zip_members,
+    open_byte_stream,
+)
+from tui_tuner.errors import DataError, name_error_field
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -55,7 +60,7 @@ class ResolvedSource:
         return first.kind in ("hub", "demo") or (first.kind in _AT_ONCE and first.size > LARGEST_AT_ONCE)
 
 
-def resolve_paths(data: DataSection) -> list[ResolvedSource]:
+def resolve_data_paths(data: DataSection) -> list[ResolvedSource]:
     """Find the files of every source of `data.path`, in a fixed order.
 
     Raises:
@@ -63,7 +68,7 @@ def resolve_paths(data: DataSection) -> list[ResolvedSource]:
         HubError: a hub data set that cannot be reached.
     """
     # Errors below name files; this adds the field to which a screen leads the user.
-    with name_field("data.path"):
+    with name_error_field("data.path"):
         return _resolve_each(data)
 
 
@@ -79,7 +84,7 @@ def _resolve_each(data: DataSection) -> list[ResolvedSource]:
         # The format of a single source wins over that of all.
         if source.format == "auto" and data.format != "auto":
             source = source.model_copy(update={"format": data.format})
-        resolved = resolve_source(source, data.field)
+        resolved = resolve_data_source(source, data.field)
         if data.encoding is not None or data.header != "ask" or source.format != "auto":
             resolved.files = [
                 replace(file, encoding=data.encoding, header=data.header, told=source.format)
@@ -89,7 +94,7 @@ def _resolve_each(data: DataSection) -> list[ResolvedSource]:
     return found
 
 
-def resolve_source(source: Source, field: str | None = None) -> ResolvedSource:
+def resolve_data_source(source: Source, field: str | None = None) -> ResolvedSource:
     """Find the files of one source.
 
     Raises:
@@ -116,7 +121,7 @@ def resolve_source(source: Source, field: str | None = None) -> ResolvedSource:
             raise DataError(
                 _("no file matches this pattern."),
                 where=one_line(source.path),
-                hint=where_looked(source.path),
+                hint=explain_missing_path(source.path),
             )
     # A path that exists comes first: owner/name may also be a local folder.
     elif _HUB_ID.fullmatch(name) and Path(name).suffix.lower() not in {
@@ -131,7 +136,7 @@ def resolve_source(source: Source, field: str | None = None) -> ResolvedSource:
             where=one_line(source.path),
         )
     else:
-        hint = f"{where_looked(source.path)} {_suggest_nearby(path)}".strip()
+        hint = f"{explain_missing_path(source.path)} {_suggest_nearby(path)}".strip()
         raise DataError(_("no such file."), where=one_line(source.path), hint=hint)
     return ResolvedSource(source, files, notes)
 
@@ -155,7 +160,7 @@ def _suggest_nearby(path: Path) -> str:
     return _("Did you mean {name}?", name=one_line(path.parent / close[0]))
 
 
-def guess_kind(path: Path) -> str:
+def guess_file_reader(path: Path) -> str:
     """Return the reader for a file, by its name without `.gz` and `.zst`; empty if none is known."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     while suffixes and suffixes[-1] in PACKED:
@@ -188,14 +193,14 @@ def _resolve_file(path: Path, field: str | None) -> list[DataFile]:
             where=where,
             hint=_("Fetch the data with: git lfs pull"),
         )
-    kind = guess_kind(path)
+    kind = guess_file_reader(path)
     # The content decides: a zip under another name is still a zip.
     if detect_compression(head) == "zip" and kind not in ("parquet", "arrow"):
         return _resolve_zip(path, field)
     if kind == "zip":
         raise DataError(_("is not a zip archive despite its extension."), where=where)
     if not kind:
-        with open_bytes(path) as file:
+        with open_byte_stream(path) as file:
             kind = _sniff_kind(file.peek(4096)[:4096])
     if not kind:
         raise DataError(
@@ -238,7 +243,7 @@ def _resolve_zip(path: Path, field: str | None) -> list[DataFile]:
     if field in members:
         # data.field may name a member of the zip instead of a key in it.
         members, field = [str(field)], None
-    found = [DataFile(str(path), guess_kind(Path(m)), m, field) for m in members]
+    found = [DataFile(str(path), guess_file_reader(Path(m)), m, field) for m in members]
     # Parquet and Arrow need a file that can be sought in, which a member of a zip is not.
     found = [file for file in found if file.kind and file.kind not in ("zip", "parquet", "arrow")]
     found = _keep_best_kinds(found, [])
@@ -270,7 +275,7 @@ def _resolve_folder(path: Path, field: str | None, notes: list[str]) -> list[Dat
             file = Path(folder, name)
             if name.startswith("."):
                 continue
-            kind = guess_kind(file)
+            kind = guess_file_reader(file)
             try:
                 status = os.stat(file)
             except OSError:

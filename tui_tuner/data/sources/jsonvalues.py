@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tui_tuner.data.nesting import MAX_DEPTH, is_deeper
+from tui_tuner.data.nesting import MAX_DEPTH, is_nested_deeper
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.streams import HEAD
 from tui_tuner.locales import N_
@@ -26,7 +26,7 @@ class BrokenValue:
     """A value that is not a row, and the reason."""
 
     def __init__(self, reason: str, value: Any) -> None:
-        self.reason, self.shown = reason, "" if is_deeper([value], MAX_DEPTH) else str(value)[:200]
+        self.reason, self.shown = reason, "" if is_nested_deeper([value], MAX_DEPTH) else str(value)[:200]
 
 
 def parse_json(data: bytes) -> Any:
@@ -99,7 +99,7 @@ class NullingReader(io.RawIOBase):
         return block
 
 
-def make_row(item: Any, origin: Origin) -> Row:
+def make_json_row(item: Any, origin: Origin) -> Row:
     """Make a row of a JSON value: an object as it is, a text as `text`, a list of turns as `messages`."""
     if isinstance(item, dict):
         return Row(origin, item)
@@ -163,7 +163,7 @@ def read_squad_rows(articles: Any) -> Iterator[Any]:
 def make_squad_row(item: Any, file: str, number: int) -> Row:
     """Make a row of one of those; its place is named by the question's id."""
     name = item.get("id") if isinstance(item, dict) else None
-    return make_row(item, Origin(file, number, name=str(name) if isinstance(name, str | int) else ""))
+    return make_json_row(item, Origin(file, number, name=str(name) if isinstance(name, str | int) else ""))
 
 
 def parse_concatenated(text: bytes) -> Iterator[Any]:

@@ -51,7 +51,7 @@ def add_tally(file: io.BufferedReader) -> tuple[io.BufferedReader, LineTally]:
     return io.BufferedReader(tally, HEAD), tally
 
 
-def check_rows_agree(name: str, read: int, there: int) -> None:
+def check_row_tally(name: str, read: int, there: int) -> None:
     """Compare the rows read with the number that the file gives.
 
     Raises:
@@ -65,7 +65,7 @@ def check_rows_agree(name: str, read: int, there: int) -> None:
         )
 
 
-def check_lines_agree(name: str, accounted: int, there: int) -> None:
+def check_line_tally(name: str, accounted: int, there: int) -> None:
     """Compare the lines of rows, blanks and comments with all lines of the file.
 
     Raises:

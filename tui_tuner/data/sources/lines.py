@@ -8,22 +8,22 @@ from typing import Any
 
 import orjson
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.jsonvalues import (
     NullingReader,
-    make_row,
+    make_json_row,
     make_squad_row,
     parse_concatenated,
     parse_json,
     read_pandas_rows,
     read_squad_rows,
 )
-from tui_tuner.data.sources.line_tally import add_tally, check_lines_agree
+from tui_tuner.data.sources.line_tally import add_tally, check_line_tally
 from tui_tuner.data.sources.streams import HEAD, detect_encoding
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 
 MAX_LINE = 32 * 1024 * 1024
 WHOLE_JSON = 64 * 1024 * 1024
@@ -33,7 +33,7 @@ MOST_BLANK = 250_000  # lines one after the other
 _JSON_BUFFER = 8 * 1024 * 1024
 
 
-def blank_lines_error(name: str, line: int) -> DataError:
+def make_blank_lines_error(name: str, line: int) -> DataError:
     """Make the error for a file that has blank lines without end."""
     return DataError(
         _("more than {count:,} blank lines in a row: this is not data.", count=MOST_BLANK),
@@ -61,7 +61,7 @@ def read_raw_lines(file: io.BufferedReader, name: str) -> Iterator[tuple[int, in
         number += 1
         blank = blank + 1 if line == b"\n" or line == b"\r\n" else 0
         if blank > MOST_BLANK:
-            raise blank_lines_error(name, number)
+            raise make_blank_lines_error(name, number)
         if len(line) <= MAX_LINE:
             yield number, at, line.rstrip(b"\r\n")
             continue
@@ -94,28 +94,28 @@ def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> I
         row += 1
         origin = Origin(name, row, number)
         if line is None:
-            yield Row(origin, {}, N_("the line is longer than {size}", size=human_bytes(MAX_LINE)))
+            yield Row(origin, {}, N_("the line is longer than {size}", size=format_bytes(MAX_LINE)))
             continue
         yield _parse_json_row(line, origin, encoding, (at, len(line)) if placed else None)
-    check_lines_agree(name, row + blank, tally.line_count)
+    check_line_tally(name, row + blank, tally.line_count)
 
 
 def _parse_json_row(line: bytes, origin: Origin, encoding: str, place: tuple[int, int] | None = None) -> Row:
     try:
         value = orjson.loads(line)
         # `type(...) is dict` and no call: this line runs for every row of every JSONL file.
-        return Row(origin, value, "", place) if type(value) is dict else make_row(value, origin)
+        return Row(origin, value, "", place) if type(value) is dict else make_json_row(value, origin)
     except orjson.JSONDecodeError:
         shown = {"": line[:200].decode("utf-8", "replace")}
         try:
-            return make_row(parse_json(line), origin)
+            return make_json_row(parse_json(line), origin)
         except orjson.JSONDecodeError:
             pass
         try:
             # Only now, because most lines in another encoding are plain ASCII, which orjson has read
             # already.
             if encoding not in ("utf-8", "utf-8-sig"):
-                return make_row(parse_json(line.decode(encoding).encode()), origin)
+                return make_json_row(parse_json(line.decode(encoding).encode()), origin)
             # orjson reports wrong bytes and broken JSON with the same error
             line.decode("utf-8")
         except UnicodeDecodeError:
@@ -202,7 +202,7 @@ def _read_whole_json(data: bytes, encoding: str, name: str, field: str | None) -
             return
         values = _parse_several(text)
         if values:
-            yield from (make_row(item, Origin(name, number)) for number, item in enumerate(values, 1))
+            yield from (make_json_row(item, Origin(name, number)) for number, item in enumerate(values, 1))
             return
         raise DataError(
             _("broken JSON: {error}.", error=one_line(error.msg)),
@@ -215,7 +215,7 @@ def _read_whole_json(data: bytes, encoding: str, name: str, field: str | None) -
             make_squad_row(item, name, number) for number, item in enumerate(read_squad_rows(rows), 1)
         )
         return
-    yield from (make_row(item, Origin(name, number)) for number, item in enumerate(rows, 1))
+    yield from (make_json_row(item, Origin(name, number)) for number, item in enumerate(rows, 1))
 
 
 def _parse_several(text: bytes) -> list[Any]:
@@ -264,7 +264,7 @@ def _find_list(value: Any, where: str, field: str | None) -> list[Any]:
         raise DataError(
             _("several keys hold rows: {names}.", names=names),
             where=where,
-            hint=advise(
+            hint=build_hint(
                 N_("Choose one: {command}", command=write_setting({"data.field": next(iter(tables))}))
             ),
             field="data.field",
@@ -293,7 +293,11 @@ def _stream_json(file: io.BufferedReader, name: str, field: str | None) -> Itera
             articles = _is_squad([item])
             for flat in read_squad_rows([item]) if articles else [item]:
                 number += 1
-                yield make_squad_row(flat, name, number) if articles else make_row(flat, Origin(name, number))
+                yield (
+                    make_squad_row(flat, name, number)
+                    if articles
+                    else make_json_row(flat, Origin(name, number))
+                )
     except (ijson.JSONError, UnicodeDecodeError) as error:
         what = _("broken JSON after row {row}: {error}.", row=number, error=one_line(error, 160))
         raise DataError(what, where=where) from None
@@ -325,7 +329,7 @@ def _find_first_list(file: io.BufferedReader) -> tuple[str, io.BufferedReader]:
     return prefix, file
 
 
-def read_text(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
+def read_text_lines(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
     """Read each line that is not blank as a document.
 
     Raises:
@@ -344,7 +348,7 @@ def read_text(file: io.BufferedReader, name: str, told: str | None = None) -> It
         row += 1
         origin = Origin(name, row, number)
         if line is None:
-            yield Row(origin, {}, N_("the line is longer than {size}", size=human_bytes(MAX_LINE)))
+            yield Row(origin, {}, N_("the line is longer than {size}", size=format_bytes(MAX_LINE)))
             continue
         try:
             if number == 1:
@@ -356,4 +360,4 @@ def read_text(file: io.BufferedReader, name: str, told: str | None = None) -> It
                 {"": line[:200].decode(encoding, "replace")},
                 N_("not {encoding} text", encoding=encoding),
             )
-    check_lines_agree(name, row + blank, tally.line_count)
+    check_line_tally(name, row + blank, tally.line_count)

@@ -9,7 +9,7 @@ from typing import Any
 from tui_tuner.data.sources.sqllexer import MAX_TEXT, Lexer, Token
 from tui_tuner.data.sources.sqltext import decode_copy_field
 from tui_tuner.locales import N_
-from tui_tuner.text import human_bytes
+from tui_tuner.text import format_bytes
 
 CUT = N_("a COPY block without an end")
 
@@ -34,7 +34,7 @@ def read_copy_block(lexer: Lexer, options: list[Token]) -> Iterator[tuple[list[A
     delimiter, null = told.get("DELIMITER", "\t"), told.get("NULL", "\\N")
     for text, line in _join_lines(lexer):
         if text is None:
-            yield [], line, N_("the line is longer than {size}", size=human_bytes(MAX_TEXT))
+            yield [], line, N_("the line is longer than {size}", size=format_bytes(MAX_TEXT))
         elif text == "\\.":
             return
         else:

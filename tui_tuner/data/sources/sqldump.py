@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.sqllexer import DIALECTS, Lexer
 from tui_tuner.data.sources.sqlstatements import FoundRow, StatementReader
@@ -55,7 +55,7 @@ def read_sql(
     errors = "replace" if wide else "surrogateescape"
     lexer = Lexer(
         io.TextIOWrapper(file, encoding=encoding, errors=errors, newline=""),
-        DIALECTS[detect_dialect(head.decode(encoding, "replace"))],
+        DIALECTS[detect_sql_dialect(head.decode(encoding, "replace"))],
     )
     dump = _TableReader(name, encoding, StatementReader(lexer), wanted.lower().split(".") if wanted else [])
     yield from dump.read_table_rows()
@@ -122,7 +122,7 @@ class _TableReader:
             raise DataError(
                 _("rows of several tables: {tables}.", tables=", ".join([*shown, *["…"] * (len(most) > 12)])),
                 where=one_line(self.name),
-                hint=advise(N_("Choose one: {command}", command=write_setting({"data.field": most[0]}))),
+                hint=build_hint(N_("Choose one: {command}", command=write_setting({"data.field": most[0]}))),
                 field="data.field",
             )
         if number:
@@ -156,7 +156,7 @@ def _is_same_table(one: list[str], other: list[str]) -> bool:
     return one[-common:] == other[-common:]
 
 
-def detect_dialect(head: str) -> str:
+def detect_sql_dialect(head: str) -> str:
     """Detect the dialect of a dump: the one in which its first characters parse with the fewest problems.
 
     Among equals, the dialect with the most signs wins; then the SQL standard.

@@ -71,7 +71,7 @@ def _join_surrogates(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
-def decode_bytes(data: bytes) -> str | None:
+def decode_sql_bytes(data: bytes) -> str | None:
     """Decode bytes that are text; None for pictures and other binary values."""
     try:
         text = data.decode("utf-8")
@@ -80,7 +80,7 @@ def decode_bytes(data: bytes) -> str | None:
     return None if any(char < " " and char not in "\t\n\r" for char in text) else text
 
 
-def parse_hex(digits: str) -> bytes:
+def parse_sql_hex(digits: str) -> bytes:
     """Decode the digits of X'…' and 0x….
 
     Raises:
@@ -89,7 +89,7 @@ def parse_hex(digits: str) -> bytes:
     return bytes.fromhex("0" * (len(digits.replace(" ", "")) % 2) + digits)
 
 
-def parse_number(text: str) -> int | float | str:
+def parse_sql_number(text: str) -> int | float | str:
     """Parse a number; one that no Python number holds exactly stays a text."""
     try:
         if text.isdigit():

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tui_tuner.data.sources.sqllexer import MAX_TEXT, Lexer, Token
-from tui_tuner.data.sources.sqltext import decode_bytes, decode_unistr, parse_hex, parse_number
+from tui_tuner.data.sources.sqltext import decode_sql_bytes, decode_unistr, parse_sql_hex, parse_sql_number
 from tui_tuner.locales import N_
 
 
@@ -218,13 +218,13 @@ class ValueReader:
             return _parse_number(text[1]), self._lexer.next_token()
         value, after = self._join_adjacent(text[1])
         if name == "X":
-            return _replace_none(decode_bytes(parse_hex(value))), after
+            return _replace_none(decode_sql_bytes(parse_sql_hex(value))), after
         if name == "B":
             # MySQL's BIT columns are numbers; elsewhere a bit string is a text.
             whole = self._lexer.dialect.mysql and len(value) <= _MOST_BITS
             return (int(value or "0", 2) if whole else value), after
         if name in ("_BINARY", "BINARY"):
-            return _replace_none(decode_bytes(value.encode("utf-8", "surrogateescape"))), after
+            return _replace_none(decode_sql_bytes(value.encode("utf-8", "surrogateescape"))), after
         if name == "N" or name in _TYPED or name.startswith("_"):
             return value, after
         self._refuse_token(after)
@@ -314,8 +314,8 @@ class ValueReader:
 
 def _parse_number(raw: str) -> Any:
     if raw[:2] in ("0x", "0X"):
-        return _replace_none(decode_bytes(parse_hex(raw[2:])))
-    return parse_number(raw)
+        return _replace_none(decode_sql_bytes(parse_sql_hex(raw[2:])))
+    return parse_sql_number(raw)
 
 
 def _replace_none(value: str | None) -> Any:
@@ -362,8 +362,8 @@ _FUNCTIONS: dict[str, Callable[[list[Any]], Any]] = {
     "NCHAR": _join_characters,
     "CONCAT": lambda values: _join_values(*values) if values else "",
     "UNISTR": lambda values: decode_unistr(str(values[0])) if len(values) == 1 else _join_values(UNKNOWN),
-    "UNHEX": lambda values: _replace_none(decode_bytes(parse_hex(str(values[0])))),
-    "HEXTORAW": lambda values: _replace_none(decode_bytes(parse_hex(str(values[0])))),
+    "UNHEX": lambda values: _replace_none(decode_sql_bytes(parse_sql_hex(str(values[0])))),
+    "HEXTORAW": lambda values: _replace_none(decode_sql_bytes(parse_sql_hex(str(values[0])))),
     "EMPTY_CLOB": lambda values: "",
     "EMPTY_BLOB": lambda values: UNKNOWN,
 }

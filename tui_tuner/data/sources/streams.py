@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 from tui_tuner.data.sources import zips
 from tui_tuner.errors import DataError
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 
 # Text rarely compresses better than 30:1; a bomb does 1,000:1 and more.
 MAX_RATIO = 200
@@ -66,7 +66,7 @@ def detect_compression(head: bytes) -> str:
 
 
 @contextmanager
-def open_bytes(path: Path, member: str | None = None) -> Iterator[io.BufferedReader]:
+def open_byte_stream(path: Path, member: str | None = None) -> Iterator[io.BufferedReader]:
     """Open a file, or one member of a zip, and give its unpacked bytes.
 
     Raises:
@@ -108,7 +108,7 @@ def open_bytes(path: Path, member: str | None = None) -> Iterator[io.BufferedRea
 def _open_member(path: Path, member: str, raw: IO[bytes], where: str) -> tuple[zips.Member, int]:
     """Open one file of a zip; return it and the packed bytes that it takes."""
     try:
-        about = zips.read_index(path)[member]
+        about = zips.read_zip_index(path)[member]
         return zips.Member(raw, about), about.compress_size
     except (*zips.DAMAGED, KeyError) as error:
         raise DataError(
@@ -124,7 +124,7 @@ def list_zip_members(path: Path) -> list[str]:
     """
     where = one_line(path)
     try:
-        members = zips.read_index(path)
+        members = zips.read_zip_index(path)
     except (*zips.DAMAGED, OSError) as error:
         raise DataError(
             _("is a damaged archive: {error}.", error=one_line(error, 120)), where=where
@@ -144,7 +144,7 @@ def _bomb_error(limit: int, where: str) -> DataError:
         _(
             "unpacks to more than {limit}, which is too much for its size: it is not data, or it is a "
             "decompression bomb.",
-            limit=human_bytes(limit),
+            limit=format_bytes(limit),
         ),
         where=where,
         hint=_("Unpack it yourself if you trust it."),

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.line_tally import add_tally, check_lines_agree
-from tui_tuner.data.sources.lines import MAX_LINE, MOST_BLANK, blank_lines_error, reencode_file
+from tui_tuner.data.sources.line_tally import add_tally, check_line_tally
+from tui_tuner.data.sources.lines import MAX_LINE, MOST_BLANK, make_blank_lines_error, reencode_file
 from tui_tuner.data.sources.streams import HEAD, detect_encoding
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
@@ -97,10 +97,10 @@ def read_csv(
         if not record.is_blank:
             row += 1
             yield _make_csv_row(record, names, Origin(name, row, record.line), encoding)
-    check_lines_agree(name, lines.accounted, lines.given)
+    check_line_tally(name, lines.accounted, lines.given)
     # Two counts: the first catches records that swallowed lines, the second lines that never came up to the
     # CSV reader.
-    check_lines_agree(name, lines.ends, tally.line_ends)
+    check_line_tally(name, lines.ends, tally.line_ends)
 
 
 class _LineSource:
@@ -173,7 +173,7 @@ def _limit_blanks(records: Iterator[_Record], name: str) -> Iterator[_Record]:
     for record in records:
         blank = blank + 1 if record.is_blank else 0
         if blank > MOST_BLANK:
-            raise blank_lines_error(name, record.line)
+            raise make_blank_lines_error(name, record.line)
         yield record
 
 
@@ -254,7 +254,7 @@ def _name_columns(first: _Record, seen: list[_Record], name: str, header: str) -
         raise DataError(
             _("the first line looks like a row, not like column names: {cells}.", cells=shown),
             where=f"{one_line(name)}:{first.line}",
-            hint=advise(
+            hint=build_hint(
                 N_(
                     "If it is a row, {row} reads it as one and calls the columns column 1, column 2 and so "
                     "on; {names} uses it as names.",
@@ -390,7 +390,7 @@ def _escapes_quotes(text: str, delimiter: str) -> bool:
     return bool(rows) and len({len(row) for row in rows}) == 1
 
 
-def is_tabbed(head: bytes) -> bool:
+def is_tab_separated(head: bytes) -> bool:
     """Return whether all of the first lines of a text file have the same number of tab-separated columns."""
     lines = head.split(b"\n")
     lines = [line for line in (lines[:-1] if len(lines) > 1 else lines) if line.strip()][:200]

@@ -29,7 +29,7 @@ class EncryptedMember(Exception):
     """The member has a password."""
 
 
-def read_index(path: Path) -> dict[str, zipfile.ZipInfo]:
+def read_zip_index(path: Path) -> dict[str, zipfile.ZipInfo]:
     """Return the files in a zip by name, in archive order; of several with one name the last.
 
     Raises:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.data.examples.record_encoder import RowFacts
 from tui_tuner.data.preflight import Problem, make_noted_problems
-from tui_tuner.data.tagging.facts import SEEN, count_tags, find_scheme
+from tui_tuner.data.tagging.facts import SEEN, count_tags, find_noted_scheme
 from tui_tuner.data.tagging.tag_schemes import (
     MARKED,
     NAMES,
     OUTSIDE,
     PREFIXES,
-    has_other_tags,
+    has_other_head_tags,
     order_tags,
     split_tag,
 )
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.models.head_classes import are_unnamed
-from tui_tuner.text import first_names, one_line
+from tui_tuner.models.head_classes import are_classes_unnamed
+from tui_tuner.text import join_first_names, one_line
 
 MOST = 2000  # tags
 FEW = 10  # words: a class with fewer is rare
@@ -35,7 +35,7 @@ def check_tags(facts: RowFacts, head: Sequence[str] = (), names: Sequence[str] =
         head: The classes of the base model's head; empty for most models.
         names: All allowed tags in their order (`data.names`); empty if any tag is allowed.
     """
-    tags, scheme = count_tags(facts), find_scheme(facts)
+    tags, scheme = count_tags(facts), find_noted_scheme(facts)
     return [
         *_check_count(facts, tags),
         *_check_numbers(facts, tags),
@@ -99,7 +99,7 @@ def _check_numbers(facts: RowFacts, tags: Mapping[str, int]) -> list[Problem]:
                 "be recognised.",
                 count=len(tags),
             ),
-            advise(
+            build_hint(
                 N_(
                     "Name them in their order, beginning with 0, such as {command} for {example}.",
                     command=names,
@@ -117,9 +117,9 @@ def _check_head(
 ) -> list[Problem]:
     """Check whether the base model's head has other tags than the rows."""
     # Names such as LABEL_0 say nothing, so they decide no order.
-    known = [] if are_unnamed(list(head)) else head
+    known = [] if are_classes_unnamed(list(head)) else head
     wanted = order_tags(tags, names, known)
-    if not has_other_tags(head, wanted):
+    if not has_other_head_tags(head, wanted):
         return []
     other = next((f"{SEEN}{tag}" for tag in wanted if tag not in head and tag in tags), "")
     return [
@@ -140,7 +140,7 @@ def _check_head(
 
 
 def _list_some_tags(tags: Sequence[str]) -> str:
-    return ", ".join(first_names(tags, _SHOWN))
+    return ", ".join(join_first_names(tags, _SHOWN))
 
 
 def _check_scheme(facts: RowFacts, tags: Mapping[str, int], scheme: str) -> list[Problem]:

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.data.examples.record_encoder import RowFacts
-from tui_tuner.data.tagging.tag_schemes import NAMES, find_beginnings, find_faults, recognise_scheme
+from tui_tuner.data.tagging.tag_schemes import (
+    NAMES,
+    find_entity_beginnings,
+    find_scheme_faults,
+    recognise_tag_scheme,
+)
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -37,11 +42,11 @@ def note_tags(tags: Sequence[str], origin: object, facts: RowFacts) -> None:
         facts.add_count(f"{COUNTED}{tag}", count)
         # Kept as an object: formatting a place for each word would take longer than counting it.
         facts.note_origin(f"{SEEN}{tag}", WordPlace(origin, first[tag], tag))
-    inside, needless = find_beginnings(tags)
+    inside, needless = find_entity_beginnings(tags)
     facts.add_count("begins inside", inside)
     facts.add_count("begins", needless)
     # Whether a fault counts depends on the scheme, which is known only after all rows.
-    for fault, place in find_faults(tags):
+    for fault, place in find_scheme_faults(tags):
         facts.note_origin(fault, WordPlace(origin, place, tags[place]))
 
 
@@ -51,15 +56,15 @@ def count_tags(facts: RowFacts) -> dict[str, int]:
     return {name.removeprefix(COUNTED): count for name, count in sorted(found.items())}
 
 
-def find_scheme(facts: RowFacts) -> str:
-    """Return the scheme of the tags, as named by `data.tagging.tag_schemes.recognise_scheme`."""
+def find_noted_scheme(facts: RowFacts) -> str:
+    """Return the scheme of the tags, as named by `data.tagging.tag_schemes.recognise_tag_scheme`."""
     begins_inside, begins = facts.get_count("begins inside") > 0, facts.get_count("begins") > 0
-    return recognise_scheme(count_tags(facts), begins_inside, begins)
+    return recognise_tag_scheme(count_tags(facts), begins_inside, begins)
 
 
-def describe_baseline(facts: RowFacts) -> str:
+def describe_tag_baseline(facts: RowFacts) -> str:
     """Describe the words and tags, and the accuracy of a model that knows only the commonest tag."""
-    tags, scheme, words = count_tags(facts), find_scheme(facts), facts.get_count("words")
+    tags, scheme, words = count_tags(facts), find_noted_scheme(facts), facts.get_count("words")
     if not words:
         return ""
     # The commonest tag is nearly always O, which is why accuracy looks good for any model.

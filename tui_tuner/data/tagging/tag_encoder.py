@@ -18,12 +18,12 @@ from tui_tuner.data.examples.record_encoder import EncodingBatch, Encodings, Rec
 from tui_tuner.data.examples.token_types import COLUMN, pack_types
 from tui_tuner.data.records import IGNORE, Example, Record, TaggedText
 from tui_tuner.data.row_problem import RowProblem
-from tui_tuner.data.tagging.facts import WordPlace, describe_baseline, note_tags
+from tui_tuner.data.tagging.facts import WordPlace, describe_tag_baseline, note_tags
 from tui_tuner.data.tagging.tag_schemes import hash_tag
 from tui_tuner.data.tagging.word_windows import (
     WordTokenizer,
     WordTokens,
-    count_room,
+    count_window_room,
     cut_windows,
     keep_first_window,
 )
@@ -73,7 +73,7 @@ class TagEncoder(RecordEncoder):
     @property
     def notes(self) -> list[str]:
         """Remarks for the user; after all rows were read, also on their tags."""
-        said = describe_baseline(self._facts)
+        said = describe_tag_baseline(self._facts)
         return [*self._notes, *([said] if said else [])]
 
     @notes.setter
@@ -154,7 +154,7 @@ class TagEncoder(RecordEncoder):
 
     def _note_stride(self) -> None:
         """Add a note if windows share less than the config asks for."""
-        data, room = self.config.data, count_room(self.words, self.config.data.max_length)
+        data, room = self.config.data, count_window_room(self.words, self.config.data.max_length)
         if data.stride > room // 2 and not self._notes:
             self._notes.append(
                 _(

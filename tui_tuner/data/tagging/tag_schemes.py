@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from tui_tuner.config.schema import ModelSection
-from tui_tuner.models.head_classes import are_unnamed, head_classes
+from tui_tuner.models.head_classes import are_classes_unnamed, read_head_classes
 
 HEAD = "ForTokenClassification"  # the suffix of transformers' classes that tag words
 OUTSIDE = "O"
@@ -33,7 +33,7 @@ def split_tag(tag: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", tag)
 
 
-def recognise_scheme(tags: Mapping[str, int], begins_inside: bool = False, begins: bool = True) -> str:
+def recognise_tag_scheme(tags: Mapping[str, int], begins_inside: bool = False, begins: bool = True) -> str:
     """Recognise the scheme of these tags: a key of `PREFIXES`, or empty if they have none.
 
     Args:
@@ -65,7 +65,7 @@ def _find_nearest_scheme(tags: Mapping[str, int]) -> str:
     return max(("IOB2", "IOBES", "BILOU", "BMES"), key=count_in_scheme)
 
 
-def find_beginnings(tags: Sequence[str]) -> tuple[bool, bool]:
+def find_entity_beginnings(tags: Sequence[str]) -> tuple[bool, bool]:
     """Return whether an entity begins with `I`, and whether one has a `B` that separates nothing."""
     inside = needless = False
     before = ("", "")
@@ -79,7 +79,7 @@ def find_beginnings(tags: Sequence[str]) -> tuple[bool, bool]:
     return inside, needless
 
 
-def find_faults(tags: Sequence[str]) -> Iterator[tuple[str, int]]:
+def find_scheme_faults(tags: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Yield what may break the rules of a scheme, with the place of the word, from 0.
 
     `beginning`: `I` or an end with nothing of its type before it, which IOB1 and IOE2 allow; `end`: `B` or
@@ -124,13 +124,13 @@ def hash_tag(tag: str) -> int:
 
 def read_head_tags(model: ModelSection) -> list[str]:
     """Return the named tags of a base model's head; empty for most models."""
-    found = head_classes(model, HEAD)
-    return [] if are_unnamed(found) or len(set(found)) < len(found) else found
+    found = read_head_classes(model, HEAD)
+    return [] if are_classes_unnamed(found) or len(set(found)) < len(found) else found
 
 
-def has_other_tags(head: Sequence[str], tags: Sequence[str]) -> bool:
+def has_other_head_tags(head: Sequence[str], tags: Sequence[str]) -> bool:
     """Return whether the head in a model's files has other tags than the run, or another order of them."""
     # A head without names is taken for the run's own if it has the same number of classes.
     if not head or list(head) == list(tags):
         return False
-    return not (are_unnamed(list(head)) and len(head) == len(tags))
+    return not (are_classes_unnamed(list(head)) and len(head) == len(tags))

@@ -113,7 +113,7 @@ def cut_windows(words: WordTokenizer, tokens: WordTokens, max_length: int, strid
     Args:
         stride: Tokens that neighbours share, at most half a window.
     """
-    room = count_room(words, max_length)
+    room = count_window_room(words, max_length)
     if len(tokens.ids) <= room:
         return [_make_whole_window(words, tokens)]
     ends = [0, *accumulate(min(count, room) for count in tokens.counts)]  # cut to what fits
@@ -149,7 +149,7 @@ def _make_whole_window(words: WordTokenizer, tokens: WordTokens) -> WordWindow:
     return WordWindow(ids, labelled.tolist(), places[labelled].tolist())
 
 
-def count_room(words: WordTokenizer, max_length: int) -> int:
+def count_window_room(words: WordTokenizer, max_length: int) -> int:
     """Return how many tokens of words fit into a window."""
     return max(1, max_length - len(words.before) - len(words.after))
 

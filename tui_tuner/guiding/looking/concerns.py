@@ -10,20 +10,27 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tui_tuner.config.advice import fixes_of, on_screen
+from tui_tuner.config.advice import format_screen_hint, list_hint_fixes
 from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import REGRESSION, SINGLE, decide_problem
 from tui_tuner.errors import DataError, TunerError
-from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, TOKENS, describe_numbers, find_need, judge_size
+from tui_tuner.guiding.amounts import (
+    OF_CLASS,
+    OF_TAG,
+    TOKENS,
+    describe_example_numbers,
+    find_example_need,
+    judge_example_count,
+)
 from tui_tuner.guiding.example_rows import can_annotate
 from tui_tuner.guiding.goals import find_goal_of_task
 from tui_tuner.guiding.looking.noise import find_noise
 from tui_tuner.guiding.looking.tally import Spread, Tally
 from tui_tuner.guiding.proposal import Concern
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.text import first_names, one_line
+from tui_tuner.text import join_first_names, one_line
 
 # Limits from which on something is a concern, each with its reason
 TOO_LONG = 0.05
@@ -46,14 +53,14 @@ def describe_refusal(error: TunerError | OSError, config: RunConfig) -> Concern:
         words = _("{path} cannot be read: {problem}.", path=where, problem=error.strerror or str(error))
         return Concern("unreadable", words, stops=True)
     where = f"{error.where}: " if error.where else ""
-    fixes = tuple((word_fix(fix), fix) for fix in fixes_of(error.hint))
+    fixes = tuple((word_concern_fix(fix), fix) for fix in list_hint_fixes(error.hint))
     code = "unreadable"
     # The user can solve this on the spot by naming columns, so it has a code of its own
     if isinstance(error, DataError) and error.field in ("data.columns", "data.format"):
         code = "name_columns"
-    elif any("task" in fix for fix in fixes_of(error.hint)):
+    elif any("task" in fix for fix in list_hint_fixes(error.hint)):
         code = "wrong_shape"
-    return Concern(code, where + error.what, on_screen(error.hint), stops=True, fixes=fixes)
+    return Concern(code, where + error.what, format_screen_hint(error.hint), stops=True, fixes=fixes)
 
 
 def describe_wrong_shape(error: DataError, config: RunConfig, bare: int) -> Concern:
@@ -62,14 +69,14 @@ def describe_wrong_shape(error: DataError, config: RunConfig, bare: int) -> Conc
     Args:
         bare: How many are texts without a label, which can be annotated here.
     """
-    fixes: tuple[_Fix, ...] = tuple((word_fix(fix), fix) for fix in fixes_of(error.hint))
+    fixes: tuple[_Fix, ...] = tuple((word_concern_fix(fix), fix) for fix in list_hint_fixes(error.hint))
     kind = config.task_kind
     if bare:
         fixes += offer_annotation(config)
     words = _(
         "{what} This goal needs {rows}.", what=_capitalise_first(error.what), rows=_(kind.rows or kind.label)
     )
-    return Concern("wrong_shape", words, on_screen(error.hint), stops=True, fixes=fixes)
+    return Concern("wrong_shape", words, format_screen_hint(error.hint), stops=True, fixes=fixes)
 
 
 def offer_annotation(config: RunConfig) -> tuple[_Fix, ...]:
@@ -79,7 +86,7 @@ def offer_annotation(config: RunConfig) -> tuple[_Fix, ...]:
     return (((_("Mark these texts here") if config.task_kind.decides else _("Write the answers here")), {}),)
 
 
-def word_fix(fix: Mapping[str, Any]) -> str:
+def word_concern_fix(fix: Mapping[str, Any]) -> str:
     """Word a fix as an entry in a list of choices."""
     columns = fix.get("data.columns")
     # Column names come from the file and may contain anything
@@ -154,25 +161,25 @@ def find_refused_rows(config: RunConfig, read: int, refused: Mapping[str, int]) 
 
 def find_few_rows(tally: Tally, config: RunConfig, tokens: int) -> Iterator[Concern]:
     """Warn of fewer examples than have a clear effect."""
-    need = find_need(config.task)
+    need = find_example_need(config.task)
     # Copies teach nothing new
     different = tally.rows - tally.duplicates
-    if need.unit == OF_CLASS and tally.labels and find_label_problem(tally, config) != REGRESSION:
+    if need.unit == OF_CLASS and tally.labels and find_row_label_problem(tally, config) != REGRESSION:
         # A single class has a concern of its own (one_class)
         if len(tally.labels) > 1:
             yield from _find_small_classes(tally.labels, config)
     elif need.unit == OF_TAG and tally.tags:
         yield from _find_small_classes(tally.tags, config)
     elif need.unit == TOKENS:
-        if tokens and judge_size(need, tokens) == "too_few":
+        if tokens and judge_example_count(need, tokens) == "too_few":
             words = _n(
                 "{count:,} token is very little.", "{count:,} tokens are very few.", tokens, count=tokens
             )
             yield _describe_too_few(words, config)
     else:
         # Without labels to count per class, the rule for examples in general applies
-        rows = need if need.unit not in (OF_CLASS, OF_TAG) else find_need("sft")
-        if judge_size(rows, different) in ("few", "too_few"):
+        rows = need if need.unit not in (OF_CLASS, OF_TAG) else find_example_need("sft")
+        if judge_example_count(rows, different) in ("few", "too_few"):
             words = _n(
                 "There is only {count:,} different example.",
                 "There are only {count:,} different examples.",
@@ -184,11 +191,11 @@ def find_few_rows(tally: Tally, config: RunConfig, tokens: int) -> Iterator[Conc
 
 def _find_small_classes(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
     """Warn of classes or kinds of tags with too few examples; a few rare ones among many are acceptable."""
-    need = find_need(config.task)
+    need = find_example_need(config.task)
     found = sorted(counts.items(), key=lambda item: item[1])
     rare = [name for name, count in found if count < need.begins]
     # The median class decides: a long tail of rare ones is normal
-    if judge_size(need, found[(len(found) - 1) // 2][1]) in ("few", "too_few"):
+    if judge_example_count(need, found[(len(found) - 1) // 2][1]) in ("few", "too_few"):
         name, count = found[0]
         words = _("{name} has only {count:,}.", name=one_line(name, 30), count=count)
         if len(found) > 1:
@@ -208,7 +215,7 @@ def _find_small_classes(counts: Mapping[str, int], config: RunConfig) -> Iterato
             count=len(rare),
             all=len(found),
             least=need.begins,
-            names=", ".join(first_names(rare, 5)),
+            names=", ".join(join_first_names(rare, 5)),
         )
         yield Concern(
             "few_in_class",
@@ -231,13 +238,13 @@ def _describe_too_few(words: str, config: RunConfig) -> Concern:
         way_out = _(
             "Collect more, write some here, or first try a prompt that contains a few of these examples."
         )
-    return Concern("few_rows", f"{words} {describe_numbers(config.task)}", way_out, fixes=tuple(ways))
+    return Concern("few_rows", f"{words} {describe_example_numbers(config.task)}", way_out, fixes=tuple(ways))
 
 
 # ---- labels ---------------------------------------------------------------------------------------------
 
 
-def find_label_problem(tally: Tally, config: RunConfig) -> str:
+def find_row_label_problem(tally: Tally, config: RunConfig) -> str:
     """Return the kind of labels: one class, several classes, or a number; empty without labels."""
     counted = tally.outputs.tally
     return decide_problem(config.data.problem, counted)[0] if counted.rows else ""
@@ -252,7 +259,7 @@ def _find_label_concerns(tally: Tally, config: RunConfig) -> Iterator[Concern]:
             _("Tag some words here, or name the column with the tags (data.columns)."),
             stops=True,
         )
-    if decides != "text" or not tally.labels or find_label_problem(tally, config) != SINGLE:
+    if decides != "text" or not tally.labels or find_row_label_problem(tally, config) != SINGLE:
         return
     rows, different = tally.outputs.tally.rows, len(tally.labels)
     common, count = tally.labels.most_common(1)[0]

@@ -15,7 +15,15 @@ from tui_tuner.data.cleaning.cleaner import Cleaner, detect_language
 from tui_tuner.data.labels.names import name_class, split_labels
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.read_data import ReadRow
-from tui_tuner.data.records import LabelledText, Question, Record, TaggedText, Text, list_answers, list_texts
+from tui_tuner.data.records import (
+    LabelledText,
+    Question,
+    Record,
+    TaggedText,
+    Text,
+    list_record_answers,
+    list_record_texts,
+)
 from tui_tuner.planning.heads.outputs import OutputCounter
 
 SAMPLED = 500  # rows that tokens and language are judged by
@@ -103,7 +111,7 @@ class Tally:
 
     def count_row(self, read: ReadRow, record: Record) -> None:
         """Count a row in every respect."""
-        texts = list_texts(record)
+        texts = list_record_texts(record)
         self.rows += 1
         self.characters.append(sum(map(len, texts)))
         self._look_at_texts(read, texts)
@@ -114,7 +122,7 @@ class Tally:
 
     def hash_record(self, record: Record) -> bytes:
         """Hash a row by its texts and labels."""
-        return _hash_parts([*list_texts(record), _find_distinction(record)])
+        return _hash_parts([*list_record_texts(record), _find_distinction(record)])
 
     # ---- one row ----------------------------------------------------------------------------------------
 
@@ -132,7 +140,7 @@ class Tally:
             self._note_example("html", read)
 
     def _look_at_answers(self, read: ReadRow, record: Record) -> None:
-        answers = list_answers(record)
+        answers = list_record_answers(record)
         for answer in answers:
             self.answers.append(len(answer))
             if answer and answer.rstrip()[-1:] not in _ENDS:
@@ -227,7 +235,7 @@ class Tally:
     def guess_language(self) -> str:
         """Return the language of nearly all sampled rows as an ISO code; empty if it is not clear."""
         found = Counter(
-            detect_language(" ".join(list_texts(read.record))[:_TRIED])
+            detect_language(" ".join(list_record_texts(read.record))[:_TRIED])
             # 200 rows are enough to see which language prevails
             for read in self.sample[:200]
             if read.record is not None

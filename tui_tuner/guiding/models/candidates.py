@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.kinds.tasks import TINY, TaskKind
 from tui_tuner.errors import TunerError
 from tui_tuner.models.cards.model_card import CardWords, has_chat_template, read_card
-from tui_tuner.models.cards.published import BASE, CHAT, ENCODER, PublishedCard, find_card
+from tui_tuner.models.cards.published import BASE, CHAT, ENCODER, PublishedCard, find_published_card
 from tui_tuner.models.hub.kinds import HUGGINGFACE, SOURCES
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ def find_package_model(kind: TaskKind) -> Candidate:
 
 def list_machine_models(folder: Path, runs: Path) -> list[Candidate]:
     """List models in hub caches, below a folder, and made by runs; the most recently used first."""
-    from tui_tuner.models.hub.local import local_models
+    from tui_tuner.models.hub.local import list_models_on_machine
 
     found: dict[str, Candidate] = {}
-    for candidate in [*map(_convert_local, local_models(folder)), *_list_run_models(runs)]:
+    for candidate in [*map(_convert_local, list_models_on_machine(folder)), *_list_run_models(runs)]:
         # A run's model may also be found as a folder; the first source that knows it wins
         found.setdefault(str(candidate.folder or candidate.candidate_key), candidate)
     return sorted(found.values(), key=lambda one: (bool(one.missing), -one.used, one.name))
@@ -106,13 +106,13 @@ def _list_run_models(root: Path) -> Iterator[Candidate]:
     """Yield final models of runs that trained every weight; an adapter is not a model of its own."""
     from itertools import islice
 
-    from tui_tuner.models.hub.local import describe_missing
+    from tui_tuner.models.hub.local import describe_missing_files
     from tui_tuner.runs.store import RunStore
 
     for run in islice(RunStore(root).list_runs(), _MOST_RUNS):
         # One model per run: the best one, or the last if none was marked best
         for place in (run.best_path, run.last_path):
-            if (place / "config.json").is_file() and not describe_missing(place):
+            if (place / "config.json").is_file() and not describe_missing_files(place):
                 path = place.absolute()
                 yield _read_folder_facts(Candidate(str(path), RUN, folder=path, used=path.stat().st_mtime))
                 break
@@ -120,11 +120,11 @@ def _list_run_models(root: Path) -> Iterator[Candidate]:
 
 def _read_folder_facts(candidate: Candidate) -> Candidate:
     """Complete a model on this machine with the facts in its folder and those published about its name."""
-    known = find_card(candidate.name) if candidate.source else None
+    known = find_published_card(candidate.name) if candidate.source else None
     card = read_card(candidate.folder) if candidate.folder is not None else CardWords()
     # A fine-tuned model's card often leaves out the languages; those of its base still hold
     if known is None and card.based_on:
-        based = next(filter(None, map(find_card, card.based_on)), None)
+        based = next(filter(None, map(find_published_card, card.based_on)), None)
         card = replace(card, languages=card.languages or (based.languages if based else ()))
     kind = known.kind if known else ""
     if not kind and candidate.folder is not None:
@@ -151,16 +151,16 @@ def _fill_in_facts(
 @cache
 def list_catalog_models() -> tuple[Candidate, ...]:
     """List models of the catalogue: all recommended ones, and one name for each other shape."""
-    from tui_tuner.models.catalog import list_entries
+    from tui_tuner.models.catalog import list_catalog_entries
 
     found = []
-    for entry in list_entries():
+    for entry in list_catalog_entries():
         owned = [name for name in entry.ids if "/" in name] or list(entry.ids)
-        good = [name for name in owned if (card := find_card(name)) is not None and card.first]
+        good = [name for name in owned if (card := find_published_card(name)) is not None and card.first]
         # The names of an entry share one shape: without a recommendation, one of them is enough
         for name in good or owned[-1:]:
-            known = find_card(name)
-            kind = known.kind if known else guess_kind(name)
+            known = find_published_card(name)
+            kind = known.kind if known else guess_model_kind(name)
             made = Candidate(
                 name,
                 CATALOG,
@@ -174,7 +174,7 @@ def list_catalog_models() -> tuple[Candidate, ...]:
     return tuple(found)
 
 
-def guess_kind(name: str) -> str:
+def guess_model_kind(name: str) -> str:
     """Guess the kind of a model from the ending of its name; empty for most names."""
     plain = name.lower()
     if plain.endswith(_CHAT_ENDINGS):
@@ -188,34 +188,34 @@ def search_hub_models(kind: TaskKind, known: set[str], most: int = 20) -> list[C
     Raises:
         TunerError: the hub cannot be reached or refuses.
     """
-    from tui_tuner.models.hub.api import search_models
+    from tui_tuner.models.hub.api import search_models_on_hub
 
     # Search words that makers of such models usually put in the names
     words = "base" if kind.plain_text else "instruct" if kind.writes else "bert"
     found = []
-    for model in search_models(words, limit=most):
+    for model in search_models_on_hub(words, limit=most):
         made = Candidate(
             model.name,
             HUB,
             model.source,
             fetch=model.bytes,
-            kind=ENCODER if model.kind == "fill-mask" else guess_kind(model.name),
+            kind=ENCODER if model.kind == "fill-mask" else guess_model_kind(model.name),
             licence=model.licence,
             languages=model.languages,
             gated=model.gated,
             parameters=model.parameters,
         )
         if made.candidate_key.lower() not in known:
-            found.append(_fill_in_facts(made, find_card(model.name)))
+            found.append(_fill_in_facts(made, find_published_card(model.name)))
     return found
 
 
-def fetch_description(candidate: Candidate) -> Candidate | None:
+def fetch_candidate_config(candidate: Candidate) -> Candidate | None:
     """Fetch the config of a hub's model; None if it has none, needs remote code, or lacks safetensors."""
-    from tui_tuner.models.hub.api import describe_model
+    from tui_tuner.models.hub.api import describe_hub_model
 
     try:
-        told = describe_model(candidate.name, source=candidate.source or HUGGINGFACE)
+        told = describe_hub_model(candidate.name, source=candidate.source or HUGGINGFACE)
     except TunerError:
         return None
     # Without a config no plan is possible; pickled weights and remote code are not offered to beginners

@@ -11,7 +11,7 @@ from tui_tuner.guiding.models.fitting import CHANGED, FITS, MISFIT, UNSUITED, Mo
 from tui_tuner.locales import _
 from tui_tuner.models.cards.published import BASE, CHAT, ENCODER
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.text import human_bytes, human_money, one_line, rough_seconds
+from tui_tuner.text import format_bytes, format_money, format_rough_seconds, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.guiding.models.choice import Choice
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _NAMED = 4  # languages of a card that are listed
 
 
-def rank_kind(kind: str, task: TaskKind) -> int:
+def rank_model_kind(kind: str, task: TaskKind) -> int:
     """Return 0 if a kind of model is made for a task, 1 if it is usable, 2 if it cannot be used."""
     if not task.writes:
         return 0 if kind == ENCODER else 1
@@ -29,7 +29,7 @@ def rank_kind(kind: str, task: TaskKind) -> int:
     return 0 if kind == best else 1
 
 
-def explain_kind(kind: str, task: TaskKind) -> str:
+def explain_model_kind(kind: str, task: TaskKind) -> str:
     """Explain the kind of a model and what it means for a task."""
     if kind == ENCODER:
         if task.writes:
@@ -48,7 +48,7 @@ def explain_kind(kind: str, task: TaskKind) -> str:
     return _("Whether it is tuned to answer is unknown.")
 
 
-def explain_rank(
+def explain_model_rank(
     choice: Choice,
     fitted: ModelFit,
     task: TaskKind,
@@ -57,20 +57,24 @@ def explain_rank(
     machine: str,
 ) -> str:
     """Explain a model's rank: memory, time, kind, languages and licence, as far as they matter."""
-    said = [describe_memory(choice, fitted, machine), describe_time(fitted, rows, choice)]
+    said = [describe_model_memory(choice, fitted, machine), describe_model_time(fitted, rows, choice)]
     if choice.origin == PACKAGE:
         said.append(_("A toy model of this package, for trying things out."))
     elif choice.state != UNSUITED:
-        said.append(explain_kind(choice.kind, task))
+        said.append(explain_model_kind(choice.kind, task))
     if choice.origin == FOLDER:
         said.append(_("It is in this folder or below it."))
     if choice.origin == RUN:
         said.append(_("One of your runs made it, so it is already trained on something else."))
-    said += [describe_language_match(choice, languages), describe_terms(choice), describe_download(choice)]
+    said += [
+        describe_language_match(choice, languages),
+        describe_model_terms(choice),
+        describe_model_download(choice),
+    ]
     return " ".join(filter(None, said))
 
 
-def describe_memory(choice: Choice, fitted: ModelFit, machine: str) -> str:
+def describe_model_memory(choice: Choice, fitted: ModelFit, machine: str) -> str:
     """State whether it fits, in GiB."""
     told = {"needs": choice.needs, "there": choice.there, "machine": one_line(machine)}
     if choice.state == FITS:
@@ -86,18 +90,18 @@ def describe_memory(choice: Choice, fitted: ModelFit, machine: str) -> str:
     return fitted.why
 
 
-def describe_time(fitted: ModelFit, rows: DataFacts, choice: Choice) -> str:
+def describe_model_time(fitted: ModelFit, rows: DataFacts, choice: Choice) -> str:
     """State how long these rows take, and what they cost."""
     if fitted.seconds is None or not choice.fits_machine:
         return ""
-    told = {"time": rough_seconds(fitted.seconds[1]), "rows": rows.rows}
+    told = {"time": format_rough_seconds(fitted.seconds[1]), "rows": rows.rows}
     # Without counted rows, the time is stated for assumed rows, so that it is not mistaken for the user's
     if choice.seconds is None:
         return _("1,000 rows of 200 tokens would take about {time}.", time=told["time"])
     if choice.cost is not None:
         said = _(
             "About {time} and {money} for these {rows:,} rows.",
-            money=human_money(max(0.01, choice.cost[1])),
+            money=format_money(max(0.01, choice.cost[1])),
             **told,
         )
     else:
@@ -114,10 +118,12 @@ def describe_language_match(choice: Choice, asked: Sequence[str]) -> str:
         return _("Its card does not say whether it knows {wanted}.", wanted=wanted)
     if choice.speaks:
         return _("According to its card, it knows {wanted}.", wanted=wanted)
-    return _("Its card names {known}, not {wanted}.", known=list_languages(choice.languages), wanted=wanted)
+    return _(
+        "Its card names {known}, not {wanted}.", known=list_card_languages(choice.languages), wanted=wanted
+    )
 
 
-def list_languages(known: Sequence[str]) -> str:
+def list_card_languages(known: Sequence[str]) -> str:
     """List the languages of a card in a few words: `en, fr, de, es and 9 more`; empty if it names none."""
     named = ", ".join(one_line(code, 12) for code in known[:_NAMED])
     if len(known) <= _NAMED:
@@ -125,7 +131,7 @@ def list_languages(known: Sequence[str]) -> str:
     return _("{named} and {more} more", named=named, more=len(known) - _NAMED)
 
 
-def describe_terms(choice: Choice) -> str:
+def describe_model_terms(choice: Choice) -> str:
     """State the licence, and whether access must be requested."""
     licence = one_line(choice.licence, 40)
     if choice.gated and not choice.here:
@@ -137,10 +143,10 @@ def describe_terms(choice: Choice) -> str:
     return "" if choice.here else _("Its licence is unknown.")
 
 
-def describe_download(choice: Choice) -> str:
+def describe_model_download(choice: Choice) -> str:
     """State the size of the download."""
     if choice.here:
         return ""
     if choice.fetch is None:
         return _("It must be downloaded first; its size is unknown.")
-    return _("{size} must be downloaded first.", size=human_bytes(choice.fetch))
+    return _("{size} must be downloaded first.", size=format_bytes(choice.fetch))

@@ -10,23 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS, WHOLE_METHOD
-from tui_tuner.config.kinds.tasks import TaskKind, is_tiny
+from tui_tuner.config.kinds.tasks import TaskKind, is_tiny_model
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.tiny import values_to_take
-from tui_tuner.config.values import set_path, validate_values, with_values
+from tui_tuner.config.tiny import find_missing_tiny_values
+from tui_tuner.config.values import edit_values, set_config_path, validate_values
 from tui_tuner.errors import ModelError, TunerError
 from tui_tuner.guiding.machine import Machine, measure_processor_speed
 from tui_tuner.guiding.models.candidates import FOLDER, Candidate
 from tui_tuner.locales import _
 from tui_tuner.models.device import GIB
-from tui_tuner.models.facts import ModelFacts, facts_from_config, load_facts
+from tui_tuner.models.facts import ModelFacts, load_facts, read_config_facts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.fit import Fit
 from tui_tuner.planning.plan import Plan, plan_run
-from tui_tuner.text import list_items, one_line
+from tui_tuner.text import join_sentence_items, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.planning.throughput import Speed
@@ -162,9 +162,9 @@ def _find_measured_speed(
     """Return the speed that runs with this model reached on this machine; None if there were none."""
     if not machine.is_here or not candidate.is_here or runs is None or not runs.is_dir():
         return None
-    from tui_tuner.planning.throughput import find_measured
+    from tui_tuner.planning.throughput import find_measured_throughput
 
-    return find_measured(config, not machine.card.cpu, runs)
+    return find_measured_throughput(config, not machine.card.cpu, runs)
 
 
 def _find_last_change(paths: Iterable[Path]) -> int:
@@ -209,10 +209,10 @@ def _fit_uncached(
             )
         planned, config, chosen = plan_model(candidate, kind, machine, data, values, runs)
     except ModelError as error:
-        return ModelFit(UNSUITED, why=words_of(error))
+        return ModelFit(UNSUITED, why=format_error_words(error))
     except TunerError as error:
         # An error about the model itself is final; any other may be solved by another setting
-        return ModelFit(UNSUITED if error.field == "model.name" else UNKNOWN, why=words_of(error))
+        return ModelFit(UNSUITED if error.field == "model.name" else UNKNOWN, why=format_error_words(error))
     except OSError as error:
         return ModelFit(UNKNOWN, why=one_line(error))
     return _judge_plan(planned, config, chosen, machine, data)
@@ -272,7 +272,7 @@ def _list_changes(
         yield {**method, "model.quantization": "nf4"}, _("4-bit weights (QLoRA)")
     if found.smallest:
         changes = {change.path: change.value for change in found.smallest}
-        yield changes, list_items(change.label for change in found.smallest)
+        yield changes, join_sentence_items(change.label for change in found.smallest)
 
 
 def _plan_with_changes(
@@ -281,7 +281,7 @@ def _plan_with_changes(
     """Plan again with other values; None if they contradict the rest."""
     try:
         return plan_run(
-            with_values(config, changes),
+            edit_values(config, changes),
             hardware=machine.hardware,
             card=machine.card,
             facts=facts,
@@ -333,7 +333,7 @@ def estimate_run_time(seconds: tuple[float, float, float] | None) -> tuple[float
 def _load_candidate_facts(candidate: Candidate, kind: TaskKind) -> ModelFacts:
     if candidate.config is not None:
         where = f"{one_line(candidate.name)}/config.json"
-        return facts_from_config(candidate.config, candidate.name, where)
+        return read_config_facts(candidate.config, candidate.name, where)
     name = str(candidate.folder) if candidate.folder is not None else candidate.name
     config = _build_candidate_config(kind, candidate, {"model.name": name})
     return load_facts(config.model, network=False)
@@ -341,13 +341,13 @@ def _load_candidate_facts(candidate: Candidate, kind: TaskKind) -> ModelFacts:
 
 def _build_candidate_config(kind: TaskKind, candidate: Candidate, values: Mapping[str, Any]) -> RunConfig:
     plain: dict[str, Any] = {"task": kind.name}
-    set_path(plain, "model.name", candidate.name)
+    set_config_path(plain, "model.name", candidate.name)
     if candidate.source:
-        set_path(plain, "model.hub", candidate.source)
+        set_config_path(plain, "model.hub", candidate.source)
     for path, value in values.items():
         # The rows are known by their counts alone; the plan must not look for a file
         if path not in ("task", "data.path"):
-            set_path(plain, path, value)
+            set_config_path(plain, path, value)
     return validate_values(RunConfig, plain)
 
 
@@ -369,12 +369,14 @@ def _choose_fields(
     values: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Choose the fields that go with this model and are not decided yet."""
-    usual = WHOLE_METHOD if is_tiny(candidate.name) else find_usual_method(kind, facts, data)
+    usual = WHOLE_METHOD if is_tiny_model(candidate.name) else find_usual_method(kind, facts, data)
     # A task may exclude one of the two methods
     usual = next((one for one in (usual, DEFAULT_METHOD, WHOLE_METHOD) if kind.takes_method(one)), usual)
     method = str(values.get("method.kind") or usual)
     found: dict[str, Any] = {} if "method.kind" in values else {"method.kind": method}
-    if is_tiny(candidate.name):
+    if is_tiny_model(candidate.name):
         asked = {"task": kind.name, "model": {"name": candidate.name}, "method": {"kind": method}}
-        found |= {path: value for path, value in values_to_take(asked).items() if path not in values}
+        found |= {
+            path: value for path, value in find_missing_tiny_values(asked).items() if path not in values
+        }
     return found

@@ -10,7 +10,7 @@ from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.errors import TunerError
 from tui_tuner.guiding.models import candidates as sources
 from tui_tuner.guiding.models.candidates import Candidate
-from tui_tuner.guiding.models.explanations import rank_kind
+from tui_tuner.guiding.models.explanations import rank_model_kind
 
 HUB_SECONDS = 20.0  # for all requests together
 MOST_DESCRIBED = 6  # models whose configs are requested
@@ -28,10 +28,10 @@ class HubSearch:
         threading.Thread(target=self._search_hub, name="model-search", daemon=True).start()
 
     def _search_hub(self) -> None:
-        from tui_tuner.models.hub.huggingface import is_reachable
+        from tui_tuner.models.hub.huggingface import is_hub_reachable
 
         try:
-            if is_reachable():
+            if is_hub_reachable():
                 self._found = sources.search_hub_models(self._kind, set())
         except TunerError:
             # Reachable, but the search failed: known models can be downloaded nonetheless
@@ -55,13 +55,13 @@ class HubSearch:
         """Yield models found that suit the task and are not known yet, with their configs, in order."""
         wanted = [one for one in self._found or () if one.candidate_key.lower() not in known]
         # Each description is a request of its own, so only the most used models are described
-        wanted = [one for one in wanted if rank_kind(one.kind, self._kind) < 2][:MOST_DESCRIBED]
+        wanted = [one for one in wanted if rank_model_kind(one.kind, self._kind) < 2][:MOST_DESCRIBED]
         told: list[Candidate | None] = [None] * len(wanted)
         done = [threading.Event() for _unused in wanted]
 
         def fetch_config(place: int) -> None:
             try:
-                told[place] = sources.fetch_description(wanted[place])
+                told[place] = sources.fetch_candidate_config(wanted[place])
             finally:
                 done[place].set()
 

@@ -17,7 +17,7 @@ from tui_tuner.guiding.machine import Budget, Machine, find_free_disk, find_mach
 from tui_tuner.guiding.models import candidates as sources
 from tui_tuner.guiding.models.candidates import CATALOG, FOLDER, HUB, PACKAGE, RUN, Candidate
 from tui_tuner.guiding.models.choice import Choice, find_data_facts, knows_languages, rank_licence
-from tui_tuner.guiding.models.explanations import explain_rank, rank_kind
+from tui_tuner.guiding.models.explanations import explain_model_rank, rank_model_kind
 from tui_tuner.guiding.models.fitting import (
     ASSUMED,
     MISFIT,
@@ -117,7 +117,7 @@ def watch_models(
     all_at_once: bool = False,
 ) -> Iterator[list[Choice]]:
     """Yield growing lists of ranked models, the first with those of this machine and this package."""
-    from tui_tuner.models.hub.net import is_offline
+    from tui_tuner.models.hub.net import is_network_offline
 
     stopped = stop or (lambda: False)
     asked = _Question(
@@ -129,7 +129,7 @@ def watch_models(
         values or {},
         find_free_disk(),
         Path(root or RunConfig().output.folder),
-        False if is_offline() else None,
+        False if is_network_offline() else None,
     )
     # Local models need no network, so the first list appears at once
     near = [
@@ -171,7 +171,7 @@ def _find_task_kind(task: str) -> TaskKind:
 
 def _select_suited(found: Sequence[Candidate], kind: TaskKind) -> list[Candidate]:
     """Return the models made for a task, recommended ones first."""
-    fitting = [one for one in found if rank_kind(one.kind, kind) == 0]
+    fitting = [one for one in found if rank_model_kind(one.kind, kind) == 0]
     return sorted(fitting, key=lambda one: (not one.first, one.parameters or 0))
 
 
@@ -249,7 +249,7 @@ def _make_choice(candidate: Candidate, fitted: ModelFit, asked: _Question) -> tu
         basis=fitted.basis,
         candidate=candidate,
     )
-    why = explain_rank(
+    why = explain_model_rank(
         made, fitted, asked.kind, asked.data or ASSUMED, asked.languages, asked.machine.display_name
     )
     return _compute_sort_key(made, fitted, candidate, asked), replace(made, why=why)
@@ -269,7 +269,7 @@ def _compute_sort_key(
         _rank_reach(choice, asked),
         choice.within is False,
         not mine,
-        rank_kind(choice.kind, asked.kind),
+        rank_model_kind(choice.kind, asked.kind),
         {True: 0, None: 1, False: 2}[choice.speaks] if asked.languages else 0,
         choice.origin == RUN,
         long,

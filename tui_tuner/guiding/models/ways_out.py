@@ -13,7 +13,7 @@ from tui_tuner.guiding.models.choice import Choice, find_data_facts
 from tui_tuner.guiding.models.fitting import CHANGED, FITS, ModelFit, fit_model
 from tui_tuner.locales import _
 from tui_tuner.planning.gpus import CARDS
-from tui_tuner.text import human_count, one_line
+from tui_tuner.text import format_count, one_line
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def list_ways_out(
             words = _(
                 "{name}, with {parameters} parameters, fits: it needs {needs:.1f} of {there:.1f} GiB.",
                 name=one_line(smaller.short_name, 60),
-                parameters=human_count(smaller.parameters or 0),
+                parameters=format_count(smaller.parameters or 0),
                 needs=smaller.needs,
                 there=smaller.there,
             )

@@ -9,7 +9,7 @@ from typing import Any
 from tui_tuner.config.load import build_config
 from tui_tuner.config.options import list_options
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import set_path
+from tui_tuner.config.values import set_config_path
 from tui_tuner.guiding.guide_answers import Answers
 from tui_tuner.guiding.proposal import Concern, Setting
 from tui_tuner.locales import _
@@ -79,7 +79,7 @@ class Draft:
         made: dict[str, Any] = {}
         # The user's own fields come last, so they win
         for path, value in {**self.values, **self.answers.more}.items():
-            set_path(made, path, value)
+            set_config_path(made, path, value)
         return made
 
     def build_config_so_far(self, also: Mapping[str, Any] | None = None) -> RunConfig:
@@ -90,7 +90,7 @@ class Draft:
         """
         made = self.nest_values()
         for path, value in (also or {}).items():
-            set_path(made, path, value)
+            set_config_path(made, path, value)
         return build_config(made)
 
     def sort_settings(self) -> tuple[Setting, ...]:

@@ -13,7 +13,7 @@ from tui_tuner.guiding.models.candidates import PACKAGE
 from tui_tuner.guiding.proposal import Concern
 from tui_tuner.guiding.proposing.draft import DEMO, Draft
 from tui_tuner.locales import _
-from tui_tuner.models.hub.net import is_offline
+from tui_tuner.models.hub.net import is_network_offline
 from tui_tuner.planning.data_facts import DataFacts
 
 CHARACTERS = 4.0  # per token, as no tokenizer is chosen yet
@@ -42,7 +42,7 @@ def choose_model(draft: Draft, machine: Machine, budget: Budget, look: DataLook 
         # Earlier runs show how fast this machine really is
         root=Path(str(draft.answers.more.get("output.folder", "runs"))),
         stop=draft.stop,
-        network=not is_offline(),
+        network=not is_network_offline(),
         folder=root,
     )
     # Where nothing fits, the first one is proposed all the same: the plan then says what would make it fit

@@ -148,7 +148,7 @@ def choose_held_out_share(rows: int, kind: TaskKind) -> float:
     return max(float(f"{share:.2g}"), 1e-6)
 
 
-def choose_length(lengths: Sequence[int], most: int) -> int:
+def choose_max_length(lengths: Sequence[int], most: int) -> int:
     """Return `max_length` in tokens for rows of these lengths; at most what the model takes."""
     if not lengths:
         return min(most, 1024)

@@ -11,7 +11,7 @@ from tui_tuner.guiding.proposal import Concern
 from tui_tuner.guiding.proposing.draft import Draft
 from tui_tuner.locales import _
 from tui_tuner.planning.plan import Plan
-from tui_tuner.text import human_money, rough_seconds
+from tui_tuner.text import format_money, format_rough_seconds
 
 MEASURED_AND_LOADED = 0.15  # of training: evaluations, samples and checkpoints
 BEGIN = 10.0  # seconds until the first step
@@ -69,7 +69,7 @@ def settle_budget(draft: Draft, budget: Budget, asked_money: bool) -> None:
     draft.set_field("hardware.budget", budget.money, why)
 
 
-def keep_within(draft: Draft, found: Plan, spent: Spent, budget: Budget) -> bool:
+def keep_within_budget(draft: Draft, found: Plan, spent: Spent, budget: Budget) -> bool:
     """Shorten a run that would exceed the budget; return whether anything changed."""
     limit, likely = _compare_with_limit(spent, budget)
     if limit is None or likely is None or found.duration is None or likely <= limit:
@@ -101,15 +101,15 @@ def _describe_overrun(spent: Spent, budget: Budget, steps: int, fewer: int) -> C
         said = _(
             "All {steps:,} steps would take about {time}, and {limit} are allowed.",
             steps=steps,
-            time=rough_seconds(spent.seconds[1]),
-            limit=rough_seconds(budget.seconds or 0.0),
+            time=format_rough_seconds(spent.seconds[1]),
+            limit=format_rough_seconds(budget.seconds or 0.0),
         )
     else:
         said = _(
             "All {steps:,} steps would cost about {cost}, and {limit} are allowed.",
             steps=steps,
-            cost=human_money(spent.cost[1] if spent.cost else 0.0),
-            limit=human_money(budget.money or 0.0),
+            cost=format_money(spent.cost[1] if spent.cost else 0.0),
+            limit=format_money(budget.money or 0.0),
         )
     return Concern(
         "over_budget",

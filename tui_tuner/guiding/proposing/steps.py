@@ -8,9 +8,9 @@ from tui_tuner.guiding.proposing.draft import Draft
 from tui_tuner.guiding.proposing.token_counts import Tokens
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.planning.data_facts import count_steps
+from tui_tuner.planning.data_facts import count_optimizer_steps
 from tui_tuner.planning.duration import count_run_steps
-from tui_tuner.planning.learning_rate import apply_rules as rate_rules
+from tui_tuner.planning.learning_rate import apply_rate_rules as rate_rules
 from tui_tuner.planning.plan import Plan
 
 WIDE = 2000  # hidden size from which LoRA's usual rate holds (it was measured on models of 7B and larger)
@@ -31,13 +31,13 @@ def settle_length(draft: Draft, tokens: Tokens, most: int) -> None:
         length = min(most, rules.LONG_TEXT_LENGTH if total > rules.MUCH_TEXT else rules.TEXT_LENGTH)
         # The texts are documents that are all shorter than a piece
         if longest < rules.TEXT_LENGTH:
-            length = rules.choose_length(lengths, most)
+            length = rules.choose_max_length(lengths, most)
         why = _(
             "{tokens:,} tokens of text, in pieces of at most this length: enough pieces to hold some out.",
             tokens=total,
         )
     else:
-        length = rules.choose_length(lengths, most)
+        length = rules.choose_max_length(lengths, most)
         over = sum(one > length for one in lengths)
         said = {"longest": longest, "mean": mean, "over": over, "rows": len(lengths)}
         if over:
@@ -109,7 +109,7 @@ def settle_steps(draft: Draft, rows: int) -> None:
     kind = draft.build_config_so_far().task_kind
     batch = rules.choose_batch_size(rows, kind)
     epochs = rules.choose_epochs(rows, kind, batch)
-    steps = count_steps(rows, batch, epochs)
+    steps = count_optimizer_steps(rows, batch, epochs)
     if batch == rules.MOST_BATCH:
         why = _("The usual size; {rows:,} rows make {steps:,} steps.", rows=rows, steps=steps)
     else:
@@ -118,7 +118,7 @@ def settle_steps(draft: Draft, rows: int) -> None:
             rows=rows,
             steps=steps,
             most=rules.MOST_BATCH,
-            fewer=count_steps(rows, rules.MOST_BATCH, epochs),
+            fewer=count_optimizer_steps(rows, rules.MOST_BATCH, epochs),
         )
     draft.settle_field("training.batch_size", batch, why)
     rule = rules.find_epochs_rule(kind)

@@ -12,11 +12,11 @@ from tui_tuner.guiding.proposing.spending import Spent
 from tui_tuner.guiding.proposing.token_counts import Tokens
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.hub.local import find_complete
-from tui_tuner.models.hub.net import is_offline
-from tui_tuner.models.hub.place import is_path
+from tui_tuner.models.hub.local import find_complete_model
+from tui_tuner.models.hub.net import is_network_offline
+from tui_tuner.models.hub.place import is_model_path
 from tui_tuner.planning.plan import Plan
-from tui_tuner.text import human_count, human_money, one_line, rough_seconds
+from tui_tuner.text import format_count, format_money, format_rough_seconds, one_line
 
 LONG = 3600.0  # seconds
 WRITES_ALL = "chatml"  # a template that can write what others cannot, such as tool calls
@@ -80,12 +80,12 @@ def add_concerns(
 
 def _warn_of_download(model: ModelSection) -> Concern | None:
     """Return a concern if the model must be downloaded first, which no estimate includes."""
-    if model.architecture is not None or is_path(model.name):
+    if model.architecture is not None or is_model_path(model.name):
         return None
-    if find_complete(model.name, model.revision, model.hub) is not None:
+    if find_complete_model(model.name, model.revision, model.hub) is not None:
         return None
     name = one_line(model.name, 80)
-    if is_offline():
+    if is_network_offline():
         return Concern(
             "not_here",
             _("{model} is not on this machine, and the network is off.", model=name),
@@ -114,7 +114,7 @@ def _warn_of_long_run(draft: Draft, tokens: Tokens, seconds: float) -> Concern:
         fixes = ((words, {"data.limit": fewer, "data.pick": "random"}),)
     return Concern(
         "long_run",
-        _("It takes about {time}.", time=rough_seconds(seconds)),
+        _("It takes about {time}.", time=format_rough_seconds(seconds)),
         _("Try it with fewer rows or a smaller model first, or name a GPU."),
         fixes=fixes,
         about="machine",
@@ -188,7 +188,7 @@ def _describe_learning(draft: Draft, goal: Goal, facts: ModelFacts, tokens: Toke
     known = tokens.facts
     said = {
         "model": one_line(facts.name, 60),
-        "parameters": human_count(facts.parameters),
+        "parameters": format_count(facts.parameters),
         "goal": _(goal.words),
         "rows": known.rows,
         "tokens": known.tokens or 0,
@@ -230,13 +230,13 @@ def _describe_memory(found: Plan) -> str:
 def _describe_time(spent: Spent) -> str:
     if spent.seconds is None:
         return _("How long it takes is unknown until its first steps.")
-    low, likely, high = map(rough_seconds, spent.seconds)
+    low, likely, high = map(format_rough_seconds, spent.seconds)
     said = {"time": likely, "low": low, "high": high, "basis": spent.basis}
     if spent.cost is None:
         return _("It takes about {time} ({low} to {high}), by {basis}.", **said)
     return _(
         "It takes about {time} ({low} to {high}) and costs about {cost}, at most {most}, by {basis}.",
-        cost=human_money(spent.cost[1]),
-        most=human_money(spent.cost[2]),
+        cost=format_money(spent.cost[1]),
+        most=format_money(spent.cost[2]),
         **said,
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tui_tuner.config.advice import fixes_of, on_screen
+from tui_tuner.config.advice import format_screen_hint, list_hint_fixes
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.read_data import DataReading
@@ -19,7 +19,7 @@ from tui_tuner.errors import HubError, ModelError, TunerError
 from tui_tuner.guiding.proposal import Concern
 from tui_tuner.locales import _
 from tui_tuner.planning.data_facts import DataFacts, make_facts
-from tui_tuner.planning.row_counting import count_quickly
+from tui_tuner.planning.row_counting import count_rows_quickly
 from tui_tuner.tasks import find_task
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ class Tokens:
     exact: bool = False
 
 
-def turn_into_concern(error: TunerError, code: str, about: str = "data") -> Concern:
+def turn_error_into_concern(error: TunerError, code: str, about: str = "data") -> Concern:
     """Turn an error into a concern that blocks the start, with the fixes from its hint."""
     # The field is shown with the answer it belongs to, so naming it again would only repeat it
     where = f"{error.where}: " if error.where and error.where != error.field else ""
-    fixes = tuple((on_screen(error.hint), dict(fix)) for fix in fixes_of(error.hint))
-    return Concern(code, f"{where}{error.what}", on_screen(error.hint), True, fixes, about)
+    fixes = tuple((format_screen_hint(error.hint), dict(fix)) for fix in list_hint_fixes(error.hint))
+    return Concern(code, f"{where}{error.what}", format_screen_hint(error.hint), True, fixes, about)
 
 
 class TokenCounter:
@@ -100,7 +100,7 @@ class TokenCounter:
                 self._tokenizer, self._asked_for = load_tokenizer(config.model), config.model.name
             # The quick count belongs to this tokenizer, so it is taken once for each model, not for each
             # length
-            self._quick = count_quickly(config, patience=MOST_SECONDS).facts
+            self._quick = count_rows_quickly(config, patience=MOST_SECONDS).facts
         known = self._quick
         total = known.rows + known.validation_rows if known else 0
         sampled = config
@@ -146,7 +146,7 @@ def _scale_facts(facts: DataFacts, factor: float) -> DataFacts:
 
 def _estimate_tokens(config: RunConfig) -> Tokens:
     """Estimate tokens from the bytes of the text, without a tokenizer."""
-    from tui_tuner.data.records import list_answers, list_texts
+    from tui_tuner.data.records import list_record_answers, list_record_texts
 
     # The user is waiting, so a very large file is judged by its beginning
     until, ledger = time.monotonic() + MOST_SECONDS, Ledger()
@@ -157,10 +157,10 @@ def _estimate_tokens(config: RunConfig) -> Tokens:
         if record is not None:
             # One more for the token at the end; bytes rather than characters, as other scripts have more
             # tokens per character
-            whole = round(sum(_count_bytes(text) for text in list_texts(record)) / BYTES_A_TOKEN) + 1
+            whole = round(sum(_count_bytes(text) for text in list_record_texts(record)) / BYTES_A_TOKEN) + 1
             pieces = [longest] * (whole // longest) + ([whole % longest] if whole % longest else [])
             lengths += pieces if config.task_kind.plain_text else [min(whole, longest)]
-            answers = round(sum(_count_bytes(text) for text in list_answers(record)) / BYTES_A_TOKEN)
+            answers = round(sum(_count_bytes(text) for text in list_record_answers(record)) / BYTES_A_TOKEN)
             supervised += answers or whole
             # Numbers as labels (regression) would be as many as the rows: stop collecting at some point
             labels[str(getattr(record, "label", ""))] += len(labels) < 1000
@@ -168,9 +168,9 @@ def _estimate_tokens(config: RunConfig) -> Tokens:
             break
     # The same error as the run's own, as none of the rows is usable
     if not lengths:
-        from tui_tuner.data.examples.prepare import no_rows_error
+        from tui_tuner.data.examples.prepare import make_no_rows_error
 
-        raise no_rows_error(config.data, ledger, True)
+        raise make_no_rows_error(config.data, ledger, True)
     share = config.data.validation if isinstance(config.data.validation, float) else 0.0
     # As the run itself does: at least one row is held out, and at least one is trained on
     held = min(len(lengths) - 1, max(1, round(share * len(lengths)))) if share else 0
@@ -213,7 +213,7 @@ class _ProgressSink:
 @contextmanager
 def _silence_libraries() -> Iterator[None]:
     """Silence the progress bars and warnings of libraries."""
-    from tui_tuner.models.loading import quiet_libraries
+    from tui_tuner.models.loading import silence_libraries
 
-    quiet_libraries()
+    silence_libraries()
     yield

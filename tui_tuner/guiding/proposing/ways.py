@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.config.kinds.methods import DEFAULT_METHOD, WHOLE_METHOD
-from tui_tuner.config.kinds.tasks import is_tiny
+from tui_tuner.config.kinds.tasks import is_tiny_model
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.guiding.machine import Machine
 from tui_tuner.guiding.proposal import Concern
@@ -17,7 +17,7 @@ from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.plan import Plan, plan_run
-from tui_tuner.text import human_count, one_line
+from tui_tuner.text import format_count, one_line
 
 SMALL_ENCODER = 500_000_000  # parameters; encoders up to this size are usually trained in full
 MUCH_TEXT = 10_000_000  # tokens; from here on, full training learns more than LoRA (arXiv 2405.09673)
@@ -62,12 +62,12 @@ def choose_way(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machin
 
 def plan_on_machine(config: RunConfig, facts: ModelFacts, data: DataFacts, machine: Machine) -> Plan:
     """Plan a run on the machine of the answers, with the measured speed if it is this one."""
-    from tui_tuner.planning.throughput import find_measured
+    from tui_tuner.planning.throughput import find_measured_throughput
 
     speed = None
     if machine.is_here:
         # Speeds measured by earlier runs are those of this machine, and say nothing about another
-        speed = find_measured(config, not machine.card.cpu)
+        speed = find_measured_throughput(config, not machine.card.cpu)
     return plan_run(config, hardware=machine.hardware, card=machine.card, facts=facts, data=data, speed=speed)
 
 
@@ -76,7 +76,7 @@ def _list_ways(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machin
     config = draft.build_config_so_far()
     kind, model = config.task_kind, config.model
     # LoRA adapts what a model has learned already, and random weights have learned nothing
-    if model.architecture is not None or is_tiny(model.name):
+    if model.architecture is not None or is_tiny_model(model.name):
         yield Way({"method.kind": WHOLE_METHOD}, _("Its weights are random, so all of them must be trained."))
         return
     whole = kind.decides and facts.encoder and facts.parameters <= SMALL_ENCODER
@@ -84,13 +84,13 @@ def _list_ways(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machin
     if whole and kind.takes_method(WHOLE_METHOD):
         said = _(
             "{parameters} parameters are few: training all of them is usual for encoders (arXiv 1810.04805).",
-            parameters=human_count(facts.parameters),
+            parameters=format_count(facts.parameters),
         )
         yield Way({"method.kind": WHOLE_METHOD}, said)
     elif much and kind.takes_method(WHOLE_METHOD):
         said = _(
             "{tokens} tokens of text teach more if every weight is trained (arXiv 2405.09673).",
-            tokens=human_count(data.tokens or 0),
+            tokens=format_count(data.tokens or 0),
         )
         yield Way({"method.kind": WHOLE_METHOD}, said)
     if not kind.takes_method(DEFAULT_METHOD):
@@ -100,7 +100,7 @@ def _list_ways(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machin
     said = _(
         "Small matrices added to {parameters} frozen parameters: little memory, small files, and less of "
         "what the model knows is forgotten.",
-        parameters=human_count(facts.parameters),
+        parameters=format_count(facts.parameters),
     )
     yield Way({"method.kind": DEFAULT_METHOD}, said)
     if _has_nf4(machine):

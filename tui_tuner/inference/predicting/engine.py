@@ -31,7 +31,7 @@ from tui_tuner.inference.predicting.stamp import describe_model_state
 from tui_tuner.locales import _
 from tui_tuner.models.hub.kinds import FetchCancelled
 from tui_tuner.models.hub.kinds import Progress as Fetched
-from tui_tuner.runs.wire import to_plain
+from tui_tuner.runs.wire import convert_to_plain_json
 from tui_tuner.text import one_line
 
 BATCHES = 4  # in a window, within which rows are sorted by length
@@ -269,11 +269,15 @@ class _PredictionRun:
             # The row's own columns are never overwritten
             values["problem" if "problem" not in asked.row.values else f"{field}_problem"] = made.problem
         try:
-            return orjson.dumps(to_plain(values), default=str) + b"\n"
+            return orjson.dumps(convert_to_plain_json(values), default=str) + b"\n"
         except (TypeError, RecursionError):
             # The row is nested more deeply than orjson can write
             return (
-                orjson.dumps(to_plain({field: made.value, "problem": made.problem or _("nested too deeply")}))
+                orjson.dumps(
+                    convert_to_plain_json(
+                        {field: made.value, "problem": made.problem or _("nested too deeply")}
+                    )
+                )
                 + b"\n"
             )
 
@@ -309,7 +313,7 @@ class _PredictionRun:
 
 def _shorten_prediction(value: Any) -> Any:
     """Shorten a prediction for a progress message."""
-    shown = to_plain(value)
+    shown = convert_to_plain_json(value)
     if isinstance(shown, str):
         return one_line(shown, SHOWN)
     text = orjson.dumps(shown).decode()

@@ -8,11 +8,25 @@ from typing import Any
 from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.data.formats.parts import troubles
 from tui_tuner.data.formats.parts.calls import find_tools
-from tui_tuner.data.formats.parts.chat_turns import read_history, read_prompt, read_system, read_turns
+from tui_tuner.data.formats.parts.chat_turns import (
+    read_chat_history,
+    read_prompt_turns,
+    read_system_message,
+    read_turns,
+)
 from tui_tuner.data.formats.parts.columns import parse_if_json
 from tui_tuner.data.formats.parts.values import read_text_value
 from tui_tuner.data.formats.qa import CONTEXT, QUESTION
-from tui_tuner.data.records import Chat, LabelledText, Message, Question, Record, TaggedText, Text, list_texts
+from tui_tuner.data.records import (
+    Chat,
+    LabelledText,
+    Message,
+    Question,
+    Record,
+    TaggedText,
+    Text,
+    list_record_texts,
+)
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.inference.predicting.job import Job
 from tui_tuner.inference.predicting.template import Template, parse_template
@@ -49,7 +63,7 @@ class InputBuilder:
         try:
             record = self._build_record(values, dict(columns))
             # Encoding fails for lone surrogates, which JSON can hold and no tokenizer accepts
-            for text in list_texts(record):
+            for text in list_record_texts(record):
                 if not text.isascii():
                     text.encode()
         except UnicodeEncodeError:
@@ -60,7 +74,7 @@ class InputBuilder:
 
     def _build_record(self, values: dict[str, Any], columns: dict[str, str]) -> Record:
         if self.template is None:
-            record = _READERS[name_reading(self.job.task_kind)](values, columns)
+            record = _READERS[name_input_kind(self.job.task_kind)](values, columns)
         elif self.own:
             text = _read_text(values, columns)
             record = Chat([Message("user", self.template.fill_in_values({_TEXT: text}, self.fixed))])
@@ -75,7 +89,7 @@ class InputBuilder:
         return record
 
 
-def name_reading(kind: TaskKind) -> str:
+def name_input_kind(kind: TaskKind) -> str:
     """Return the kind of input that a task reads: `chat`, or what it decides about."""
     return "chat" if kind.writes else kind.decides
 
@@ -109,13 +123,13 @@ def _build_chat(values: dict[str, Any], columns: dict[str, str]) -> Record:
     if "messages" in columns:
         messages = read_turns(values.get(columns["messages"]))
         if not messages or messages[0].role != "system":
-            messages = read_system(values, columns) + messages
+            messages = read_system_message(values, columns) + messages
     elif "prompt" in columns:
-        prompt = read_prompt(values, columns)
-        messages = read_system(values, columns) if prompt[0].role != "system" else []
+        prompt = read_prompt_turns(values, columns)
+        messages = read_system_message(values, columns) if prompt[0].role != "system" else []
         messages += _build_history(values, columns) + prompt
     else:
-        before = read_system(values, columns) + _build_history(values, columns)
+        before = read_system_message(values, columns) + _build_history(values, columns)
         text = _read_text(values, columns)
         if not before and "tools" not in columns:
             return Text(text)
@@ -129,7 +143,7 @@ def _build_chat(values: dict[str, Any], columns: dict[str, str]) -> Record:
 
 
 def _build_history(values: dict[str, Any], columns: dict[str, str]) -> list[Message]:
-    rounds = read_history(values.get(columns["history"])) if "history" in columns else []
+    rounds = read_chat_history(values.get(columns["history"])) if "history" in columns else []
     return [
         message
         for question, answer in rounds

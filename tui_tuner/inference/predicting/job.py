@@ -11,7 +11,7 @@ from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.errors import UsageError
 from tui_tuner.inference.origin import Origin
-from tui_tuner.inference.predicting.parsing import normalise_label
+from tui_tuner.inference.predicting.parsing import normalise_answer_label
 from tui_tuner.inference.sampling import MOST_NEW_TOKENS
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -160,7 +160,7 @@ def _check_labels(job: Job) -> None:
     plain: dict[str, str] = {}
     for label in job.labels:
         # Labels are compared as answers are: ignoring case, quotes and punctuation
-        key = normalise_label(label)
+        key = normalise_answer_label(label)
         if not key:
             raise UsageError(
                 _("a label is empty."), where="--labels", hint=_("Give them as --labels good,bad.")

@@ -9,7 +9,7 @@ from tui_tuner.data.records import Chat, LabelledText, Question, Record, TaggedT
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.inference.model_places import build_origin_config
 from tui_tuner.inference.predicting.job import Job
-from tui_tuner.inference.predicting.roles import find_role_kind
+from tui_tuner.inference.predicting.roles import find_input_roles
 from tui_tuner.inference.predicting.source import SAMPLE_ROWS, InputFiles
 from tui_tuner.text import sanitize
 
@@ -17,7 +17,7 @@ ROWS = 5
 LONGEST = 4000  # characters of an input
 
 
-def preview_job(job: Job, rows: int = ROWS) -> dict[str, Any]:
+def preview_prediction_job(job: Job, rows: int = ROWS) -> dict[str, Any]:
     """Preview a job: the file's columns, and the inputs for its first rows.
 
     Returns:
@@ -34,7 +34,7 @@ def preview_job(job: Job, rows: int = ROWS) -> dict[str, Any]:
         "columns": list_first_columns(source),
         "choices": []
         if source.asking.uses_columns_only
-        else find_role_kind(job.task_kind, source.asking.own).all_roles,
+        else find_input_roles(job.task_kind, source.asking.own).all_roles,
         "roles": {},
         "problem": "",
         "hint": "",
@@ -46,7 +46,7 @@ def preview_job(job: Job, rows: int = ROWS) -> dict[str, Any]:
         roles = source.find_first_roles()
         found["roles"] = dict(roles.columns) if roles is not None else {}
         for asked in itertools.islice(source.read_inputs(), rows):
-            text = "" if asked.record is None else format_input(asked.record)
+            text = "" if asked.record is None else format_job_input(asked.record)
             found["rows"].append(
                 {
                     "number": asked.number + 1,
@@ -70,7 +70,7 @@ def list_first_columns(source: InputFiles) -> list[str]:
     return []
 
 
-def format_input(record: Record) -> str:
+def format_job_input(record: Record) -> str:
     """Format an input for people: the turns of a chat with their roles, or a text."""
     if isinstance(record, Chat):
         parts = [

@@ -12,7 +12,7 @@ from tui_tuner.inference.predicting.job import Job
 PATIENCE = 3.0  # seconds for finishing the current batch when a screen stops the job
 
 
-def answer(
+def run_predict_operation(
     arguments: Mapping[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
     """Run the operation `predict`: predict the rows of a file.
@@ -36,11 +36,13 @@ def answer(
     return predict_file(Job.from_values(arguments), progress, choose_stop).list_outcome_values()
 
 
-def look_at(
+def run_preview_operation(
     arguments: Mapping[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Run the operation `predict_look`: preview a `Job` in plain values with `look.preview_job`."""
-    from tui_tuner.inference.predicting.look import preview_job
-    from tui_tuner.runs.wire import to_plain
+    """Run the operation `predict_look`: preview a `Job` in plain values with
+    `look.preview_prediction_job`.
+    """
+    from tui_tuner.inference.predicting.look import preview_prediction_job
+    from tui_tuner.runs.wire import convert_to_plain_json
 
-    return dict(to_plain(preview_job(Job.from_values(arguments))))
+    return dict(convert_to_plain_json(preview_prediction_job(Job.from_values(arguments))))

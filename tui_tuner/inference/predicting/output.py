@@ -21,7 +21,7 @@ from tui_tuner.errors import DiskFullError, UsageError
 from tui_tuner.inference.predicting.counts import Counts
 from tui_tuner.inference.predicting.job import FLAGS, Job
 from tui_tuner.locales import _
-from tui_tuner.runs.private_files import read_file
+from tui_tuner.runs.private_files import read_small_file
 from tui_tuner.text import one_line
 
 VERSION = 1
@@ -51,7 +51,7 @@ class PredictionFile:
         self.counts = Counts()
         self.rows: int | None = None
         self.ahead: dict[int, Any] = {}
-        check_target(self.path)
+        check_output_target(self.path)
         # Asked before the lock, which creates the file
         self._new = not self.path.exists()
         # The lock is held until the process ends, however it ends
@@ -102,7 +102,7 @@ class PredictionFile:
 
     def _read_state(self) -> dict[str, Any] | None:
         try:
-            found = json.loads(read_file(self._state))
+            found = json.loads(read_small_file(self._state))
         except (OSError, ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) and found.get("version") == VERSION else None
@@ -202,7 +202,7 @@ class PredictionFile:
             self._fd = -1
 
 
-def check_target(path: Path) -> None:
+def check_output_target(path: Path) -> None:
     """Raise `UsageError` if a path cannot be written as a file."""
     where = one_line(path, 300)
     if str(path) == "-":

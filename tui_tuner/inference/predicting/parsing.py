@@ -25,7 +25,7 @@ _SPACES = re.compile(r"[\s_\-\u2010-\u2015]+")
 _UNSPACED = 0x2E80  # scripts from here on (CJK and others) do not separate words with spaces
 
 
-def normalise_label(text: str) -> str:
+def normalise_answer_label(text: str) -> str:
     """Normalise a label or an answer for comparison: lower case, without quotes and punctuation around it."""
     folded = _SPACES.sub(" ", text.casefold())
     plain = folded.strip(_EDGES)
@@ -33,14 +33,14 @@ def normalise_label(text: str) -> str:
     return plain or folded.strip()
 
 
-def read_label(answer: str, labels: Sequence[str]) -> tuple[str | None, str]:
+def parse_label_answer(answer: str, labels: Sequence[str]) -> tuple[str | None, str]:
     """Find the label that an answer names; return (label or None, problem).
 
     The label is the whole answer, or the only label in it. Of labels that contain each other ("good",
     "very good"), the longer one counts.
     """
-    by_key = {normalise_label(label): label for label in labels}
-    whole = normalise_label(answer)
+    by_key = {normalise_answer_label(label): label for label in labels}
+    whole = normalise_answer_label(answer)
     if whole in by_key:
         return by_key[whole], ""
     rest = _SPACES.sub(" ", answer.casefold())
@@ -65,7 +65,7 @@ def _compile_word_pattern(key: str) -> re.Pattern[str]:
     return re.compile(before + re.escape(key) + after)
 
 
-def read_sections(answer: str) -> dict[str, str]:
+def parse_answer_sections(answer: str) -> dict[str, str]:
     """Split an answer at the headings `CLUES:`, `REASONING:` and `LABEL:`.
 
     The first of each counts, as some models continue with another text of their own and its label.
@@ -79,18 +79,18 @@ def read_sections(answer: str) -> dict[str, str]:
     return found
 
 
-def read_carp(answer: str, labels: Sequence[str]) -> tuple[dict[str, Any], str]:
+def parse_carp_answer(answer: str, labels: Sequence[str]) -> tuple[dict[str, Any], str]:
     """Parse an answer to the CARP prompt; return (`{label, clues, reasoning}`, problem)."""
-    parts = read_sections(answer)
+    parts = parse_answer_sections(answer)
     said = parts.get("label") or answer
     # Its first line alone: many models explain the label afterwards and mention others
-    label, problem = read_label(said.partition("\n")[0], labels)
+    label, problem = parse_label_answer(said.partition("\n")[0], labels)
     if label is None:
-        label, problem = read_label(said, labels)
+        label, problem = parse_label_answer(said, labels)
     return {"label": label, "clues": parts.get("clues"), "reasoning": parts.get("reasoning")}, problem
 
 
-def read_json_answer(answer: str, keys: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
+def parse_json_answer(answer: str, keys: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
     """Return (values of the first JSON object in an answer with all keys, or None; problem)."""
     for place in (match.start() for match in re.finditer(r"\{", answer)):
         found = _parse_object_at(answer, place)

@@ -14,11 +14,11 @@ from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.evaluation.generation import GeneratedAnswer, SamplingSettings, generate_answers
 from tui_tuner.inference.loading import LoadedModel
 from tui_tuner.inference.predicting.job import RETRY_TEMPERATURE, Job
-from tui_tuner.inference.predicting.parsing import read_carp, read_json_answer, read_label
+from tui_tuner.inference.predicting.parsing import parse_carp_answer, parse_json_answer, parse_label_answer
 from tui_tuner.inference.predicting.wording import CARP
-from tui_tuner.inference.prompts import has_template
+from tui_tuner.inference.prompts import has_prompt_template
 from tui_tuner.locales import _
-from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
+from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 from tui_tuner.text import one_line
 
 WRITES_AT_ONCE, READS_AT_ONCE = 16, 32  # default rows per forward pass
@@ -103,7 +103,7 @@ class TextPredictor(Predictor):
 
     def prepare_row(self, number: int, record: Record) -> PreparedRow:
         tokenizer = self.loaded.tokenizer
-        if isinstance(record, Chat) and has_template(tokenizer):
+        if isinstance(record, Chat) and has_prompt_template(tokenizer):
             turns = [message.to_plain_turn() for message in record.messages]
             text = render_chat(tokenizer, turns, record.tools, generation=True)
             ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -167,15 +167,15 @@ class TextPredictor(Predictor):
         """Parse an answer as the label or JSON that was asked for; return (value, problem)."""
         job = self.job
         if job.json_keys:
-            found, problem = read_json_answer(text, job.json_keys)
+            found, problem = parse_json_answer(text, job.json_keys)
             if found is None or not job.labels:
                 return found, problem
-            label, problem = read_label(str(found["label"]), job.labels)
+            label, problem = parse_label_answer(str(found["label"]), job.labels)
             return {**found, "label": label}, problem
         if job.prompt == CARP:
-            return read_carp(text, job.labels)
+            return parse_carp_answer(text, job.labels)
         if job.labels:
-            label, problem = read_label(text, job.labels)
+            label, problem = parse_label_answer(text, job.labels)
             return {"label": label}, problem
         return text, ""
 
@@ -211,7 +211,7 @@ class HeadPredictor(Predictor):
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                free_memory_of(error)
+                free_attempt_memory(error)
                 if self.batch_size == 1:
                     raise OutOfMemoryError(
                         _("there is not enough memory for a single row."),

@@ -10,12 +10,18 @@ from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.data.formats.format_advice import describe_columns
 from tui_tuner.data.formats.labelled import LABELLED_PAIRS, PAIRS
 from tui_tuner.data.formats.parts.chat_turns import find_chat_shape
-from tui_tuner.data.formats.parts.columns import LABEL_NAMES, NAMES, Column, ColumnSample, normalise_name
+from tui_tuner.data.formats.parts.columns import (
+    LABEL_NAMES,
+    NAMES,
+    Column,
+    ColumnSample,
+    normalise_column_name,
+)
 from tui_tuner.data.formats.token_tags import TOKEN_NAMES
 from tui_tuner.data.formats.transcript import is_transcript
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.locales import _
-from tui_tuner.text import first_names, one_line
+from tui_tuner.text import join_first_names, one_line
 
 SHOWN = 12
 _CHAT_NAMES = (*NAMES["messages"], "data")
@@ -66,7 +72,7 @@ class Roles:
     columns: dict[str, str]
 
 
-def find_role_kind(kind: TaskKind, text_alone: bool = False) -> RoleSet:
+def find_input_roles(kind: TaskKind, text_alone: bool = False) -> RoleSet:
     """Return the roles that a task reads; only a text if a built-in prompt asks."""
     if not kind.writes:
         return _KINDS.get(kind.decides, _ABOUT_TEXT)
@@ -248,7 +254,7 @@ def _find_text(kind: RoleSet, sample: ColumnSample, taken: set[str]) -> str | No
 
 def _find_pair(sample: ColumnSample, text: str) -> str | None:
     """Find the second text of a pair by the names of both columns."""
-    plain = normalise_name(text)
+    plain = normalise_column_name(text)
     for first, second in (*PAIRS, *LABELLED_PAIRS):
         other = sample.get_filled(second)
         if plain == first and other and other.is_mostly("text"):
@@ -270,9 +276,9 @@ def _find_tokens(kind: RoleSet, sample: ColumnSample, taken: set[str]) -> str | 
 
 
 def _holds_written_list(column: Column) -> bool:
-    from tui_tuner.data.formats.parts.columns import kind_of, parse_if_json
+    from tui_tuner.data.formats.parts.columns import find_value_kind, parse_if_json
 
-    return column.is_mostly("text") and kind_of(parse_if_json(column.example)) == "texts"
+    return column.is_mostly("text") and find_value_kind(parse_if_json(column.example)) == "texts"
 
 
 def _find_question(kind: RoleSet, sample: ColumnSample, taken: set[str]) -> str | None:
@@ -304,7 +310,7 @@ def _ask_for_column(
 ) -> DataError:
     """Return an error that asks the user to name the column."""
     if candidates:
-        names = first_names([one.name for one in candidates], SHOWN)
+        names = join_first_names([one.name for one in candidates], SHOWN)
         return DataError(
             _("several columns could be the {role}: {names}.", role=role, names=", ".join(names)),
             where=sample.where,

@@ -14,12 +14,12 @@ from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.data.records import Record, Row
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.data.sources.datafile import DataFile
-from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.inference.predicting.inputs import InputBuilder
 from tui_tuner.inference.predicting.job import Job
-from tui_tuner.inference.predicting.roles import Roles, find_role_kind, find_roles
-from tui_tuner.inference.predicting.template import check_places
+from tui_tuner.inference.predicting.roles import Roles, find_input_roles, find_roles
+from tui_tuner.inference.predicting.template import check_prompt_placeholders
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -58,7 +58,7 @@ class InputFiles:
         self.asking = InputBuilder(job)
         self._trained: Mapping[str, str] = (config.data.columns or {}) if config is not None else {}
         section = DataSection(path=job.path, format=job.format, field=job.part or None)
-        resolved = resolve_paths(section)
+        resolved = resolve_data_paths(section)
         self.files: list[DataFile] = [file for one in resolved for file in one.files]
         self.notes = [note for one in resolved for note in one.notes]
         self._known: dict[tuple[str, ...], Roles] = {}
@@ -150,7 +150,7 @@ class InputFiles:
         template = self.asking.template
         if self.asking.uses_columns_only:
             assert template is not None
-            check_places(template, names, self.asking.fixed, "--prompt")
+            check_prompt_placeholders(template, names, self.asking.fixed, "--prompt")
             if self.job.columns:
                 raise UsageError(
                     _("the prompt already names the columns."),
@@ -160,7 +160,7 @@ class InputFiles:
                     ),
                 )
             return Roles({})
-        kind = find_role_kind(self.job.task_kind, text_alone=self.asking.own)
+        kind = find_input_roles(self.job.task_kind, text_alone=self.asking.own)
         return find_roles(kind, usable, self.job.columns, self._trained, where)
 
     def _make_input_row(self, number: int, row: Row, roles: Roles | None) -> InputRow:

@@ -9,8 +9,8 @@ from typing import Any
 from tui_tuner.errors import TunerError
 from tui_tuner.inference.model_places import build_origin_config, find_model_folder
 from tui_tuner.inference.origin import ADAPTER, BASE, Origin
-from tui_tuner.training.base_model import record_base
-from tui_tuner.training.origin import find_sources
+from tui_tuner.training.base_model import record_base_model
+from tui_tuner.training.origin import find_model_sources
 
 _FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.jinja")
 
@@ -40,7 +40,7 @@ def _identify_base_weights(origin: Origin) -> str:
         return ""
     model = build_origin_config(origin).model
     try:
-        told, path = record_base(model).weights, find_sources(model)[0].path
+        told, path = record_base_model(model).weights, find_model_sources(model)[0].path
     except TunerError:
         # Loading the model reports what is missing
         return ""

@@ -13,8 +13,8 @@ from tui_tuner.data.formats.parts.values import is_empty, is_nan
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.wire import to_plain
-from tui_tuner.text import first_names, one_line
+from tui_tuner.runs.wire import convert_to_plain_json
+from tui_tuner.text import join_first_names, one_line
 
 SHOWN = 12  # columns in a sentence
 
@@ -47,7 +47,7 @@ class Template:
             )
         parts = [self.texts[0]]
         for name, text in zip(self.places, self.texts[1:], strict=True):
-            parts += [fixed[name] if name in fixed else format_value(values.get(name)), text]
+            parts += [fixed[name] if name in fixed else format_prompt_value(values.get(name)), text]
         return "".join(parts)
 
 
@@ -87,7 +87,9 @@ def parse_template(text: str, where: str = "--prompt") -> Template:
     return Template((*texts, "".join(current)), tuple(places))
 
 
-def check_places(template: Template, columns: Iterable[str], fixed: Iterable[str], where: str) -> None:
+def check_prompt_placeholders(
+    template: Template, columns: Iterable[str], fixed: Iterable[str], where: str
+) -> None:
     """Raise `UsageError` if a placeholder has neither a column nor a fixed value.
 
     Args:
@@ -111,19 +113,19 @@ def check_places(template: Template, columns: Iterable[str], fixed: Iterable[str
         _(
             "the prompt has {{{name}}}, but the file has no such column. Columns: {columns}.",
             name=one_line(name, 60),
-            columns=", ".join(first_names(known, SHOWN)) or _("none"),
+            columns=", ".join(join_first_names(known, SHOWN)) or _("none"),
         ),
         where=where,
         hint=hint,
     )
 
 
-def format_value(value: Any) -> str:
+def format_prompt_value(value: Any) -> str:
     """Format a value for a prompt: text unchanged, missing values empty, others as JSON."""
     if isinstance(value, str):
         return value
     if value is None or is_nan(value):
         return ""
     if isinstance(value, list | dict | tuple | bool):
-        return orjson.dumps(to_plain(value), default=str).decode()
+        return orjson.dumps(convert_to_plain_json(value), default=str).decode()
     return str(value)

@@ -27,7 +27,13 @@ from typing import Any, NoReturn, Protocol
 
 from tui_tuner.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from tui_tuner.launch.terminal.terminal_state import TerminalState, has_hung_up
-from tui_tuner.launch.terminal.waiter import ENDING, GAVE_UP, WaiterLine, describe_continuing, describe_saving
+from tui_tuner.launch.terminal.waiter import (
+    ENDING,
+    GAVE_UP,
+    WaiterLine,
+    describe_continuing_run,
+    describe_saving_run,
+)
 
 SCREEN_HAS = 1.0  # seconds for a screen to close after a signal
 QUIT_HAS = 3.0  # seconds to close after its own key, with threads that may still be reading
@@ -193,9 +199,9 @@ class WayOut:
             return _find_exit_code(host, code)
         name = host.folder.name
         if self.signal in _CODES:
-            what = describe_saving(name)
+            what = describe_saving_run(name)
         else:
-            what = describe_continuing(name, paused=host.folder.find_state() == "paused")
+            what = describe_continuing_run(name, paused=host.folder.find_state() == "paused")
         words = f"{words}\n{what}" if words else what
         self._deadline = None
         self._release_shell(code, restore, words)

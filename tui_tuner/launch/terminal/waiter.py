@@ -233,9 +233,9 @@ class Waiter:
                 seconds=_GUARDED,
             )
         elif number == signal.SIGHUP:
-            words = describe_continuing(self._run)
+            words = describe_continuing_run(self._run)
         else:
-            words = describe_saving(self._run)
+            words = describe_saving_run(self._run)
         self._write_words(words, restore=self._screen)
         return 128 + number
 
@@ -267,7 +267,7 @@ class Waiter:
             self._terminal.write_block(words.encode("utf-8", "replace") + b"\n")
 
 
-def describe_continuing(name: str, paused: bool = False) -> str:
+def describe_continuing_run(name: str, paused: bool = False) -> str:
     """Describe a run that continues or stays paused without its screen."""
     if paused:
         return _(
@@ -278,7 +278,7 @@ def describe_continuing(name: str, paused: bool = False) -> str:
     return _("run {name} is still running; watch it with `tui-tuner attach {name}`", name=one_line(name))
 
 
-def describe_saving(name: str) -> str:
+def describe_saving_run(name: str) -> str:
     """Describe a run that needs longer to save than the shell should wait."""
     return _(
         "run {name} is saving and will then stop; watch it with `tui-tuner attach {name}`",

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.locales import N_
 from tui_tuner.methods.numbers.method_numbers import MethodNumbers
 from tui_tuner.methods.numbers.rates import Customary, Rates, Rule
-from tui_tuner.methods.numbers.terms import Form, MethodCase, PassedWeights, Terms, make_basic_terms
+from tui_tuner.methods.numbers.target_names import SECONDS, takes_expert
+from tui_tuner.methods.numbers.terms import (
+    Form,
+    MethodCase,
+    PassedWeights,
+    Terms,
+    find_rank,
+    make_basic_terms,
+)
 from tui_tuner.models.architectures.family import Linear
 
+TAKES_OUT = ("pissa", "olora")  # beginnings that change the base model's own weights
 _QLORA_BATCH = (16, N_("QLoRA's batch of 16"))
 LORA = Rates(
     Customary(2e-4, 5e-5, 5e-4, N_("QLoRA (arXiv 2305.14314): 2e-4 up to 13B parameters")),
@@ -39,8 +49,17 @@ RSLORA = replace(LORA, usual=Customary(5e-5, 1e-5, 2e-4, _RSLORA_PAPER))
 
 
 def _count_low_rank(linear: Linear, case: MethodCase) -> int:
-    """Count the elements of two matrices, [rank, inputs] and [outputs, rank]."""
-    return case.section.rank * (linear.inputs + linear.outputs)
+    """Count the elements of two matrices, [rank, inputs] and [outputs, rank], next to one copy of a layer."""
+    section = case.section
+    rank = find_rank(section, linear.name) if section.reads_field("rank_pattern") else section.rank
+    if is_fused(linear, case) and linear.name in SECONDS:
+        return rank * linear.outputs
+    return rank * (linear.inputs + linear.outputs)
+
+
+def is_fused(linear: Linear, case: MethodCase) -> bool:
+    """Return whether a matrix is a part of the fused weights of a mixture's experts that get an adapter."""
+    return linear.group == "expert" and takes_expert(linear, case.target_names)
 
 
 class LowRankNumbers(MethodNumbers):
@@ -84,12 +103,49 @@ class LowRankNumbers(MethodNumbers):
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
         return _count_low_rank(linear, case) + (linear.outputs if self.magnitudes else 0)
 
+    def count_saved_parameters(self, linear: Linear, case: MethodCase) -> int:
+        # What was taken out of the base model is saved too, as a product of the same rank
+        again = case.section.init in TAKES_OUT
+        return self.count_parameters(linear, case) + (_count_low_rank(linear, case) if again else 0)
+
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
+        if is_fused(linear, case):
+            # Forward and backward multiply by the weights with the update in them
+            return PassedWeights(trained=float(linear.weights), instead=True)
         # Magnitudes are multiplied element by element, which costs next to nothing
         return PassedWeights(trained=float(_count_low_rank(linear, case) * linear.copies))
 
     def memory_terms(self, case: MethodCase) -> Terms:
         return replace(make_basic_terms(case), form=Form.MAGNITUDES if self.magnitudes else Form.LOW_RANK)
+
+
+class SharedRankNumbers(MethodNumbers):
+    """AdaLoRA: LoRA's two matrices at the rank of the beginning, and one factor for each rank."""
+
+    rates = replace(
+        LORA,
+        usual=Customary(1e-3, 2e-4, 3e-3, N_("AdaLoRA (arXiv 2303.10512), tables 9 and 11: 5e-4 to 2e-3")),
+        new_head=Customary(1e-3, 2e-4, 3e-3, N_("AdaLoRA (arXiv 2303.10512), table 8: 5e-4 to 2e-3 on GLUE")),
+        batch=None,
+        times_full=None,
+    )
+
+    def count_parameters(self, linear: Linear, case: MethodCase) -> int:
+        return _count_low_rank(linear, case) + case.section.rank
+
+    def count_saved_parameters(self, linear: Linear, case: MethodCase) -> int:
+        # Once it is trained it holds the ranks that are left, of which each layer has the mean here
+        return case.section.kept_rank * (linear.inputs + linear.outputs + 1)
+
+    def count_layer_frozen(self, linear: Linear, case: MethodCase) -> int:
+        return 1  # the rank itself, as a parameter
+
+    def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
+        return PassedWeights(trained=float(_count_low_rank(linear, case) * linear.copies))
+
+    def memory_terms(self, case: MethodCase) -> Terms:
+        # How much each number matters: now, its running mean, and that of its spread
+        return replace(make_basic_terms(case), form=Form.SINGULAR, measured=3)
 
 
 class HadamardNumbers(MethodNumbers):
@@ -120,6 +176,12 @@ class SharedRandomNumbers(MethodNumbers):
 
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
         return case.section.rank + linear.outputs
+
+    def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
+        # peft saves the random matrices, too: they are as wide as the widest layer
+        inputs = max((linear.inputs for linear in adapted), default=0)
+        outputs = max((linear.outputs for linear in adapted), default=0)
+        return case.section.rank * (inputs + outputs)
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         # Both passes multiply by the random matrices, although only vectors are trained

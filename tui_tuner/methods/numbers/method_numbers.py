@@ -56,6 +56,10 @@ class MethodNumbers:
         """Return how many weights are trained next to one linear layer that has an adapter."""
         return 0
 
+    def count_layer_frozen(self, linear: Linear, case: MethodCase) -> int:
+        """Return how many numbers are added beside one such layer as parameters, and never trained."""
+        return 0
+
     def count_elsewhere(self, case: MethodCase, decides: bool = False) -> int:
         """Return how many trained weights it adds elsewhere than next to linear layers.
 
@@ -64,8 +68,29 @@ class MethodNumbers:
         """
         return 0
 
-    def count_own(self, facts: ModelFacts, section: MethodSection) -> int:
-        """Return how many of the model's own weights are trained, if not all of them are."""
+    def count_frozen(self, case: MethodCase) -> int:
+        """Return how many numbers it adds that are not trained."""
+        return 0
+
+    def count_saved_parameters(self, linear: Linear, case: MethodCase) -> int:
+        """Return how many numbers a saved adapter holds for one linear layer."""
+        return self.count_parameters(linear, case)
+
+    def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
+        """Return how many numbers a saved adapter holds besides those and a head.
+
+        Args:
+            adapted: Every linear layer with an adapter.
+            decides: As for `count_elsewhere`.
+        """
+        return self.count_elsewhere(case, decides)
+
+    def count_own(self, facts: ModelFacts, section: MethodSection, decides: bool = False) -> int:
+        """Return how many of the model's own weights are trained, if not all of them are.
+
+        Args:
+            decides: The model has a head that decides in place of one that writes, and is counted apart.
+        """
         return 0
 
     def count_twice(self, case: MethodCase, heads: Collection[str]) -> int:

@@ -8,6 +8,8 @@ from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.locales import N_
 from tui_tuner.methods.numbers.method_numbers import MethodNumbers
 from tui_tuner.methods.numbers.rates import FULL_PREFERENCE, FULL_RATE, Customary, Rates
+from tui_tuner.methods.numbers.terms import NO_LAYERS, Form, MethodCase, Terms, make_basic_terms
+from tui_tuner.methods.numbers.weight_names import count_named
 from tui_tuner.models.facts import ModelFacts
 
 SMALL_ENCODER = 40e6  # parameters, between ELECTRA's small and base model
@@ -63,8 +65,12 @@ class TopLayersNumbers(MethodNumbers):
     )
     trains_layers = True
 
-    def count_own(self, facts: ModelFacts, section: MethodSection) -> int:
-        """Return the parameters of the last layers and of the norm after them."""
+    def count_own(self, facts: ModelFacts, section: MethodSection, decides: bool = False) -> int:
+        """Return the parameters of the last layers and the norm after them, of the head, or of a pattern."""
+        if section.trained_names:
+            return count_named(facts, section.trained_names, decides)
+        if section.layers == 0:
+            return 0 if decides else facts.head_parameters
         # Layers that share weights (ALBERT) count once, whatever number is requested
         count = min(section.layers or 1, facts.own_layers)
         found = facts.beside.norms
@@ -76,4 +82,16 @@ class TopLayersNumbers(MethodNumbers):
         return found - (facts.hidden if count == facts.layers and not facts.family.first_norm else 0)
 
     def count_layers(self, section: MethodSection, layers: int) -> int:
-        return min(section.layers or 1, layers)
+        if section.trained_names:
+            return layers  # its weights may be anywhere
+        return min(1 if section.layers is None else section.layers, layers)
+
+    def memory_terms(self, case: MethodCase) -> Terms:
+        section, known = case.section, make_basic_terms(case)
+        if section.trained_names:
+            # where they are is not known for sure: gradients may have to pass through every layer
+            own = float(count_named(case.facts, section.trained_names))
+            return replace(known, form=Form.GENERAL, own=own)
+        if section.layers == 0:
+            return replace(known, whole_layers=True, layers=NO_LAYERS, trains_head=True)
+        return replace(known, whole_layers=True)

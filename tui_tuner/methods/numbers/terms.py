@@ -8,10 +8,12 @@ from enum import StrEnum
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.sections.method import MethodSection
+from tui_tuner.config.sections.name_patterns import find_number
+from tui_tuner.methods.numbers.target_names import ALL, name_targets
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
 
-ALL = "all-linear"
+NO_LAYERS = -1  # of `Terms.layers`: nothing is trained in any of them
 
 
 class Form(StrEnum):
@@ -23,6 +25,7 @@ class Form(StrEnum):
     GENERAL = "general"  # unknown, apart from the number of trained elements (`Terms.counts`)
     LOW_RANK = "low_rank"  # LoRA: the product of two matrices
     MAGNITUDES = "magnitudes"  # DoRA: the same, each output scaled against the norm of its weights
+    SINGULAR = "singular"  # AdaLoRA: the product of two matrices, with a factor for each rank between them
     FACTORS = "factors"  # IA3: a factor for each output, or for each input
     SHARED = "shared"  # VeRA: vectors that scale random matrices, which all layers share
     HADAMARD = "hadamard"  # LoHa: a whole matrix, from two low-rank products multiplied
@@ -30,7 +33,10 @@ class Form(StrEnum):
     BUTTERFLY = "butterfly"  # BOFT: a rotation of the inputs, from factors
     ROTATION = "rotation"  # OFT: a block-diagonal rotation of the inputs
     SPECTRUM = "spectrum"  # FourierFT and WaveFT: a whole matrix, from a few coefficients
+    RANDOM_BASES = "random_bases"  # RandLoRA: products of random matrices, mixed to a whole one
+    NORMS = "norms"  # norm tuning: a trained copy in place of each norm, and nothing beside a linear layer
     FOLDED = "folded"  # MiSS: the input folded to a few values, which one matrix widens
+    SUBLAYERS = "sublayers"  # bottleneck adapters: behind a block rather than beside a matrix
     LLAMA_ADAPTER = "llama_adapter"  # lit-gpt's `adapter`: a trained prompt in each layer (arXiv 2303.16199)
     LLAMA_ADAPTER_V2 = "llama_adapter_v2"  # and with a scale and a bias on each matrix (arXiv 2304.15010)
 
@@ -51,20 +57,12 @@ class MethodCase:
     @property
     def target_names(self) -> frozenset[str]:
         """Return the names of the matrices that get an adapter, or `all-linear`."""
-        return name_targets(self.section)
+        return name_targets(self.section, self.facts)
 
     @property
     def top_layers(self) -> int:
         """Return how many of the top layers the settings select; 0 is all."""
         return min(self.section.layers or 0, self.facts.layers) if self.section.reads_field("layers") else 0
-
-
-def name_targets(section: MethodSection) -> frozenset[str]:
-    """Return `method.targets` as a set of names; `all-linear` for a method that does not read it."""
-    # Such a method may add weights next to any layer, so none is excluded
-    if not section.reads_field("targets"):
-        return frozenset({ALL})
-    return frozenset([section.targets] if isinstance(section.targets, str) else section.targets)
 
 
 @dataclass(frozen=True)
@@ -84,6 +82,27 @@ class PassedWeights:
 
 
 @dataclass(frozen=True)
+class Sublayers:
+    """Bottleneck adapters in each layer, or attention over several of them.
+
+    Args:
+        style: pfeiffer, houlsby or parallel: where they sit.
+        sizes: Inner widths, of one adapter, or of each that is fused.
+        layer_norm: none, before or after: a norm of their own.
+        scaled: What they compute is multiplied by a number.
+        keeps_input: Their non-linearity keeps its input for the backward pass rather than its result.
+        fused: They are frozen, and attention over them is trained.
+    """
+
+    style: str
+    sizes: tuple[int, ...]
+    layer_norm: str = "none"
+    scaled: bool = False
+    keeps_input: bool = False
+    fused: bool = False
+
+
+@dataclass(frozen=True)
 class Terms:
     """The properties that memory depends on, named as the fields of `planning.memory.setup.Setup`.
 
@@ -92,7 +111,8 @@ class Terms:
         rank: Their inner size; 1 for forms without one, 0 if no linear layer has an adapter.
         dropout: The dropout before them.
         targets: Names of the matrices that have an adapter.
-        layers: The number of top layers with trained weights; 0 is all.
+        layers: The number of top layers with trained weights; 0 is all, `NO_LAYERS` none.
+        trains_head: The head that writes is trained, and the embeddings are not.
         whole_model: Every weight of the model is trained.
         whole_layers: Every weight of `layers` is trained, and no other.
         train_embeddings: Copies of the embeddings and the head are trained, next to the frozen ones.
@@ -104,6 +124,12 @@ class Terms:
         counts: For `Form.GENERAL`, trained elements next to a matrix: (name, inputs, outputs, elements).
         elsewhere: Elements of each trained tensor that is neither next to a linear layer nor a virtual token.
         own: Trained elements of the model's own weights, if these are not whole layers.
+        sublayers: For `Form.SUBLAYERS`, the adapters of each layer.
+        ranks: The rank next to matrices that have another one: (name, rank).
+        measured: Numbers that the method keeps for each number of its adapters, without the optimizer's.
+        size: The block of BOFT, FourierFT's frequencies, or the factor that LoKr splits sides by; 0 is the
+            library's default.
+        decomposed: LoKr's small matrix is a product, too.
     """
 
     form: Form = Form.LOW_RANK
@@ -111,6 +137,7 @@ class Terms:
     dropout: float = 0.0
     targets: frozenset[str] = frozenset({ALL})
     layers: int = 0
+    trains_head: bool = False
     whole_model: bool = False
     whole_layers: bool = False
     train_embeddings: bool = False
@@ -122,6 +149,11 @@ class Terms:
     counts: tuple[tuple[str, int, int, int], ...] = ()
     elsewhere: tuple[float, ...] = ()
     own: float = 0.0
+    sublayers: Sublayers | None = None
+    ranks: tuple[tuple[str, int], ...] = ()
+    measured: int = 0
+    size: int = 0
+    decomposed: bool = False
 
 
 def make_basic_terms(case: MethodCase) -> Terms:
@@ -136,4 +168,17 @@ def make_basic_terms(case: MethodCase) -> Terms:
         train_embeddings=section.reads_field("train_embeddings") and section.train_embeddings,
         virtual_tokens=section.prompt_length,
         prefix=section.has_trait(Trait.PREFIX),
+        ranks=_list_ranks(case) if section.reads_field("rank_pattern") else (),
     )
+
+
+def _list_ranks(case: MethodCase) -> tuple[tuple[str, int], ...]:
+    """Return the matrices whose rank is another one, with that."""
+    usual, names = case.section.rank, {one.name for one in case.facts.layer_linears}
+    ranks = {name: find_rank(case.section, name) for name in sorted(names)}
+    return tuple((name, rank) for name, rank in ranks.items() if rank != usual)
+
+
+def find_rank(section: MethodSection, name: str) -> int:
+    """Return the rank beside a matrix of this name."""
+    return int(find_number(section.rank_pattern, name, section.rank))

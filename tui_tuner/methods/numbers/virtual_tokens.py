@@ -33,6 +33,10 @@ class PromptNumbers(MethodNumbers):
     def count_elsewhere(self, case: MethodCase, decides: bool = False) -> int:
         return case.section.virtual_tokens * _measure_width(case, decides)
 
+    def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
+        # The tokens alone: a network that makes them is not kept
+        return case.section.virtual_tokens * _measure_width(case, decides)
+
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         # Virtual tokens lengthen the sequence; there are no weights next to a matrix
         return PassedWeights()
@@ -111,8 +115,27 @@ class PrefixNumbers(PromptNumbers):
             return count * every
         return count * keys + (keys + 1) * inner + (inner + 1) * every
 
+    def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
+        return case.section.virtual_tokens * case.facts.layers * 2 * case.facts.kv_dim
+
     def memory_terms(self, case: MethodCase) -> Terms:
         return replace(make_basic_terms(case), encoder=case.section.encoder_size or 0)
+
+
+class PTuningV2Numbers(PrefixNumbers):
+    """P-Tuning v2: prefix tuning that begins at random."""
+
+    rates = Rates(
+        Customary(
+            1e-2, 1e-3, 3e-2, N_("the guide of ChatGLM2: 2e-2; P-Tuning v2 (arXiv 2110.07602): 5e-3 to 1e-2")
+        ),
+        Customary(
+            5e-3,
+            1e-3,
+            1e-2,
+            N_("P-Tuning v2 (arXiv 2110.07602): 5e-3 to 1e-2 with BERT large and RoBERTa large"),
+        ),
+    )
 
 
 def _measure_width(case: MethodCase, decides: bool) -> int:

@@ -201,7 +201,7 @@ _NO_PREFIX = ("distilbert", "albert", "deberta", "deberta-v2", "mpnet", "modernb
 FAMILIES |= {kind: replace(FAMILIES[kind], takes_prefix=False) for kind in _NO_PREFIX}
 
 
-def family_of(kind: str, config: Mapping[str, Any]) -> Family:
+def find_model_family(kind: str, config: Mapping[str, Any]) -> Family:
     """Return the family of a `model_type`, or the one to treat an unknown architecture as.
 
     An unknown one is treated as a BERT if `config` names a masked language model, else as a Llama.
@@ -214,7 +214,7 @@ def family_of(kind: str, config: Mapping[str, Any]) -> Family:
     return replace(BERT, verified=False) if masked else GENERIC
 
 
-def describe_unknown(kind: str, family: Family) -> str:
+def describe_unknown_architecture(kind: str, family: Family) -> str:
     """Describe what an architecture without an entry in the table is treated as."""
     if family.encoder:
         return _(

@@ -33,7 +33,7 @@ class HeadPart:
         return self.norm or self.matrix.parameters
 
 
-def head_parts(facts: ModelFacts, decides: str, outputs: int) -> tuple[HeadPart, ...]:
+def list_head_parts(facts: ModelFacts, decides: str, outputs: int) -> tuple[HeadPart, ...]:
     """Return the modules between the layers and the outputs of a head, in the order of computation.
 
     Args:

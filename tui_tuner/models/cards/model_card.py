@@ -58,7 +58,7 @@ def read_card(folder: Path) -> CardWords:
         head = _HEAD.match(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return CardWords()
-    return card_words(_parse_values(head.group(1))) if head else CardWords()
+    return parse_card_words(_parse_values(head.group(1))) if head else CardWords()
 
 
 def _parse_values(text: str) -> Any:
@@ -70,7 +70,7 @@ def _parse_values(text: str) -> Any:
         return None
 
 
-def card_words(values: Any) -> CardWords:
+def parse_card_words(values: Any) -> CardWords:
     """Return licence and languages from a card's values, in any of the forms that cards use."""
     if not hasattr(values, "get"):
         return CardWords()
@@ -81,12 +81,12 @@ def card_words(values: Any) -> CardWords:
     based = values.get("base_model")
     return CardWords(
         one_line(licence, 60) if isinstance(licence, str) else "",
-        language_codes(values.get("language")),
+        find_language_codes(values.get("language")),
         tuple(one_line(name, 200) for name in _list_texts(based)),
     )
 
 
-def language_codes(told: Any) -> tuple[str, ...]:
+def find_language_codes(told: Any) -> tuple[str, ...]:
     """Return ISO 639-1 codes, where a language has one, in the order given; other words are left out."""
     found: dict[str, None] = {}
     for word in _list_texts(told):

@@ -323,7 +323,7 @@ _CARDS: tuple[tuple[str, str, str, bool, bool, str], ...] = (
 _BY_ID: dict[str, PublishedCard] = {}
 
 
-def find_card(name: str) -> PublishedCard | None:
+def find_published_card(name: str) -> PublishedCard | None:
     """Return the published facts about a hub id (case does not matter), or None."""
     if not _BY_ID:
         for kind, licence, languages, gated, first, ids in _CARDS:
@@ -332,6 +332,6 @@ def find_card(name: str) -> PublishedCard | None:
     return _BY_ID.get(name.strip().lower())
 
 
-def published_names() -> list[str]:
+def list_published_names() -> list[str]:
     """Return the hub ids whose cards are known here."""
     return [name for *_unused, ids in _CARDS for name in ids.split()]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tui_tuner.models.hub import fetching, local, tokens
-from tui_tuner.models.hub.clients import client_of
+from tui_tuner.models.hub.clients import find_hub_client
 from tui_tuner.models.hub.kinds import (
     HUGGINGFACE,
     Account,
@@ -18,28 +18,28 @@ from tui_tuner.models.hub.kinds import (
 )
 
 
-def search_models(query: str, source: str = HUGGINGFACE, limit: int = 20) -> list[FoundModel]:
+def search_models_on_hub(query: str, source: str = HUGGINGFACE, limit: int = 20) -> list[FoundModel]:
     """Find text models whose names or descriptions contain these words, most downloaded first.
 
     Raises:
         HubError: the hub cannot be reached, or refuses.
     """
-    return client_of(source).search_models(query.strip(), limit)
+    return find_hub_client(source).search_models(query.strip(), limit)
 
 
-def describe_model(name: str, revision: str | None = None, source: str = HUGGINGFACE) -> ModelDescription:
+def describe_hub_model(name: str, revision: str | None = None, source: str = HUGGINGFACE) -> ModelDescription:
     """Describe a model on a hub, and what downloading it would take.
 
     Raises:
         HubError: unknown, gated, unreachable.
         ModelError: the name is not a hub id.
     """
-    client = client_of(source)
-    model = fetching.measure_present(client.describe_model(name, revision))
+    client = find_hub_client(source)
+    model = fetching.measure_present_bytes(client.describe_model(name, revision))
     return replace(model, config=client.read_config(model))
 
 
-def fetch_model(
+def fetch_hub_model(
     name: str,
     *,
     revision: str | None = None,
@@ -64,36 +64,36 @@ def fetch_model(
     return fetching.download_model(name, revision, source, progress, cancelled, weights)
 
 
-def local_models(folder: Path | None = None) -> list[LocalModel]:
+def list_hub_models(folder: Path | None = None) -> list[LocalModel]:
     """List models on this machine, last used first: in the caches of both hubs, and next to `folder` (or
     here).
     """
-    return local.local_models(folder or Path.cwd())
+    return local.list_models_on_machine(folder or Path.cwd())
 
 
-def hub_address(source: str = HUGGINGFACE) -> str:
+def find_hub_address(source: str = HUGGINGFACE) -> str:
     """Return the address of the hub: a mirror if the environment names one."""
-    return client_of(source).hub_address()
+    return find_hub_client(source).hub_address()
 
 
-def find_who(source: str = HUGGINGFACE) -> Account | None:
+def find_hub_user(source: str = HUGGINGFACE) -> Account | None:
     """Return who is logged in, or None."""
-    return tokens.find_who(source)
+    return tokens.find_token_user(source)
 
 
-def log_in(token: str, source: str = HUGGINGFACE) -> Account:
+def log_in_to_hub(token: str, source: str = HUGGINGFACE) -> Account:
     """Store a token for this hub after the hub has confirmed whose it is.
 
     Raises:
         HubError: the hub does not know it, or cannot be reached.
     """
-    return tokens.log_in(token, source)
+    return tokens.store_checked_token(token, source)
 
 
-def log_out(source: str = HUGGINGFACE) -> bool:
+def log_out_of_hub(source: str = HUGGINGFACE) -> bool:
     """Delete the stored token of this hub; return False if there was none.
 
     Raises:
         HubError: it comes from the environment, which this program cannot change.
     """
-    return tokens.log_out(source)
+    return tokens.delete_stored_token(source)

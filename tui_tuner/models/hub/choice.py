@@ -34,26 +34,26 @@ _SMALL = (
 )
 
 
-def choose_files(files: Iterable[HubFile], weights: bool = True) -> list[HubFile]:
+def choose_download_files(files: Iterable[HubFile], weights: bool = True) -> list[HubFile]:
     """Choose the files to download, small ones first; names that would leave the folder are skipped.
 
     Weights are `model.safetensors` or the shards of an index; never pickles or files for other programs.
     """
-    known = {file.name: file for file in files if is_inside(file.name)}
-    chosen = [file for name, file in known.items() if is_small(name)]
+    known = {file.name: file for file in files if is_inside_folder(file.name)}
+    chosen = [file for name, file in known.items() if is_small_file(name)]
     if weights:
-        chosen += [known[name] for name in weight_names(known)]
-    return sorted(chosen, key=lambda file: (is_weights(file.name), file.name != "config.json", file.name))
+        chosen += [known[name] for name in list_weight_names(known)]
+    return sorted(chosen, key=lambda file: (is_weight_file(file.name), file.name != "config.json", file.name))
 
 
-def describe_files(about: FoundModel, files: Iterable[HubFile], **more: Any) -> ModelDescription:
+def describe_hub_files(about: FoundModel, files: Iterable[HubFile], **more: Any) -> ModelDescription:
     """Combine a hub's facts about a model with its files.
 
     Args:
         more: Further fields of the description.
     """
     known = list(files)
-    chosen = choose_files(known)
+    chosen = choose_download_files(known)
     return ModelDescription(
         source=about.source,
         files=tuple(chosen),
@@ -66,12 +66,12 @@ def describe_files(about: FoundModel, files: Iterable[HubFile], **more: Any) -> 
         kind=about.kind,
         languages=about.languages,
         safetensors=any(file.name.endswith(".safetensors") for file in chosen),
-        pickled=any(is_pickled(file.name) for file in known),
+        pickled=any(is_pickled_file(file.name) for file in known),
         **more,
     )
 
 
-def weight_names(names: Iterable[str]) -> list[str]:
+def list_weight_names(names: Iterable[str]) -> list[str]:
     """List the safetensors files that transformers reads, with their index; empty if there are none."""
     here = {name for name in names if "/" not in name}
     if SINGLE in here:
@@ -88,21 +88,21 @@ def weight_names(names: Iterable[str]) -> list[str]:
     return [INDEX, *shards]
 
 
-def is_pickled(name: str) -> bool:
+def is_pickled_file(name: str) -> bool:
     """Return whether a file holds weights as Python pickles."""
     return "/" not in name and name.endswith((".bin", ".pt", ".pth")) and "training_args" not in name
 
 
-def is_weights(name: str) -> bool:
+def is_weight_file(name: str) -> bool:
     return name.endswith(".safetensors") or name == INDEX
 
 
-def is_small(name: str) -> bool:
+def is_small_file(name: str) -> bool:
     """Return whether to download this file with the weights; `*` in a pattern does not cross folders."""
     return any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in _SMALL)
 
 
-def is_inside(name: str) -> bool:
+def is_inside_folder(name: str) -> bool:
     """Return whether a name from a server stays inside the folder that it is put into."""
     parts = name.split("/")
     return bool(name) and "\\" not in name and "\0" not in name and not {"", ".", ".."} & set(parts)

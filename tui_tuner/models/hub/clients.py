@@ -7,6 +7,6 @@ from tui_tuner.models.hub.kinds import MODELSCOPE
 from tui_tuner.models.hub.modelscope import ModelScope
 
 
-def client_of(source: str) -> type[HuggingFace] | type[ModelScope]:
+def find_hub_client(source: str) -> type[HuggingFace] | type[ModelScope]:
     """Return the client of a hub, one of `SOURCES`."""
     return ModelScope if source == MODELSCOPE else HuggingFace

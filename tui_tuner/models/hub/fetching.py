@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
 from tui_tuner.models.hub import hub_errors
-from tui_tuner.models.hub.choice import is_weights
-from tui_tuner.models.hub.clients import client_of
+from tui_tuner.models.hub.choice import is_weight_file
+from tui_tuner.models.hub.clients import find_hub_client
 from tui_tuner.models.hub.hf_store import HuggingFaceStore
 from tui_tuner.models.hub.kinds import (
     MODELSCOPE,
@@ -26,9 +26,9 @@ from tui_tuner.models.hub.kinds import (
     Progress,
     ProgressCall,
 )
-from tui_tuner.models.hub.local import find_complete
+from tui_tuner.models.hub.local import find_complete_model
 from tui_tuner.models.hub.ms_store import ModelScopeStore
-from tui_tuner.models.hub.net import is_offline
+from tui_tuner.models.hub.net import is_network_offline
 from tui_tuner.models.hub.transfer import DownloadItem, DownloadWatch, call_patiently, download_file
 from tui_tuner.text import one_line
 
@@ -66,16 +66,16 @@ def download_model(
     cancelled: CancelledCall,
     weights: bool = True,
 ) -> Path:
-    """Download a model; see `api.fetch_model`."""
-    client = client_of(source)
-    if is_offline() and (found := find_complete(name, revision, source, weights)) is not None:
+    """Download a model; see `api.fetch_hub_model`."""
+    client = find_hub_client(source)
+    if is_network_offline() and (found := find_complete_model(name, revision, source, weights)) is not None:
         return found
     progress(Progress("", 0, 0, 0, 0))
     model = _call_cancellable(lambda: client.describe_model(name, revision), cancelled)
     store = _choose_store(model)
-    files = [file for file in model.files if weights or not is_weights(file.name)]
+    files = [file for file in model.files if weights or not is_weight_file(file.name)]
     if weights and not model.safetensors:
-        raise hub_errors.no_weights_error(name, model.pickled)
+        raise hub_errors.make_no_weights_error(name, model.pickled)
     try:
         return _Fetcher(store, files, progress, cancelled).fetch_missing(name)
     except (FetchCancelled, KeyboardInterrupt):
@@ -86,14 +86,14 @@ def download_model(
         ) from None
 
 
-def fetch_config(name: str, revision: str | None, source: str) -> Path:
+def fetch_model_config(name: str, revision: str | None, source: str) -> Path:
     """Download only the `config.json` of a model, for its shapes.
 
     Raises:
-        HubError: as `api.describe_model` does.
+        HubError: as `api.describe_hub_model` does.
         ModelError: the model has no config.json.
     """
-    client = client_of(source)
+    client = find_hub_client(source)
     model = client.describe_model(name, revision)
     files = [file for file in model.files if file.name == "config.json"]
     if not files:
@@ -111,7 +111,7 @@ def _choose_store(model: ModelDescription) -> Store:
     return ModelScopeStore(model) if model.source == MODELSCOPE else HuggingFaceStore(model)
 
 
-def measure_present(model: ModelDescription) -> ModelDescription:
+def measure_present_bytes(model: ModelDescription) -> ModelDescription:
     """Return the description with the bytes of it that are already on this machine."""
     store = _choose_store(model)
     return replace(model, here=sum(store.measure_file(file)[0] for file in model.files))
@@ -165,7 +165,7 @@ class _Fetcher:
         # too much.
         margin = max(1 << 20, min(_MARGIN, needed // 20))
         if needed > 0 and needed + margin > free:
-            raise hub_errors.too_little_room_error(name, needed + margin, free, folder, self._store.variable)
+            raise hub_errors.make_little_room_error(name, needed + margin, free, folder, self._store.variable)
 
     def _run_workers(self, missing: list[HubFile]) -> None:
         for file in missing:

@@ -14,23 +14,23 @@ from typing import Any
 
 from tui_tuner.errors import HubError
 from tui_tuner.locales import _
-from tui_tuner.models.hub.huggingface import HuggingFace, cache_folder
+from tui_tuner.models.hub.huggingface import HuggingFace, find_huggingface_cache
 from tui_tuner.models.hub.kinds import HubFile, ModelDescription
-from tui_tuner.models.hub.net import SECONDS, http_session, request_timeouts
+from tui_tuner.models.hub.net import SECONDS, get_http_session, make_request_timeouts
 from tui_tuner.models.hub.transfer import DownloadItem
 from tui_tuner.text import one_line
 
 BRANCH = "main"
 
 
-def find_repository(name: str) -> Path:
+def find_cached_repository(name: str) -> Path:
     """Return the folder of a model in the cache, whether it exists or not."""
-    return Path(cache_folder()) / ("models--" + name.replace("/", "--"))
+    return Path(find_huggingface_cache()) / ("models--" + name.replace("/", "--"))
 
 
-def find_snapshot(name: str, revision: str | None) -> Path | None:
+def find_cached_snapshot(name: str, revision: str | None) -> Path | None:
     """Return the folder of a revision in the cache, or None if it is not there."""
-    folder = find_repository(name)
+    folder = find_cached_repository(name)
     asked_for = revision or BRANCH
     commit = asked_for
     with suppress(OSError, ValueError):
@@ -53,12 +53,12 @@ class HuggingFaceStore:
                 hint=_("Check that HF_ENDPOINT is the address of a hub."),
             )
         self._model = model
-        self._repository = find_repository(model.name)
+        self._repository = find_cached_repository(model.name)
         self.folder = self._repository / "snapshots" / model.commit
 
     @property
     def http_client(self) -> Any:
-        return http_session()
+        return get_http_session()
 
     def measure_file(self, file: HubFile) -> tuple[int, bool]:
         """Return how many bytes of a file are here, and whether it is complete."""
@@ -95,12 +95,12 @@ class HuggingFaceStore:
 
         model = self._model
         url = hf_hub_url(model.name, file.name, revision=model.commit, endpoint=HuggingFace.hub_address())
-        found = get_hf_file_metadata(url, timeout=request_timeouts())
+        found = get_hf_file_metadata(url, timeout=make_request_timeouts())
         blob = found.etag or file.sha256 or file.git
         # The version becomes the name of a file, so a hub could otherwise write outside of the cache.
         if not blob or "/" in blob or blob in (".", ".."):
             raise HubError(_("the hub reports no version of this file."), where=one_line(file.name))
-        lock = Path(cache_folder()) / ".locks" / self._repository.name / f"{blob}.lock"
+        lock = Path(find_huggingface_cache()) / ".locks" / self._repository.name / f"{blob}.lock"
         self._delete_damaged(file, blob, found.size)
         return DownloadItem(
             file.name,

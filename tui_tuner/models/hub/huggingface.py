@@ -8,17 +8,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tui_tuner.errors import HubError
-from tui_tuner.models.cards.model_card import language_codes
+from tui_tuner.models.cards.model_card import find_language_codes
 from tui_tuner.models.hub import hub_errors
-from tui_tuner.models.hub.choice import describe_files
+from tui_tuner.models.hub.choice import describe_hub_files
 from tui_tuner.models.hub.kinds import HUGGINGFACE, FoundModel, HubFile, ModelDescription
 from tui_tuner.models.hub.net import (
     call_with_retries,
-    http_session,
-    is_answering,
-    is_offline,
-    request_timeouts,
-    small_json,
+    get_http_session,
+    is_hub_answering,
+    is_network_offline,
+    make_request_timeouts,
+    read_small_json,
 )
 from tui_tuner.text import one_line
 
@@ -56,7 +56,7 @@ MOST_CONFIG = 16 << 20  # bytes
 
 
 class HuggingFace:
-    """The calls of one hub, grouped so that `client_of` can choose."""
+    """The calls of one hub, grouped so that `find_hub_client` can choose."""
 
     @staticmethod
     def hub_address() -> str:
@@ -83,7 +83,7 @@ class HuggingFace:
         try:
             info = call_with_retries(
                 lambda: HfApi().model_info(
-                    name, revision=revision, timeout=request_timeouts(), files_metadata=True
+                    name, revision=revision, timeout=make_request_timeouts(), files_metadata=True
                 )
             )
             files = _list_files(info, name)
@@ -91,7 +91,7 @@ class HuggingFace:
             problem = hub_errors.explain_error(error, name, HUGGINGFACE, endpoint, revision)
             if type(error).__name__ == "RepositoryNotFoundError":
                 # Compared by name: the class moved between releases of the client.
-                problem = hub_errors.unknown_model_error(
+                problem = hub_errors.make_unknown_model_error(
                     name, HUGGINGFACE, find_similar_names(name, cls.search_models)
                 )
             raise problem from None
@@ -99,7 +99,7 @@ class HuggingFace:
         about = _parse_row(
             {**row, "lastModified": row.get("last_modified"), "cardData": row.get("card_data")}
         )
-        return describe_files(
+        return describe_hub_files(
             about,
             files,
             name=name,
@@ -118,7 +118,7 @@ class HuggingFace:
         if not any(file.name == "config.json" for file in model.files):
             return None
         url = hf_hub_url(model.name, "config.json", revision=model.commit, endpoint=cls.hub_address())
-        return small_json(url, build_hf_headers(), MOST_CONFIG)
+        return read_small_json(url, build_hf_headers(), MOST_CONFIG)
 
 
 def _request_rows(endpoint: str, query: str, limit: int) -> list[Mapping[str, Any]]:
@@ -130,8 +130,8 @@ def _request_rows(endpoint: str, query: str, limit: int) -> list[Mapping[str, An
     if query:
         values.append(("search", query))
     values += [("expand", name) for name in _FIELDS]
-    response = http_session().get(
-        f"{endpoint}/api/models", params=values, headers=build_hf_headers(), timeout=request_timeouts()
+    response = get_http_session().get(
+        f"{endpoint}/api/models", params=values, headers=build_hf_headers(), timeout=make_request_timeouts()
     )
     hf_raise_for_status(response)
     rows = response.json()
@@ -168,7 +168,7 @@ def _parse_row(row: Mapping[str, Any]) -> FoundModel:
         downloads=downloads if _is_count(downloads) else None,
         updated=one_line(day),
         kind=one_line(kind) if isinstance(kind, str) else "",
-        languages=language_codes(_card_value(card, "language")),
+        languages=find_language_codes(_card_value(card, "language")),
     )
 
 
@@ -263,9 +263,9 @@ def find_similar_names(name: str, search: Any) -> list[str]:
     return [one for one in found if one.lower() in whole]
 
 
-def is_reachable() -> bool:
+def is_hub_reachable() -> bool:
     """Return whether the hub may be used and answers now."""
-    return not is_offline() and is_answering(HuggingFace.hub_address())
+    return not is_network_offline() and is_hub_answering(HuggingFace.hub_address())
 
 
 def _tag_set(tags: Any) -> set[str]:
@@ -276,7 +276,7 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def cache_folder() -> str:
+def find_huggingface_cache() -> str:
     """Return where huggingface_hub keeps models on this machine (HF_HUB_CACHE, HF_HOME)."""
     from huggingface_hub import constants
 

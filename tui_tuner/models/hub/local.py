@@ -10,8 +10,8 @@ from pathlib import Path
 from tui_tuner.locales import _
 from tui_tuner.models.hub import ms_store
 from tui_tuner.models.hub.choice import INDEX, SINGLE
-from tui_tuner.models.hub.hf_store import find_snapshot
-from tui_tuner.models.hub.huggingface import cache_folder
+from tui_tuner.models.hub.hf_store import find_cached_snapshot
+from tui_tuner.models.hub.huggingface import find_huggingface_cache
 from tui_tuner.models.hub.kinds import HUGGINGFACE, MODELSCOPE, LocalModel
 
 FOLDER = "folder"
@@ -20,18 +20,26 @@ _MOST_FOLDERS = 500
 _MOST_INDEX = 64 << 20
 
 
-def find_complete(name: str, revision: str | None, source: str, weights: bool = True) -> Path | None:
+def find_complete_model(name: str, revision: str | None, source: str, weights: bool = True) -> Path | None:
     """Return the folder of a hub model that is complete here, or (without `weights`) its tokenizer; else
     None.
     """
-    place = ms_store.folder_of(name, revision) if source == MODELSCOPE else find_snapshot(name, revision)
+    place = (
+        ms_store.find_modelscope_folder(name, revision)
+        if source == MODELSCOPE
+        else find_cached_snapshot(name, revision)
+    )
     if place is None:
         return None
-    there = not describe_missing(place) if weights else any((place / file).is_file() for file in _TOKENIZERS)
+    there = (
+        not describe_missing_files(place)
+        if weights
+        else any((place / file).is_file() for file in _TOKENIZERS)
+    )
     return place if there else None
 
 
-def describe_missing(folder: Path) -> str:
+def describe_missing_files(folder: Path) -> str:
     """Return what a model folder lacks to be loadable, as text; empty if nothing."""
     if not (folder / "config.json").is_file():
         return _("no config.json")
@@ -58,14 +66,14 @@ def _list_shards(folder: Path) -> list[str] | None:
         return None
 
 
-def local_models(folder: Path) -> list[LocalModel]:
+def list_models_on_machine(folder: Path) -> list[LocalModel]:
     """List all models on this machine, last used first."""
     found = [*_scan_hf_cache(), *_scan_modelscope(), *_scan_folders(folder)]
     return sorted(found, key=lambda one: (-one.used, one.name))
 
 
 def _scan_hf_cache() -> Iterator[LocalModel]:
-    for place in _list_folders(Path(cache_folder())):
+    for place in _list_folders(Path(find_huggingface_cache())):
         if not place.name.startswith("models--"):
             continue
         name = place.name.removeprefix("models--").replace("--", "/")
@@ -84,8 +92,8 @@ def _scan_hf_cache() -> Iterator[LocalModel]:
                     _("an unfinished download"),
                 )
             continue
-        current = find_snapshot(name, None) or revisions[0]
-        missing = describe_missing(current)
+        current = find_cached_snapshot(name, None) or revisions[0]
+        missing = describe_missing_files(current)
         # The client's cache keeps blobs of all revisions together, so parts cannot be assigned to one of
         # them.
         if missing and any(path.name.endswith(".incomplete") for path in _list_files(place / "blobs")):
@@ -98,8 +106,8 @@ def _scan_hf_cache() -> Iterator[LocalModel]:
 
 
 def _scan_modelscope() -> Iterator[LocalModel]:
-    for name, revision, place in ms_store.all_folders():
-        missing = describe_missing(place)
+    for name, revision, place in ms_store.list_modelscope_folders():
+        missing = describe_missing_files(place)
         parts = [path for path in _list_files(place / ms_store.PARTS) if not path.name.endswith(".lock")]
         if missing and parts:
             missing = _("an unfinished download")
@@ -118,7 +126,7 @@ def _scan_folders(folder: Path) -> Iterator[LocalModel]:
         weights = [path for path in _list_files(place) if path.suffix == ".safetensors"]
         if not weights or not _is_model(place / "config.json"):
             continue
-        missing = describe_missing(place)
+        missing = describe_missing_files(place)
         size = sum(_file_size(path) for path in _list_files(place))
         yield LocalModel(
             os.path.relpath(place, folder), FOLDER, "", place, size, not missing, _last_used(place), missing

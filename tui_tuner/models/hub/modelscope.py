@@ -16,10 +16,16 @@ from urllib.parse import quote, urlencode
 from tui_tuner.errors import HubError, ModelError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.models.hub import hub_errors
-from tui_tuner.models.hub.choice import describe_files
+from tui_tuner.models.hub.choice import describe_hub_files
 from tui_tuner.models.hub.huggingface import MOST_CONFIG, TEXT, find_similar_names
 from tui_tuner.models.hub.kinds import MODELSCOPE, FoundModel, HubFile, ModelDescription
-from tui_tuner.models.hub.net import call_with_retries, http_library, is_offline, request_timeouts, small_json
+from tui_tuner.models.hub.net import (
+    call_with_retries,
+    get_http_library,
+    is_network_offline,
+    make_request_timeouts,
+    read_small_json,
+)
 from tui_tuner.models.hub.stored_tokens import find_token
 from tui_tuner.text import one_line
 
@@ -29,17 +35,17 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _client: Any = None
 
 
-def http_client() -> Any:
+def make_modelscope_client() -> Any:
     """Return an HTTP client for this hub alone: the client of the other hub adds its own headers."""
     global _client
-    if is_offline():
-        raise hub_errors.offline_error()
+    if is_network_offline():
+        raise hub_errors.make_offline_error()
     if _client is None:
-        _client = http_library().Client(follow_redirects=True, timeout=request_timeouts())
+        _client = get_http_library().Client(follow_redirects=True, timeout=make_request_timeouts())
     return _client
 
 
-def request_headers() -> dict[str, str]:
+def make_modelscope_headers() -> dict[str, str]:
     """Return request headers, with the token of this hub if there is one."""
     token, _unused = find_token(MODELSCOPE)
     told = {"User-Agent": "tui-tuner"}
@@ -48,13 +54,13 @@ def request_headers() -> dict[str, str]:
     return told
 
 
-def file_url(name: str, file: str, revision: str) -> str:
+def make_modelscope_url(name: str, file: str, revision: str) -> str:
     values = urlencode({"Revision": revision, "FilePath": file})
     return f"{ModelScope.hub_address()}/api/v1/models/{name}/repo?{values}"
 
 
 class ModelScope:
-    """The calls of one hub, grouped so that `client_of` can choose."""
+    """The calls of one hub, grouped so that `find_hub_client` can choose."""
 
     @staticmethod
     def hub_address() -> str:
@@ -84,7 +90,7 @@ class ModelScope:
             about = _parse_row({"id": name, **_request_data(f"/api/v1/models/{quote(name)}", name)})
         except HubError as error:
             if getattr(error, "unknown", False):
-                raise hub_errors.unknown_model_error(
+                raise hub_errors.make_unknown_model_error(
                     name, MODELSCOPE, find_similar_names(name, cls.search_models)
                 ) from None
             raise
@@ -94,12 +100,12 @@ class ModelScope:
             listed = _request_data(f"/api/v1/models/{quote(name)}/repo/files?{values}", name)
         except HubError as error:
             if getattr(error, "unknown", False):
-                raise hub_errors.no_revision_error(name, revision) from None
+                raise hub_errors.make_no_revision_error(name, revision) from None
             raise
         files = [_parse_file(row) for row in listed.get("Files") or [] if isinstance(row, dict)]
         known = [file for file in files if file is not None]
         latest = listed.get("LatestCommitter")
-        return describe_files(
+        return describe_hub_files(
             about,
             known,
             name=name,
@@ -114,8 +120,8 @@ class ModelScope:
         """Read the `config.json` of a model in one request; None if it is not available."""
         if not any(file.name == "config.json" for file in model.files):
             return None
-        url = file_url(model.name, "config.json", model.revision or BRANCH)
-        return small_json(url, request_headers(), MOST_CONFIG)
+        url = make_modelscope_url(model.name, "config.json", model.revision or BRANCH)
+        return read_small_json(url, make_modelscope_headers(), MOST_CONFIG)
 
 
 def _request_data(path: str, name: str, patient: bool = True) -> dict[str, Any]:
@@ -127,7 +133,9 @@ def _request_data(path: str, name: str, patient: bool = True) -> dict[str, Any]:
     endpoint = ModelScope.hub_address()
 
     def send_request() -> Any:
-        response = http_client().get(endpoint + path, headers=request_headers(), timeout=request_timeouts())
+        response = make_modelscope_client().get(
+            endpoint + path, headers=make_modelscope_headers(), timeout=make_request_timeouts()
+        )
         response.raise_for_status()
         return response.json()
 
@@ -139,7 +147,7 @@ def _request_data(path: str, name: str, patient: bool = True) -> dict[str, Any]:
         problem.unknown = status == 404  # type: ignore[attr-defined]
         raise problem from None
     if not isinstance(answer, dict):
-        raise hub_errors.not_a_hub_error(one_line(name), endpoint)
+        raise hub_errors.make_not_hub_error(one_line(name), endpoint)
     # The hub answers errors with status 200 and a code inside, in two spellings.
     code = answer.get("Code", answer.get("code", 200))
     if answer.get("Success", answer.get("success", True)) is False or code not in (200, "200", "", None):

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from tui_tuner.models.hub import modelscope
-from tui_tuner.models.hub.choice import is_inside
+from tui_tuner.models.hub.choice import is_inside_folder
 from tui_tuner.models.hub.kinds import HubFile, ModelDescription
 from tui_tuner.models.hub.transfer import DownloadItem
 
@@ -26,7 +26,7 @@ NOTE = ".fetched.json"
 VARIABLE = "TUI_TUNER_MODELS"  # environment variable for another cache folder
 
 
-def cache_root() -> Path:
+def find_modelscope_cache() -> Path:
     """Return `TUI_TUNER_MODELS`, or a folder in the user's cache."""
     told = os.environ.get(VARIABLE)
     if told:
@@ -35,7 +35,7 @@ def cache_root() -> Path:
     return Path(home) / "tui-tuner" / "models" / "modelscope"
 
 
-def folder_of(name: str, revision: str | None) -> Path | None:
+def find_modelscope_folder(name: str, revision: str | None) -> Path | None:
     """Return the folder of a revision, or None if nothing of it is here."""
     place = _revision_folder(name, revision)
     return place if place.is_dir() else None
@@ -46,14 +46,14 @@ def _revision_folder(name: str, revision: str | None) -> Path:
     owner, _unused, model = name.partition("/")
     parts = [quote(part, safe="") for part in (owner, model, revision or modelscope.BRANCH)]
     # `quote` leaves dots alone, and a part of dots only would lead out of the cache.
-    return cache_root().joinpath(
+    return find_modelscope_cache().joinpath(
         *(part.replace(".", "%2E") if set(part) == {"."} else part for part in parts)
     )
 
 
-def all_folders() -> Iterator[tuple[str, str, Path]]:
+def list_modelscope_folders() -> Iterator[tuple[str, str, Path]]:
     """Yield name, revision and folder of every model in the cache."""
-    for place in sorted(cache_root().glob("*/*/*")):
+    for place in sorted(find_modelscope_cache().glob("*/*/*")):
         if place.is_dir():
             owner, model, revision = (unquote(part) for part in place.parts[-3:])
             yield f"{owner}/{model}", revision, place
@@ -72,7 +72,7 @@ class ModelScopeStore:
 
     @property
     def http_client(self) -> Any:
-        return modelscope.http_client()
+        return modelscope.make_modelscope_client()
 
     @property
     def target_folder(self) -> Path:
@@ -112,13 +112,13 @@ class ModelScopeStore:
         place, part = self.folder / file.name, self._part_path(file)
         return DownloadItem(
             file.name,
-            modelscope.file_url(self._model.name, file.name, revision),
+            modelscope.make_modelscope_url(self._model.name, file.name, revision),
             part,
             self._waiting_path(file) if place.exists() else place,
             part.with_name(f"{part.name}.lock"),
             file.size,
             sha256=file.sha256,
-            headers=modelscope.request_headers(),
+            headers=modelscope.make_modelscope_headers(),
         )
 
     def settle_file(self, file: HubFile) -> None:
@@ -136,7 +136,7 @@ class ModelScopeStore:
         # A fetch without weights must not delete the weights that an earlier one brought.
         if len(files) == len(self._model.files):
             # The note is a file that others can edit; a name such as ../x must not delete anything.
-            gone = {name for name in self._noted if is_inside(name)} - {file.name for file in files}
+            gone = {name for name in self._noted if is_inside_folder(name)} - {file.name for file in files}
         for name in gone:
             (self.folder / name).unlink(missing_ok=True)
         if come or gone:

@@ -21,41 +21,41 @@ ATTEMPTS = 3
 Answer = TypeVar("Answer")
 
 
-def http_session() -> Any:
+def get_http_session() -> Any:
     """Return the HTTP client that huggingface_hub has configured."""
     from huggingface_hub.utils import get_session
 
     return get_session()
 
 
-def http_library() -> Any:
+def get_http_library() -> Any:
     """Return the module of the HTTP client, which holds its exceptions."""
     # Found through the client in use, as importing httpx by name would miss httpx2.
-    return sys.modules[type(http_session()).__module__.partition(".")[0]]
+    return sys.modules[type(get_http_session()).__module__.partition(".")[0]]
 
 
-def request_timeouts() -> Any:
+def make_request_timeouts() -> Any:
     """Return the timeouts of a request: shorter for a connection than for an answer."""
-    return http_library().Timeout(SECONDS, connect=CONNECT_SECONDS)
+    return get_http_library().Timeout(SECONDS, connect=CONNECT_SECONDS)
 
 
-def network_errors() -> tuple[type[BaseException], ...]:
+def list_network_errors() -> tuple[type[BaseException], ...]:
     """Return the exceptions that the HTTP client raises if a connection fails or breaks."""
-    http = http_library()
+    http = get_http_library()
     return (http.TransportError, ConnectionError, TimeoutError)
 
 
-def is_offline() -> bool:
+def is_network_offline() -> bool:
     """Return whether the environment forbids network access (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE)."""
     from huggingface_hub import constants
 
     return bool(constants.is_offline_mode())
 
 
-def is_answering(endpoint: str) -> bool:
+def is_hub_answering(endpoint: str) -> bool:
     """Return whether a hub answers one quick request."""
     try:
-        http_session().head(endpoint, timeout=CONNECT_SECONDS)
+        get_http_session().head(endpoint, timeout=CONNECT_SECONDS)
     # The HTTP client has many errors, and each of them means that the hub was not reached.
     except Exception:
         return False
@@ -71,19 +71,19 @@ def call_with_retries(call: Callable[[], Answer], patient: bool = True) -> Answe
         try:
             return call()
         except Exception as error:
-            wait = pause_after(error, attempt)
-            lost = isinstance(error, (http_library().ConnectError, http_library().TimeoutException))
+            wait = compute_retry_pause(error, attempt)
+            lost = isinstance(error, (get_http_library().ConnectError, get_http_library().TimeoutException))
             if not patient or lost or attempt + 1 == ATTEMPTS or wait is None or wait > SECONDS:
                 raise
             time.sleep(wait)
     raise AssertionError("unreachable")
 
 
-def small_json(url: str, headers: Mapping[str, str], most: int) -> dict[str, Any] | None:
+def read_small_json(url: str, headers: Mapping[str, str], most: int) -> dict[str, Any] | None:
     """Read a JSON object from a server; None if it is unavailable, something else, or too large."""
-    told = {"headers": dict(headers), "timeout": request_timeouts(), "follow_redirects": True}
+    told = {"headers": dict(headers), "timeout": make_request_timeouts(), "follow_redirects": True}
     try:
-        with http_session().stream("GET", url, **told) as answer:
+        with get_http_session().stream("GET", url, **told) as answer:
             if answer.status_code != 200:
                 return None
             # Read in pieces: a declared length may be missing or wrong.
@@ -99,7 +99,7 @@ def small_json(url: str, headers: Mapping[str, str], most: int) -> dict[str, Any
     return value if isinstance(value, dict) else None
 
 
-def pause_after(error: BaseException, attempt: int) -> float | None:
+def compute_retry_pause(error: BaseException, attempt: int) -> float | None:
     """Return the seconds to wait before the next attempt; None if another attempt cannot help.
 
     `attempt` counts the earlier attempts. Pauses double from 0.5 s to 15 s.
@@ -109,8 +109,8 @@ def pause_after(error: BaseException, attempt: int) -> float | None:
     if response is not None:
         if response.status_code not in BUSY:
             return None
-        return max(growing, retry_after(response.headers) or 0.0)
-    http = http_library()
+        return max(growing, read_retry_after(response.headers) or 0.0)
+    http = get_http_library()
     if isinstance(error, http.ConnectError) and _is_lasting(error):
         return None
     return growing if isinstance(error, (http.TransportError, ConnectionError, TimeoutError)) else None
@@ -121,7 +121,7 @@ def _is_lasting(error: BaseException) -> bool:
     return "CERTIFICATE_VERIFY_FAILED" in str(error).upper()
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a busy hub asks to wait, by `Retry-After` or the `t` of `RateLimit`; else
     None.
     """

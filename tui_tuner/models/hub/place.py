@@ -5,31 +5,31 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tui_tuner.config.advice import Command, advise
-from tui_tuner.config.kinds.tasks import is_tiny
+from tui_tuner.config.advice import Command, build_hint
+from tui_tuner.config.kinds.tasks import is_tiny_model
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.hub.fetching import download_model
 from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE
-from tui_tuner.models.hub.local import find_complete
-from tui_tuner.models.hub.ms_store import folder_of
-from tui_tuner.models.hub.net import is_offline
-from tui_tuner.models.tiny import own_folder
+from tui_tuner.models.hub.local import find_complete_model
+from tui_tuner.models.hub.ms_store import find_modelscope_folder
+from tui_tuner.models.hub.net import is_network_offline
+from tui_tuner.models.tiny import find_tiny_folder
 from tui_tuner.text import one_line
 
 # Models of Hugging Face that this process has brought up to date.
 _settled: set[tuple[str, str | None]] = set()
 
 
-def is_path(name: str) -> bool:
+def is_model_path(name: str) -> bool:
     """Return whether a name means a folder of this machine, existing or not, rather than a hub model."""
-    if name == "demo" or is_tiny(name) or os.path.exists(Path(name).expanduser()):
+    if name == "demo" or is_tiny_model(name) or os.path.exists(Path(name).expanduser()):
         return True
     return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
 
 
-def hub_source(name: str, revision: str | None, hub: str, weights: bool = True) -> str:
+def find_hub_source(name: str, revision: str | None, hub: str, weights: bool = True) -> str:
     """Return what a hub model is loaded from: its id (Hugging Face), or its folder (ModelScope).
 
     Raises:
@@ -37,7 +37,7 @@ def hub_source(name: str, revision: str | None, hub: str, weights: bool = True) 
     """
     if hub != MODELSCOPE:
         return name
-    place = find_complete(name, revision, hub, weights)
+    place = find_complete_model(name, revision, hub, weights)
     if place is None:
         command = Command(
             f"`tui-tuner models fetch {one_line(name, 80)} --source {hub}`", N_("Fetch a model")
@@ -45,7 +45,9 @@ def hub_source(name: str, revision: str | None, hub: str, weights: bool = True) 
         raise HubError(
             _("is not on this machine yet."),
             where=f"{LABELS[hub]}: {one_line(name)}",
-            hint=advise(N_("Fetch it with {command}; a run also fetches it automatically.", command=command)),
+            hint=build_hint(
+                N_("Fetch it with {command}; a run also fetches it automatically.", command=command)
+            ),
         )
     return str(place)
 
@@ -57,24 +59,24 @@ def bring_tokenizer(model: ModelSection) -> None:
         HubError: unknown, or unreachable.
     """
     name, revision = (model.tokenizer, None) if model.tokenizer else (model.name, model.revision)
-    if model.hub != MODELSCOPE or is_path(name) or is_offline():
+    if model.hub != MODELSCOPE or is_model_path(name) or is_network_offline():
         return
-    if find_complete(name, revision, model.hub, weights=False) is None:
+    if find_complete_model(name, revision, model.hub, weights=False) is None:
         download_model(name, revision, model.hub, lambda at: None, lambda: False, weights=False)
 
 
-def folder_on_disk(model: ModelSection) -> Path | None:
+def find_folder_on_disk(model: ModelSection) -> Path | None:
     """Return the folder that a model is loaded from; None for one in the cache of Hugging Face."""
-    own = own_folder(model.name)
+    own = find_tiny_folder(model.name)
     if own is not None:
         return own
     folder = Path(model.name).expanduser()
     if folder.is_dir():
         return folder
-    return folder_of(model.name, model.revision) if model.hub == MODELSCOPE else None
+    return find_modelscope_folder(model.name, model.revision) if model.hub == MODELSCOPE else None
 
 
-def mark_settled(name: str, revision: str | None) -> None:
+def mark_model_settled(name: str, revision: str | None) -> None:
     """Record that a model is up to date in this process, so that the hub need not be asked again."""
     _settled.add((name, revision))
 

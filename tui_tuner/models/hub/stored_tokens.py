@@ -17,7 +17,7 @@ def is_token(text: str) -> bool:
     return _LEAST <= len(text) <= _MOST and text.isascii() and text.isprintable() and " " not in text
 
 
-def modelscope_file() -> Path:
+def find_modelscope_token_file() -> Path:
     """Return the path of the file with the ModelScope token."""
     home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(home) / "tui-tuner" / "modelscope_token"
@@ -30,18 +30,20 @@ def find_token(source: str) -> tuple[str, str]:
             return token, variable
     if source == MODELSCOPE:
         try:
-            return modelscope_file().read_text(encoding="utf-8").strip(), str(modelscope_file())
+            return find_modelscope_token_file().read_text(encoding="utf-8").strip(), str(
+                find_modelscope_token_file()
+            )
         except (OSError, ValueError):
             return "", ""
     from huggingface_hub import get_token
 
-    return get_token() or "", str(token_file(source))
+    return get_token() or "", str(find_token_file(source))
 
 
-def token_file(source: str) -> Path:
+def find_token_file(source: str) -> Path:
     """Return the file that holds the token, whether it exists or not."""
     if source == MODELSCOPE:
-        return modelscope_file()
+        return find_modelscope_token_file()
     from huggingface_hub import constants
 
     return Path(constants.HF_TOKEN_PATH)

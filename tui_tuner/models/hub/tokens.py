@@ -15,16 +15,16 @@ from typing import Any
 from tui_tuner.errors import HubError
 from tui_tuner.locales import _
 from tui_tuner.models.hub import hub_errors
-from tui_tuner.models.hub.clients import client_of
+from tui_tuner.models.hub.clients import find_hub_client
 from tui_tuner.models.hub.huggingface import HuggingFace
 from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE, Account
-from tui_tuner.models.hub.modelscope import ModelScope, http_client
-from tui_tuner.models.hub.net import call_with_retries, http_session, request_timeouts
-from tui_tuner.models.hub.stored_tokens import VARIABLES, find_token, is_token, token_file, write_token
+from tui_tuner.models.hub.modelscope import ModelScope, make_modelscope_client
+from tui_tuner.models.hub.net import call_with_retries, get_http_session, make_request_timeouts
+from tui_tuner.models.hub.stored_tokens import VARIABLES, find_token, find_token_file, is_token, write_token
 from tui_tuner.text import one_line
 
 
-def find_who(source: str) -> Account | None:
+def find_token_user(source: str) -> Account | None:
     """Return who is logged in, or None. The name is empty if the hub cannot be reached.
 
     Raises:
@@ -38,22 +38,22 @@ def find_who(source: str) -> Account | None:
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status == 401:
-            raise hub_errors.wrong_token_error(origin, source) from None
+            raise hub_errors.make_wrong_token_error(origin, source) from None
         if not is_token(token):
-            raise hub_errors.no_token_error(origin) from None
+            raise hub_errors.make_no_token_error(origin) from None
         return Account("", source, origin)
 
 
-def log_in(token: str, source: str) -> Account:
-    """Check and store a token; see `api.log_in`."""
+def store_checked_token(token: str, source: str) -> Account:
+    """Check and store a token; see `api.log_in_to_hub`."""
     token = token.strip()
     if not is_token(token):
-        raise hub_errors.no_token_error()
-    endpoint = client_of(source).hub_address()
+        raise hub_errors.make_no_token_error()
+    endpoint = find_hub_client(source).hub_address()
     try:
         name = _ask_name(token, source)
         if source == MODELSCOPE:
-            write_token(token_file(source), token)
+            write_token(find_token_file(source), token)
         else:
             from huggingface_hub import login as keep
 
@@ -62,16 +62,16 @@ def log_in(token: str, source: str) -> Account:
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (400, 401, 403):
-            raise hub_errors.wrong_token_error(LABELS[source], source) from None
+            raise hub_errors.make_wrong_token_error(LABELS[source], source) from None
         raise _remove_token(
             hub_errors.explain_error(error, LABELS[source], source, endpoint), token
         ) from None
-    return Account(name, source, str(token_file(source)))
+    return Account(name, source, str(find_token_file(source)))
 
 
-def log_out(source: str) -> bool:
-    """Delete the stored token; see `api.log_out`."""
-    file = token_file(source)
+def delete_stored_token(source: str) -> bool:
+    """Delete the stored token; see `api.log_out_of_hub`."""
+    file = find_token_file(source)
     there = file.exists()
     if source == MODELSCOPE:
         file.unlink(missing_ok=True)
@@ -110,10 +110,10 @@ def _ask_name(token: str, source: str) -> str:
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
     def request_name() -> Any:
-        response = http_session().get(
+        response = get_http_session().get(
             f"{HuggingFace.hub_address()}/api/whoami-v2",
             headers=build_hf_headers(token=token),
-            timeout=request_timeouts(),
+            timeout=make_request_timeouts(),
         )
         hf_raise_for_status(response)
         return response.json()
@@ -123,14 +123,16 @@ def _ask_name(token: str, source: str) -> str:
 
 
 def _name_on_modelscope(token: str) -> str:
-    response = http_client().post(
-        f"{ModelScope.hub_address()}/api/v1/login", json={"AccessToken": token}, timeout=request_timeouts()
+    response = make_modelscope_client().post(
+        f"{ModelScope.hub_address()}/api/v1/login",
+        json={"AccessToken": token},
+        timeout=make_request_timeouts(),
     )
     response.raise_for_status()
     answer = response.json()
     data = answer.get("Data") if isinstance(answer, dict) else None
     if not isinstance(data, dict) or answer.get("Success") is False:
-        raise hub_errors.wrong_token_error(LABELS[MODELSCOPE], MODELSCOPE)
+        raise hub_errors.make_wrong_token_error(LABELS[MODELSCOPE], MODELSCOPE)
     return one_line(data.get("Username") or "")
 
 

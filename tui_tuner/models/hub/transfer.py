@@ -18,8 +18,14 @@ from tui_tuner.errors import HubError
 from tui_tuner.locales import _
 from tui_tuner.models.hub import hub_errors
 from tui_tuner.models.hub.kinds import FetchCancelled
-from tui_tuner.models.hub.net import BUSY, LONGEST_WAIT, network_errors, pause_after, request_timeouts
-from tui_tuner.text import human_seconds, one_line
+from tui_tuner.models.hub.net import (
+    BUSY,
+    LONGEST_WAIT,
+    compute_retry_pause,
+    list_network_errors,
+    make_request_timeouts,
+)
+from tui_tuner.text import format_seconds, one_line
 
 ATTEMPTS = 6  # consecutive attempts that bring no byte
 PIECE = 1 << 20  # bytes read at a time from a part on the disk
@@ -176,7 +182,7 @@ def download_file(item: DownloadItem, client: Any, watch: DownloadWatch) -> None
 
 def _receive_all(item: DownloadItem, client: Any, watch: DownloadWatch, digest: _FileDigest) -> None:
     """Request a file until all of its bytes are here, with growing pauses while none arrive."""
-    broken: tuple[type[BaseException], ...] = (*network_errors(), _BusyError)
+    broken: tuple[type[BaseException], ...] = (*list_network_errors(), _BusyError)
     patience = _Pauser(item.name, watch)
     # A server that cannot resume sends the same bytes again; only bytes beyond these count as progress.
     furthest = _file_size(item.part)
@@ -223,7 +229,7 @@ class _Pauser:
     def wait_after(self, problem: BaseException, moved: bool = False) -> None:
         """Wait after a problem, or raise it if waiting cannot help or has been tried long enough."""
         self._attempt = 0 if moved else self._attempt + 1
-        wait = pause_after(problem, max(0, self._attempt - 1))
+        wait = compute_retry_pause(problem, max(0, self._attempt - 1))
         if wait is None or self._attempt >= ATTEMPTS or wait > LONGEST_WAIT:
             raise problem
         self._watch.set_note(self._name, _describe_wait(problem, wait, self._attempt))
@@ -239,7 +245,7 @@ class _BusyError(Exception):
 
 def _describe_wait(problem: BaseException, wait: float, attempt: int) -> str:
     """Describe why nothing moves, and for how long."""
-    time_left = human_seconds(max(1, round(wait)))
+    time_left = format_seconds(max(1, round(wait)))
     status = getattr(getattr(problem, "response", None), "status_code", None)
     if status == 429:
         return _("the hub has too many requests, retrying in {time}", time=time_left)
@@ -272,7 +278,7 @@ def _receive_range(item: DownloadItem, client: Any, watch: DownloadWatch, digest
             headers["Range"] = f"bytes={have}-{until - 1 if until else ''}"
         with (
             client.stream(
-                "GET", item.url, headers=headers, timeout=request_timeouts(), follow_redirects=True
+                "GET", item.url, headers=headers, timeout=make_request_timeouts(), follow_redirects=True
             ) as response,
             watch.register_response(response),
         ):
@@ -301,7 +307,7 @@ def _begins_at(response: Any, have: int, item: DownloadItem) -> int | None:
     kind = response.headers.get("content-type", "")
     # A network with a login page answers everything with 200 and HTML, which would become a weight file.
     if kind.startswith("text/html") and not item.name.endswith((".html", ".htm")):
-        raise hub_errors.not_a_hub_error(one_line(item.name), str(response.request.url.host))
+        raise hub_errors.make_not_hub_error(one_line(item.name), str(response.request.url.host))
     if status == 200:
         return 0
     told = response.headers.get("content-range", "")

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.labels.names import is_whole, name_class, parse_label_number
+from tui_tuner.data.labels.names import is_whole_label, name_class, parse_label_number
 from tui_tuner.data.labels.problem import MOST_CLASSES, REGRESSION, LabelTally, decide_problem
 from tui_tuner.data.records import LabelledText, Record, TaggedText
 from tui_tuner.data.tagging.tag_schemes import order_tags, read_head_tags
 from tui_tuner.locales import _, _n
-from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN, HeadPart, head_parts
+from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN, HeadPart, list_head_parts
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
 
@@ -30,10 +30,10 @@ class Head:
 
     def list_parts(self, facts: ModelFacts) -> tuple[HeadPart, ...]:
         """Return the modules of the head; empty for a model that writes."""
-        return head_parts(facts, self.decides, self.outputs)
+        return list_head_parts(facts, self.decides, self.outputs)
 
 
-def find_head(config: RunConfig, facts: ModelFacts, data: DataFacts | None = None) -> Head:
+def find_trained_head(config: RunConfig, facts: ModelFacts, data: DataFacts | None = None) -> Head:
     """Return the head that a run trains: classes from the rows, else from config.json, else two."""
     decides = config.task_kind.decides
     if not decides:
@@ -106,7 +106,7 @@ class OutputCounter:
         tally.lists += several
         tally.several += several and len(labels) != 1
         tally.texts += any(number is None for number in numbers)
-        tally.fractions += any(number is not None and not is_whole(number) for number in numbers)
+        tally.fractions += any(number is not None and not is_whole_label(number) for number in numbers)
         for name in {name_class(one) for one in labels}:
             if name in tally.classes or len(tally.classes) < MOST_CLASSES:
                 tally.classes[name] = tally.classes.get(name, 0) + 1

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import add_tensors, run_dropout
+from tui_tuner.planning.memory.ops import simulate_addition, simulate_dropout
 from tui_tuner.planning.memory.setup import Setup
 
 
@@ -36,11 +36,16 @@ class Adapter:
         """Return the bytes per element in which matrix products are computed."""
         return self.setup.compute if self.setup.autocast else self.setup.adapter
 
-    def add_parameter(self, count: float) -> Parameter:
+    def add_parameter(self, count: float, shape: tuple[int, ...] = ()) -> Parameter:
         """Add a trained parameter of so many elements, in the adapter's dtype."""
-        parameter = Parameter(count, self.setup.adapter)
+        parameter = Parameter(count, self.setup.adapter, shape=shape)
         self.parameters.append(parameter)
         return parameter
+
+    def add_matrix(self, outputs: int, inputs: int) -> Parameter:
+        """Add a trained matrix for each copy of the linear layer."""
+        copies = self.shape.copies
+        return self.add_parameter(float(outputs * inputs) * copies, (outputs, inputs) if copies == 1 else ())
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         raise NotImplementedError
@@ -51,17 +56,18 @@ class Lora(Adapter):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.down = self.add_parameter(float(setup.rank * shape.inputs) * shape.copies)
-        self.up = self.add_parameter(float(setup.rank * shape.outputs) * shape.copies)
+        self.rank = setup.find_rank(shape.name)
+        self.down = self.add_matrix(self.rank, shape.inputs)
+        self.up = self.add_matrix(shape.outputs, self.rank)
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)
         setup, width, rows = self.setup, result.width, base.count_rows(x)
         if not (setup.autocast and base.quantised):  # PEFT's 4-bit layers leave the cast to autocast
             x = tape.cast(x, setup.adapter)
-        high = self.low_rank(tape, run_dropout(tape, x, setup.dropout), rows)
+        high = self.low_rank(tape, simulate_dropout(tape, x, setup.dropout), rows)
         high = tape.run_op(high.count, high.width, (high,))
-        total = add_tensors(tape, result, high)
+        total = simulate_addition(tape, result, high)
         del high
         return tape.cast(total, width)
 
@@ -72,7 +78,7 @@ class Lora(Adapter):
         x_in = tape.cast(x, compute)
         copies = self._copy_adapter(tape, compute)
         low = tape.run_op(
-            rows * self.setup.rank,
+            rows * self.rank,
             compute,
             (x_in,),
             (x_in.buffer, *copies),
@@ -103,14 +109,16 @@ class Dora(Lora):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.magnitude = self.add_parameter(float(shape.outputs))
+        self.magnitude = self.add_parameter(float(shape.outputs), (shape.outputs,))
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)
         width = result.width
         # PEFT's quantised layers skip their own cast when autocast is active
         left_to_autocast = self.setup.autocast and base.quantised
-        x = run_dropout(tape, x if left_to_autocast else tape.cast(x, self.setup.adapter), self.setup.dropout)
+        x = simulate_dropout(
+            tape, x if left_to_autocast else tape.cast(x, self.setup.adapter), self.setup.dropout
+        )
         held = self._compute_norm(tape, x.width, base)
         high = self.low_rank(tape, x, base.count_rows(x))
         frozen = result
@@ -118,9 +126,9 @@ class Dora(Lora):
             frozen = tape.run_op(result.count, self.compute_width, (tape.cast(x, self.compute_width),))
         high = self._scale_part(tape, high)
         high = tape.run_op(high.count, high.width, (high,))
-        high = add_tensors(tape, self._scale_part(tape, frozen), high)
+        high = simulate_addition(tape, self._scale_part(tape, frozen), high)
         del held, frozen
-        total = add_tensors(tape, result, high)
+        total = simulate_addition(tape, result, high)
         del high
         return total if left_to_autocast else tape.cast(total, width)
 
@@ -162,7 +170,8 @@ class Ia3(Adapter):
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
         self.inputs = shape.name in setup.feedforward
-        self.vector = self.add_parameter(float(shape.inputs if self.inputs else shape.outputs))
+        sides = (1, shape.inputs) if self.inputs else (shape.outputs, 1)
+        self.vector = self.add_parameter(float(max(sides)), sides)
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         if not self.inputs:

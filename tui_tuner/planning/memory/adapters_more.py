@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from tui_tuner.methods.numbers.target_names import SECONDS
 from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.methods.numbers.update_shapes import count_bases, list_kronecker, split_side
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.adapters import AdaptedLinear, Adapter, Dora, Ia3, Lora
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import add_tensors, run_dropout
+from tui_tuner.planning.memory.ops import simulate_addition, simulate_dropout
 from tui_tuner.planning.memory.setup import Setup
 
 
@@ -15,13 +17,13 @@ class Vera(Adapter):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.inner = self.add_parameter(float(setup.rank))
-        self.outer = self.add_parameter(float(shape.outputs))
+        self.inner = self.add_parameter(float(setup.rank), (setup.rank,))
+        self.outer = self.add_parameter(float(shape.outputs), (shape.outputs,))
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)
         rows, width = base.count_rows(x), self.compute_width
-        wide = run_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
+        wide = simulate_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
         wide = tape.cast(wide, width)
         # The vectors multiply in the adapter's dtype, outside of the products that autocast narrows
         low = self._multiply_vector(tape, tape.run_op(rows * self.setup.rank, width, (wide,)), self.inner)
@@ -29,7 +31,7 @@ class Vera(Adapter):
         high = tape.run_op(rows * self.shape.outputs, width, (tape.cast(low, width),))
         del low
         return tape.cast(
-            add_tensors(tape, result, self._multiply_vector(tape, high, self.outer)), result.width
+            simulate_addition(tape, result, self._multiply_vector(tape, high, self.outer)), result.width
         )
 
     def _multiply_vector(self, tape: Tape, x: Tensor, vector: Parameter) -> Tensor:
@@ -54,7 +56,7 @@ class Delta(Adapter):
         saved = (wide.buffer, delta.buffer) if wide.node else (wide.buffer,)
         high = tape.run_op(count, self.compute_width, (wide, delta), saved)
         del wide, delta, saved
-        return tape.cast(add_tensors(tape, result, high), result.width)
+        return tape.cast(simulate_addition(tape, result, high), result.width)
 
 
 class Loha(Delta):
@@ -62,8 +64,8 @@ class Loha(Delta):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        sides = (shape.outputs, shape.inputs) * 2
-        self.factors = [self.add_parameter(float(setup.rank * side)) for side in sides]
+        sides = ((shape.outputs, setup.rank), (setup.rank, shape.inputs)) * 2
+        self.factors = [self.add_matrix(*pair) for pair in sides]
 
     def make_update(self, tape: Tape) -> Tensor:
         size = float(self.shape.inputs * self.shape.outputs)
@@ -76,49 +78,59 @@ class Loha(Delta):
 
 
 class Lokr(Delta):
-    """LoKr: the Kronecker product of a small matrix and a low-rank one."""
+    """LoKr: the Kronecker product of a small matrix and a large one, each whole or the product of two."""
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        # LoKr splits both sides by default into factors as alike as possible
-        left, right = find_factor(shape.outputs), find_factor(shape.inputs)
-        self.small = self.add_parameter(float(left * right))
-        self.low = [self.add_parameter(float(setup.rank * side // part))
-                    for side, part in ((shape.outputs, left), (shape.inputs, right))]  # fmt: skip
+        small, large = list_kronecker(
+            shape.inputs, shape.outputs, setup.rank, setup.size or None, setup.decomposed
+        )
+        self.factors = [[self.add_parameter(float(size)) for size in sizes] for sizes in (small, large)]
+        (up, wide), (left, long) = (
+            split_side(side, setup.size or None) for side in (shape.outputs, shape.inputs)
+        )
+        self.products = [float(up * left), float(wide * long)]
 
     def make_update(self, tape: Tape) -> Tensor:
         size, adapter = float(self.shape.inputs * self.shape.outputs), self.setup.adapter
-        grads = tuple((one, one.count * adapter) for one in (self.small, *self.low))
-        kron = tape.run_op(size, adapter, (), parameters=grads, extra=size * adapter)
+        inputs: list[Tensor] = []
+        grads: list[tuple[Parameter, float]] = []
+        for factors, count in zip(self.factors, self.products, strict=True):
+            own = [(one, one.count * adapter) for one in factors]
+            if len(own) > 1:
+                inputs.append(tape.run_op(count, adapter, (), parameters=tuple(own)))
+            else:
+                grads += own
+        saved = tuple(one.buffer for one in inputs)
+        kron = tape.run_op(size, adapter, tuple(inputs), saved, parameters=tuple(grads), extra=size * adapter)
+        del inputs, saved
         return tape.run_op(size, adapter, (kron,))  # * scale
-
-
-def find_factor(size: int) -> int:
-    """Return the largest divisor of a size not above its square root (LoKr's default split)."""
-    return next(part for part in range(int(size**0.5), 0, -1) if size % part == 0)
 
 
 class Boft(Adapter):
     """BOFT: `base(x @ rotation) * scale`.
 
     The rotation is a whole matrix, made in each forward pass, and kept with the identity and the permutation
-    that it was made from (`boft_P` lies in host memory).
+    that it was made from. Layers of one width share their permutation, in the dtype of the weights.
     """
 
     BLOCK = 4  # `boft_block_size`
+    SOLVED = 3.5  # tensors as large as the blocks that solving for the rotation keeps
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.blocks = self.add_parameter(float(shape.inputs * self.BLOCK))
+        self.blocks = self.add_parameter(float(shape.inputs * (setup.size or self.BLOCK)))
         self.scale = self.add_parameter(float(shape.outputs))
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         size, width, adapter = float(self.shape.inputs) ** 2, x.width, self.setup.adapter
         identity = Buffer(tape.meter, size * width)
         grads = ((self.blocks, self.blocks.count * adapter),)
-        diagonal = tape.cast(tape.run_op(size, adapter, (), parameters=grads), width)
+        solved = Buffer(tape.meter, self.SOLVED * self.blocks.count * adapter)
+        diagonal = tape.cast(tape.run_op(size, adapter, (), (solved,), parameters=grads), width)
+        del solved
         # Two products with the permutation, before and after the factor, keep the same buffer
-        permutation = Buffer(tape.meter, size * width)
+        permutation = Buffer(tape.meter, size * width if width != self.setup.weight else 0.0)
         rotation = tape.run_op(size, width, (diagonal,), (permutation,))
         rotation = tape.run_op(size, width, (rotation,), (permutation,))
         del diagonal, permutation
@@ -130,8 +142,9 @@ class Boft(Adapter):
         del turned
         scales = ((self.scale, self.scale.count * adapter),)
         extra = result.count * adapter
+        factors = Buffer(tape.meter, self.scale.count * (adapter + width))
         scaled = tape.run_op(
-            result.count, adapter, (result,), (result.buffer,), parameters=scales, extra=extra
+            result.count, adapter, (result,), (result.buffer, factors), parameters=scales, extra=extra
         )
         return tape.cast(scaled, result.width)
 
@@ -171,19 +184,20 @@ class Oft(Adapter):
 class Fourier(Delta):
     """FourierFT and WaveFT: a few trained coefficients of a whole update matrix, transformed."""
 
-    COEFFICIENTS = 1000.0  # `n_frequency`
+    COEFFICIENTS = 1000  # `n_frequency`
     COMPLEX = 2  # times the bytes of a real number
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.spectrum = self.add_parameter(self.COEFFICIENTS)
+        self.coefficients = float(setup.size or self.COEFFICIENTS)
+        self.spectrum = self.add_parameter(self.coefficients)
 
     def make_update(self, tape: Tape) -> Tensor:
         size, adapter = float(self.shape.inputs * self.shape.outputs), self.setup.adapter
         whole = size * adapter
         dense = Buffer(tape.meter, (1 + self.COMPLEX) * whole)
         grads = ((self.spectrum, self.spectrum.count * adapter),)
-        places = Buffer(tape.meter, 2 * 8 * self.COEFFICIENTS)  # row and column of each, as int64
+        places = Buffer(tape.meter, 2 * 8 * self.coefficients)  # row and column of each, as int64
         delta = tape.run_op(size, adapter, (), (places,), parameters=grads, extra=2 * self.COMPLEX * whole)
         del dense, places
         return delta
@@ -198,13 +212,131 @@ class Miss(Adapter):
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)
-        wide = run_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
+        wide = simulate_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
         folded = tape.run_op(base.count_rows(x) * self.setup.rank, self.setup.adapter, (wide,))
         del wide
         folded = tape.cast(folded, self.compute_width)
         grads = ((self.block, self.block.count * self.compute_width),)
         high = tape.run_op(result.count, self.compute_width, (folded,), (folded.buffer,), parameters=grads)
-        return tape.cast(add_tensors(tape, result, high), result.width)
+        return tape.cast(simulate_addition(tape, result, high), result.width)
+
+
+class RandomBases(Adapter):
+    """RandLoRA: `result + second(first(dropout(x))) * scale`, whose narrower side is trained.
+
+    Both are as wide as the bases together. The wider one is a part of the random matrices that all layers
+    share, copied unless it is all of them; the narrower one is made of the trained numbers.
+    """
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        self.narrow, self.wide = sorted((shape.inputs, shape.outputs))
+        bases = count_bases(shape, setup.rank)
+        self.inner = float(setup.rank * bases)
+        self.mixture = [self.add_parameter(self.inner), self.add_parameter(float(bases * self.narrow))]
+
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
+        result = base.run_base(tape, x)
+        adapter, compute, rows = self.setup.adapter, self.compute_width, base.count_rows(x)
+        frozen = Buffer(tape.meter, self.inner * self.wide * adapter if self._is_part() else 0.0)
+        grads = tuple((one, one.count * adapter) for one in self.mixture)
+        size = self.inner * self.narrow
+        made = tape.cast(tape.run_op(size, adapter, (), parameters=grads, extra=size * adapter), compute)
+        if compute != adapter:
+            frozen = Buffer(tape.meter, self.inner * self.wide * compute)
+        x = tape.cast(simulate_dropout(tape, tape.cast(x, adapter), self.setup.dropout), compute)
+        if self.shape.inputs == self.narrow:
+            kept = (x.buffer, made.buffer) if x.node else (x.buffer,)
+            low = tape.run_op(rows * self.inner, compute, (x, made), kept)
+            high = tape.run_op(rows * self.shape.outputs, compute, (low,), (frozen,))
+        else:
+            low = tape.run_op(rows * self.inner, compute, (x,), (frozen,))
+            saved = (low.buffer, made.buffer) if low.node else (low.buffer,)
+            high = tape.run_op(rows * self.shape.outputs, compute, (low, made), saved)
+        del x, low, made, frozen
+        high = tape.run_op(high.count, compute, (high,))  # * scale
+        return tape.cast(simulate_addition(tape, result, high), result.width)
+
+    def _is_part(self) -> bool:
+        """Return whether fewer bases are taken than there are, which copies them."""
+        return count_bases(self.shape, self.setup.rank) < -(-min(find_widest(self.setup)) // self.setup.rank)
+
+
+def find_widest(setup: Setup) -> tuple[int, int]:
+    """Return the most inputs and the most outputs of the matrices that have an adapter."""
+    adapted = [one for one in setup.facts.layer_linears if setup.stack.adapts_linear(one, setup.targets)]
+    return max((one.inputs for one in adapted), default=0), max((one.outputs for one in adapted), default=0)
+
+
+class Singular(Lora):
+    """AdaLoRA: `result += (dropout(x) @ (A * E).T @ B.T) * scale / rank` (`peft/tuners/adalora/layer.py`)."""
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        self.factors = self.add_parameter(float(self.rank), (self.rank, 1))
+
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
+        result = base.run_base(tape, x)
+        setup, compute, rows = self.setup, self.compute_width, base.count_rows(x)
+        if not (setup.autocast and base.quantised):
+            x = tape.cast(x, setup.adapter)
+        x_in = tape.cast(simulate_dropout(tape, x, setup.dropout), compute)
+        size = self.down.count * setup.adapter
+        grads = ((self.down, size), (self.factors, self.factors.count * setup.adapter))
+        between = tape.cast(
+            tape.run_op(self.down.count, setup.adapter, (), parameters=grads, extra=size), compute
+        )
+        low = tape.run_op(rows * self.rank, compute, (x_in, between), (x_in.buffer, between.buffer))
+        del x, x_in, between
+        high = self._widen(tape, low, rows * self.shape.outputs)
+        high = tape.run_op(high.count, high.width, (high,))
+        # The rank is a tensor of 32 bits, and so is what is divided by it
+        high = tape.run_op(high.count, setup.adapter, (high,), extra=high.count * setup.adapter)
+        alike = high.width == result.width
+        return tape.run_op(
+            result.count,
+            result.width,
+            () if alike else (high,),
+            same=(result, high) if alike else (result,),
+            view=result.buffer,
+        )
+
+    def _widen(self, tape: Tape, low: Tensor, count: float) -> Tensor:
+        compute = low.width
+        saved = [low.buffer]
+        if self.up.width != compute:
+            copy = Buffer(tape.meter, self.up.count * compute, "16-bit copies of weights")
+            tape.meter.cache.append(copy)
+            saved.append(copy)
+        return tape.run_op(
+            count, compute, (low,), tuple(saved), parameters=((self.up, self.up.count * compute),)
+        )
+
+
+class FusedExperts(Adapter):
+    """LoRA on the fused weights of experts: `x @ (W + B A * scale)` (PEFT's `ParamWrapper`).
+
+    The weights with the update in them are made in each forward pass, as large as all experts together, and
+    kept; their gradient is as large.
+    """
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        # Both halves of a fused weight read one matrix A, which is counted with the first
+        sides = (shape.outputs,) if shape.name in SECONDS else (shape.inputs, shape.outputs)
+        self.factors = [self.add_parameter(float(setup.rank * side * shape.copies)) for side in sides]
+
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
+        width, rows = self.setup.weight, base.count_rows(x)
+        copies: tuple[Buffer, ...] = ()
+        if self.setup.adapter != width:
+            copies = (Buffer(tape.meter, sum(one.count for one in self.factors) * width),)
+        grads = tuple((factor, factor.count * width) for factor in self.factors)
+        whole = tape.run_op(float(self.shape.weights), width, (), copies, parameters=grads)
+        inner = tape.cast(x, width)
+        # The weights are only kept where the input needs a gradient
+        saved = (inner.buffer, whole.buffer) if inner.node else (inner.buffer,)
+        return tape.run_op(rows * self.shape.outputs, width, (inner, whole), saved)
 
 
 class GeneralAdapter(Adapter):
@@ -223,18 +355,19 @@ class GeneralAdapter(Adapter):
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)
         wide = tape.cast(
-            run_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout), self.compute_width
+            simulate_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout), self.compute_width
         )
         grads = ((self.own, self.own.count * self.compute_width),)
         added = tape.run_op(result.count, self.compute_width, (wide,), (wide.buffer,), parameters=grads)
         del wide
-        return tape.cast(add_tensors(tape, result, added), result.width)
+        return tape.cast(simulate_addition(tape, result, added), result.width)
 
 
 FORMS: dict[Form, type[Adapter]] = {
     Form.GENERAL: GeneralAdapter,
     Form.LOW_RANK: Lora,
     Form.MAGNITUDES: Dora,
+    Form.SINGULAR: Singular,
     Form.FACTORS: Ia3,
     Form.SHARED: Vera,
     Form.HADAMARD: Loha,
@@ -242,10 +375,13 @@ FORMS: dict[Form, type[Adapter]] = {
     Form.BUTTERFLY: Boft,
     Form.ROTATION: Oft,
     Form.SPECTRUM: Fourier,
+    Form.RANDOM_BASES: RandomBases,
     Form.FOLDED: Miss,
 }
 
 
-def make_adapter(setup: Setup, shape: Linear) -> Adapter:
+def make_simulated_adapter(setup: Setup, shape: Linear) -> Adapter:
     """Make the adapter of `setup.form` for a matrix of this shape."""
+    if shape.group == "expert" and setup.stack.fused_experts and setup.form is Form.LOW_RANK:
+        return FusedExperts(setup, shape)
     return FORMS[setup.form](setup, shape)

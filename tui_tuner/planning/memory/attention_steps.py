@@ -6,9 +6,14 @@ from tui_tuner.compute.attention.kernel_choice import AttentionNeed, Kernel, Ker
 from tui_tuner.models.device import Device
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.meter import HALF, SINGLE, Buffer, Tape, Tensor
-from tui_tuner.planning.memory.ops import rotate_at_once, rotate_plainly, run_dropout, run_norm
+from tui_tuner.planning.memory.ops import (
+    simulate_dropout,
+    simulate_fused_rotation,
+    simulate_norm,
+    simulate_plain_rotation,
+)
 from tui_tuner.planning.memory.parts import LayerParts
-from tui_tuner.planning.memory.prompt_tokens import lengthen_keys
+from tui_tuner.planning.memory.prompt_tokens import simulate_lengthened_keys
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import Stack
 
@@ -16,16 +21,18 @@ EFFICIENT = "efficient"  # one kernel for a flat row that takes views, and keys 
 APART = "apart"  # a kernel for each sequence of a flat row, whose results are put side by side
 
 
-def run_attention(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
+def simulate_attention(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     """Simulate projections, rotation, attention and the output projection of one layer."""
     # Names are rebound at each line as in the modelling code: an old tensor dies where the name is reused
     query, key, value = _project_inputs(layer, tape, x)
     if not layer.family.learned_positions:
-        turn = rotate_at_once if layer.setup.quick else rotate_plainly
+        turn = simulate_fused_rotation if layer.setup.quick else simulate_plain_rotation
         query, key = turn(tape, query), turn(tape, key)
     if layer.setup.prefix:
-        key, value = (lengthen_keys(layer.setup, tape, part, layer.prefix) for part in (key, value))
-    out = run_kernel(layer, tape, query, key, value)
+        key, value = (
+            simulate_lengthened_keys(layer.setup, tape, part, layer.prefix) for part in (key, value)
+        )
+    out = simulate_attention_kernel(layer, tape, query, key, value)
     if layer.setup.keep_cache:
         tape.meter.held.append(Buffer(tape.meter, key.count * key.width + value.count * value.width))
     query = key = value = x
@@ -46,10 +53,10 @@ def _project_inputs(layer: LayerParts, tape: Tape, x: Tensor) -> tuple[Tensor, T
         return parts[0], parts[1], parts[2]
     query = layer.run_linear(tape, x, names[0])
     if layer.family.qk_norm:
-        query = run_norm(tape, query, layer.setup, layer.query_norm)
+        query = simulate_norm(tape, query, layer.setup, layer.query_norm)
     key = layer.run_linear(tape, x, names[1])
     if layer.family.qk_norm:
-        key = run_norm(tape, key, layer.setup, layer.key_norm)
+        key = simulate_norm(tape, key, layer.setup, layer.key_norm)
     value = layer.run_linear(tape, x, names[2])
     return query, key, value
 
@@ -57,18 +64,20 @@ def _project_inputs(layer: LayerParts, tape: Tape, x: Tensor) -> tuple[Tensor, T
 def _project_latent(layer: LayerParts, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     facts = layer.setup.facts
     if facts.low_rank_query:
-        low = run_norm(tape, layer.run_linear(tape, x, "q_a_proj"), layer.setup, layer.low_norms[0])
+        low = simulate_norm(tape, layer.run_linear(tape, x, "q_a_proj"), layer.setup, layer.low_norms[0])
         query = layer.run_linear(tape, low, "q_b_proj")
     else:
         query = layer.run_linear(tape, x, "q_proj")
     packed = layer.run_linear(tape, x, "kv_a_proj_with_mqa")
-    both = layer.run_linear(tape, run_norm(tape, packed, layer.setup, layer.low_norms[1]), "kv_b_proj")
+    both = layer.run_linear(tape, simulate_norm(tape, packed, layer.setup, layer.low_norms[1]), "kv_b_proj")
     key = tape.run_op(layer.tokens * facts.query_dim, both.width, (both,))  # cat with the rotated part
     value = tape.run_op(layer.tokens * facts.heads * facts.value_dim, both.width, (both,), view=both.buffer)
     return query, key, value
 
 
-def run_kernel(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def simulate_attention_kernel(
+    layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
     """Simulate the attention product itself: fused kernels with or without a mask, or eager."""
     setup, facts = layer.setup, layer.setup.facts
     # These kernels take 16 bits only, and under autocast norms of queries and keys return float32
@@ -80,15 +89,15 @@ def run_kernel(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value:
     if setup.is_flat and not (
         apart or views
     ):  # flash attention over sequences of unequal length takes no views
-        query, key, value = (make_contiguous(tape, part) for part in (query, key, value))
+        query, key, value = (simulate_contiguous_copy(tape, part) for part in (query, key, value))
     if setup.expand_keys or views:
-        key, value = expand_heads(layer, tape, key), expand_heads(layer, tape, value)
+        key, value = simulate_expanded_heads(layer, tape, key), simulate_expanded_heads(layer, tape, value)
     mask = 0.0
     if setup.attention == "masked":
         mask = setup.score_pairs * query.width
     heads = layer.tokens * facts.heads
     out_count = query.count if not facts.value_dim else heads * facts.value_dim
-    out = run_fused(tape, query, key, value, heads, out_count, mask)
+    out = simulate_fused_kernel(tape, query, key, value, heads, out_count, mask)
     return tape.run_op(out.count, out.width, (), same=(out,)) if apart else out
 
 
@@ -100,7 +109,9 @@ def _needs_views(setup: Setup, query: Tensor) -> bool:
     return setup.is_flat and setup.attention == "flash" and unfit
 
 
-def choose_attention(facts: ModelFacts, device: Device, stack: Stack, dtype: str) -> tuple[str, bool]:
+def choose_simulated_attention(
+    facts: ModelFacts, device: Device, stack: Stack, dtype: str
+) -> tuple[str, bool]:
     """Return how this program's core computes attention of flat rows: `Setup.attention`, and whether keys
     and values are repeated for all heads.
 
@@ -116,13 +127,13 @@ def choose_attention(facts: ModelFacts, device: Device, stack: Stack, dtype: str
         dropout=facts.attention_dropout > 0,
         cap=facts.family.softcap,
     )
-    means = find_means(stack)
+    means = find_torch_means(stack)
     kernel, _passed = choose_kernel(need, device, means)
     repeats = kernel is Kernel.VARLEN and "enable_gqa" not in means.varlen
     return _KINDS.get(kernel, "flash"), repeats and need.heads != need.key_heads
 
 
-def find_means(stack: Stack) -> KernelMeans:
+def find_torch_means(stack: Stack) -> KernelMeans:
     """Return torch's means for attention, by its version; the signature of its `varlen_attn` grew."""
     grown = [("is_causal", 10), ("window_size", 11), ("scale", 11), ("enable_gqa", 13)]
     names = {name for name, minor in grown if stack.at_least("torch", 2, minor)}
@@ -133,13 +144,13 @@ def find_means(stack: Stack) -> KernelMeans:
 _KINDS = {Kernel.EACH: APART, Kernel.EFFICIENT: EFFICIENT, Kernel.PADDED: EFFICIENT, Kernel.SCORES: "eager"}
 
 
-def make_contiguous(tape: Tape, part: Tensor) -> Tensor:
+def simulate_contiguous_copy(tape: Tape, part: Tensor) -> Tensor:
     """Copy a view of a larger tensor into one of its own (`contiguous`)."""
     own = part.buffer.size <= part.count * part.width
     return part if own else tape.run_op(part.count, part.width, (part,))
 
 
-def expand_heads(layer: LayerParts, tape: Tape, part: Tensor) -> Tensor:
+def simulate_expanded_heads(layer: LayerParts, tape: Tape, part: Tensor) -> Tensor:
     """Simulate repeating keys or values for all heads that share them."""
     facts = layer.setup.facts
     # Latent attention makes keys for every head, so there is nothing to repeat
@@ -147,7 +158,7 @@ def expand_heads(layer: LayerParts, tape: Tape, part: Tensor) -> Tensor:
     return part if shared == 1 else tape.run_op(part.count * shared, part.width, (part,))
 
 
-def run_fused(
+def simulate_fused_kernel(
     tape: Tape, query: Tensor, key: Tensor, value: Tensor, heads: float, out_count: float, mask: float = 0.0
 ) -> Tensor:
     """Simulate a kernel that keeps inputs, result and a float32 row sum (FlashAttention 2, flex attention).
@@ -172,7 +183,7 @@ def run_fused(
 def _run_eager(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Simulate `eager_attention_forward`: scores written out, softmax in float32."""
     setup = layer.setup
-    key, value = expand_heads(layer, tape, key), expand_heads(layer, tape, value)
+    key, value = simulate_expanded_heads(layer, tape, key), simulate_expanded_heads(layer, tape, value)
     count = setup.facts.heads * setup.score_pairs
     # matmul is on autocast's 16-bit list, softmax on its float32 list
     width = HALF if setup.autocast else query.width
@@ -187,6 +198,6 @@ def _run_eager(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value:
     soft = Buffer(tape.meter, count * SINGLE)
     weights = tape.run_op(count, SINGLE, (scores,), (soft,), view=soft)
     del scores, soft
-    weights = run_dropout(tape, tape.cast(weights, width), setup.facts.attention_dropout)
+    weights = simulate_dropout(tape, tape.cast(weights, width), setup.facts.attention_dropout)
     out = tape.run_op(query.count, width, (weights, value), (weights.buffer, value.buffer))
     return tape.run_op(query.count, width, (out,))

@@ -6,19 +6,21 @@ The latter give few numbers, over hidden states of every position, as transforme
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.architectures.heads import HeadPart
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import run_dropout, run_norm
+from tui_tuner.planning.memory.ops import simulate_dropout, simulate_norm
 from tui_tuner.planning.memory.setup import Setup
 
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768  # TRL 1.16's fused head works in tiles of this size
 SPAN_HEAD = "qa_outputs"
 
 
-def run_loss(
+def simulate_loss(
     setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
 ) -> tuple[Tensor, Buffer | None]:
     """Simulate the final norm, the head and cross-entropy.
@@ -33,12 +35,14 @@ def run_loss(
     hidden = holder.pop()
     if not (setup.facts.encoder and setup.facts.family.norm_bias):
         final = Parameter(setup.facts.hidden, setup.norm) if setup.whole_model else None
-        hidden = run_norm(tape, hidden, setup, final)
+        if setup.form is Form.NORMS:
+            final = Parameter(setup.facts.hidden, setup.adapter)
+        hidden = simulate_norm(tape, hidden, setup, final)
     tape.meter.kind = HEAD
     if setup.head:
         holder.append(hidden)
         del hidden
-        return run_deciding_head(setup, tape, holder.pop()), None
+        return simulate_deciding_head(setup, tape, holder.pop()), None
     # Kernels that never write all logits
     if setup.logits == "tiled":
         return _run_tiled(setup, tape, hidden)
@@ -57,7 +61,7 @@ def _run_plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tu
         rows *= setup.supervised
         chosen = tape.run_op(rows * facts.hidden, hidden.width, (hidden,), extra=0.0)
     count = rows * facts.vocab
-    logits = run_head(setup, tape, chosen, count, table)
+    logits = simulate_head(setup, tape, chosen, count, table)
     if facts.family.scaled_logits:
         logits = tape.run_op(count, logits.width, (logits,))
     if facts.family.softcap:
@@ -100,7 +104,7 @@ def _run_chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Paramete
     kept = [Buffer(meter, chosen.count * width)]
     chunk = float(setup.chunk * facts.vocab)
     grads: tuple[tuple[Parameter, float], ...] = ()
-    if setup.trains_table:
+    if setup.trains_table or setup.trains_head:
         own = table if facts.tied else Parameter(weights, setup.embedding)
         meter.held.append(own)
         grads = ((own, weights * width),)
@@ -116,7 +120,7 @@ def _run_chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Paramete
     return tape.run_op(1, SINGLE, (chosen,), tuple(kept), parameters=grads, extra=summed)
 
 
-def run_head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Parameter) -> Tensor:
+def simulate_head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Parameter) -> Tensor:
     """Simulate `lm_head`: frozen under an adapter, trained under full fine-tuning."""
     width = setup.compute if setup.autocast else max(setup.embedding, hidden.width)
     inner = tape.cast(hidden, width)
@@ -124,13 +128,16 @@ def run_head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Para
     weights = float(facts.vocab * facts.hidden)
     saved: list[Buffer] = []
     grads: tuple[tuple[Parameter, float], ...] = ()
-    if setup.trains_table:
+    if setup.trains_table or setup.trains_head:
         saved.append(inner.buffer)
         own = table if facts.tied else Parameter(weights, setup.embedding)
         tape.meter.held.append(own)
         grads = ((own, weights * width),)
     if setup.embedding != width:
-        saved.append(Buffer(tape.meter, weights * width, "16-bit copies of weights"))
+        copy = Buffer(tape.meter, weights * width, "16-bit copies of weights")
+        # it is kept for the gradient of what the head reads, which nobody asks for where all below is frozen
+        (saved if setup.trained_layers or setup.trains_table else tape.meter.cache).append(copy)
+        del copy
     return tape.run_op(count, width, (inner,), tuple(saved), parameters=grads)
 
 
@@ -148,29 +155,34 @@ def _run_tiled(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer
     rows = setup.total_tokens * setup.supervised
     tile = Buffer(tape.meter, min(rows, TILE_TOKENS) * min(facts.vocab, TILE_VOCABULARY) * HALF)
     state = Buffer(tape.meter, rows * facts.hidden * 10)
-    if setup.trains_table:
+    if setup.trains_table or setup.trains_head:
         state = Buffer(tape.meter, SINGLE * float(facts.vocab * facts.hidden) + state.size)
     result = tape.run_op(rows, SINGLE, (hidden,), (state,))
     del tile
     return result, None
 
 
+def list_tensor_shapes(part: HeadPart) -> Iterator[tuple[int, ...]]:
+    """Return the shape of each tensor of a module."""
+    if part.norm:
+        yield (part.norm,)
+        return
+    yield (part.matrix.outputs, part.matrix.inputs)
+    if part.matrix.bias:
+        yield (part.matrix.outputs,)
+
+
 def list_tensor_sizes(part: HeadPart) -> Iterator[float]:
     """Return the elements of each tensor of a module."""
-    if part.norm:
-        yield float(part.norm)
-        return
-    yield float(part.matrix.weights)
-    if part.matrix.bias:
-        yield float(part.matrix.outputs)
+    return (float(math.prod(shape)) for shape in list_tensor_shapes(part))
 
 
-def is_trained(setup: Setup, part: HeadPart) -> bool:
+def is_head_module_trained(setup: Setup, part: HeadPart) -> bool:
     """Return whether a module of the head is trained."""
     return setup.whole_model or part in setup.head_whole
 
 
-def run_deciding_head(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
+def simulate_deciding_head(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
     """Simulate the outputs and their loss; return the tensor that the backward pass starts from.
 
     Args:
@@ -184,11 +196,11 @@ def run_deciding_head(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
         state = tape.run_op(float(setup.batch * facts.hidden), state.width, (state,))
     # transformers' question-answering heads have no dropout
     elif last.matrix.name != SPAN_HEAD:
-        state = run_dropout(tape, state, facts.dropout)
+        state = simulate_dropout(tape, state, facts.dropout)
     for place, part in enumerate(setup.head):
         if part.norm:
-            parameter = _make_parameter(tape, setup, float(part.norm), is_trained(setup, part))
-            state = run_norm(tape, state, setup, parameter)
+            parameter = _make_parameter(tape, setup, float(part.norm), is_head_module_trained(setup, part))
+            state = simulate_norm(tape, state, setup, parameter)
             continue
         state = _run_product(setup, tape, state, part)
         if place < len(setup.head) - 1:  # tanh or GELU keeps as much as it gives
@@ -222,7 +234,7 @@ def _run_product(setup: Setup, tape: Tape, state: Tensor, part: HeadPart) -> Ten
     inner = tape.cast(state, width)
     grads: tuple[tuple[Parameter, float], ...] = ()
     saved: list[Buffer] = []
-    if is_trained(setup, part):
+    if is_head_module_trained(setup, part):
         sizes = list_tensor_sizes(part)
         made = [_make_parameter(tape, setup, size, True) for size in sizes]
         grads = tuple((one, one.count * width) for one in made if one is not None)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Node, Tape, Tensor
-from tui_tuner.planning.memory.ops import run_dropout
+from tui_tuner.planning.memory.ops import simulate_dropout
 
 
 class Port(Node):
@@ -29,14 +29,14 @@ class Port(Node):
             self.step.grad = Buffer(gradient.meter, 0.0)
 
 
-def run_jointly(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
+def simulate_joint_layers(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
     """Compute several layers for the same input as one step; return the result of each."""
     setup, meter = matrices[0].setup, tape.meter
     width = setup.compute if setup.autocast else x.width
     x = tape.cast(x, width)
     rows = matrices[0].count_rows(x)
-    inputs = [run_dropout(tape, x, setup.dropout) for _unused in matrices] if setup.dropout else [x]
-    low = Buffer(meter, rows * setup.rank * len(matrices) * width)
+    inputs = [simulate_dropout(tape, x, setup.dropout) for _unused in matrices] if setup.dropout else [x]
+    low = Buffer(meter, rows * sum(one.lora_adapter.rank for one in matrices) * width)
     found = [
         Tensor(_run_product(tape, x, one, width), rows * one.shape.outputs, width, None) for one in matrices
     ]

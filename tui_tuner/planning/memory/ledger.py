@@ -6,18 +6,23 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from tui_tuner.locales import N_
-from tui_tuner.planning.memory.meter import Meter, Parameter, Tape, Tensor, run_checkpointed
-from tui_tuner.planning.memory.ops import run_dropout
+from tui_tuner.planning.memory.meter import Meter, Parameter, Tape, Tensor, simulate_checkpointed_layer
+from tui_tuner.planning.memory.ops import simulate_dropout
 from tui_tuner.planning.memory.programs import (
+    count_embedding_uses,
     list_layer_kinds,
-    make_layer,
-    narrow_setup,
-    run_program_loss,
-    table_uses,
+    make_program_layer,
+    narrow_layer_setup,
+    simulate_program_loss,
 )
 from tui_tuner.planning.memory.prompt_tokens import prepend_tokens
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.static import count_temporary, optimizer_states, static_rows, trained_tensors
+from tui_tuner.planning.memory.static import (
+    count_optimizer_states,
+    count_setup_temporary,
+    list_static_rows,
+    list_trained_tensors,
+)
 
 # Names of phases and of what memory is for are the same in every language in a plan, and are translated where
 # they are shown.
@@ -89,7 +94,7 @@ def make_ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
         seen: Simulations of one model and software stack, which a search keeps: what differs only in
             optimizer or workspace is not simulated again.
     """
-    static = static_rows(setup)
+    static = list_static_rows(setup)
     if seen is None:
         moving = _simulate_layers(setup)
     else:
@@ -102,14 +107,24 @@ def make_ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
     return Ledger(tuple(phases), {row: size for row, size in static.items() if size})
 
 
-_STATIC_ONLY = {"kind", "facts", "stack", "double_quant", "optimizer", "foreach", "workspace", "states"}
+_STATIC_ONLY = {
+    "kind",
+    "facts",
+    "stack",
+    "double_quant",
+    "optimizer",
+    "optimizer_rank",
+    "foreach",
+    "workspace",
+    "states",
+}
 _SIMULATED = tuple(name for name in Setup.__dataclass_fields__ if name not in _STATIC_ONLY)
 
 
 def _simulate_layers(setup: Setup) -> dict[str, dict[str, float]]:
     """Return the peaks of the phases over all trained layers, without static memory."""
     # Frozen layers below keep nothing, so they are left out of the line
-    kinds, counts = list_layer_kinds(setup)[1], simulated_layers(setup)
+    kinds, counts = list_layer_kinds(setup)[1], choose_simulated_layers(setup)
     if len(counts) == 1:
         return _simulate_step(setup, kinds)
     step = counts[1] - counts[0]
@@ -139,14 +154,14 @@ def _choose_layers(kinds: tuple[bool, ...], count: int) -> tuple[bool, ...]:
     return (kinds[0], *between, *last)
 
 
-def simulated_layers(setup: Setup) -> tuple[int, ...]:
+def choose_simulated_layers(setup: Setup) -> tuple[int, ...]:
     """Return the numbers of layers to simulate and extrapolate from; one number if there are few layers.
 
     Where every second layer keeps what it computed, two layers are what repeats; where inputs go to the host,
     the last layers differ from the others. All of them where autocast keeps a copy of each trained weight
     until the hidden states are there: what needs most then changes with the number of layers.
     """
-    trained = setup.layers or setup.facts.layers
+    trained = setup.trained_layers
     if setup.trains_weights and setup.autocast and setup.weight != setup.compute and trained <= MOST_WHOLE:
         return (trained,)
     if setup.every_second:
@@ -164,10 +179,10 @@ def _add_rows(left: dict[str, float], right: dict[str, float]) -> dict[str, floa
 def _step_rows(setup: Setup) -> dict[str, float]:
     # Accumulated gradients already count as static; an optimizer in the backward pass has freed its own
     kept = setup.accumulate or setup.in_backward
-    gradients = 0.0 if kept else sum(t.count * t.width * t.copies for t in trained_tensors(setup))
+    gradients = 0.0 if kept else sum(t.count * t.width * t.copies for t in list_trained_tensors(setup))
     # The first step creates the states while all gradients are still there
-    made = 0.0 if setup.states else optimizer_states(setup)
-    return {"gradients": gradients, "temporary": count_temporary(setup), "optimizer states": made}
+    made = 0.0 if setup.states else count_optimizer_states(setup)
+    return {"gradients": gradients, "temporary": count_setup_temporary(setup), "optimizer states": made}
 
 
 def _simulate_step(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str, float]]:
@@ -179,7 +194,7 @@ def _simulate_step(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str,
     facts = setup.facts
     meter.enter_phase(FORWARD)
     count = float(setup.total_tokens * facts.hidden)
-    table = Parameter(float(facts.embedding_parameters), setup.embedding, table_uses(setup))
+    table = Parameter(float(facts.embedding_parameters), setup.embedding, count_embedding_uses(setup))
     table.tied = facts.tied
     if setup.trains_table:
         hidden = tape.run_op(count, setup.embedding, (), parameters=((table, table.count * table.width),))
@@ -193,13 +208,13 @@ def _simulate_step(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str,
         hidden = _use_unplaced(setup, tape, hidden)
     if facts.family.multipliers:
         hidden = tape.run_op(count, hidden.width, (hidden,))
-    hidden = run_dropout(tape, hidden, facts.dropout)
+    hidden = simulate_dropout(tape, hidden, facts.dropout)
     # One of each kind is enough, as they keep nothing for a backward pass
     for dense in set(list_layer_kinds(setup)[0]):  # layers below the trained ones
-        hidden = make_layer(narrow_setup(setup, dense), False)(tape, hidden)
+        hidden = make_program_layer(narrow_layer_setup(setup, dense), False)(tape, hidden)
     for index, dense in enumerate(kinds):
         above = len(kinds) - 1 - index
-        hidden = _run_layer(narrow_setup(setup, dense), tape, hidden, above)
+        hidden = _run_layer(narrow_layer_setup(setup, dense), tape, hidden, above)
         # either of two may need most where every second is checkpointed, or only the lower one has experts
         last = above == 0 or (above == 1 and (setup.every_second or (kinds[-1] and not dense)))
         name = FIRST if index == 0 else LAST if last else MIDDLE
@@ -208,7 +223,7 @@ def _simulate_step(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str,
     # Handed over in a list: an argument would stay referenced by this frame, and never leave the peak
     holder = [hidden]
     del hidden
-    result, gradient = run_program_loss(setup, tape, holder, table)
+    result, gradient = simulate_program_loss(setup, tape, holder, table)
     meter.cache.clear()
     tape.backward(result, gradient)
     peaks = meter.peaks
@@ -228,12 +243,12 @@ def _use_unplaced(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
 
 def _run_layer(setup: Setup, tape: Tape, hidden: Tensor, above: int) -> Tensor:
     """Run a trained layer that has so many above it."""
-    layer = make_layer(setup, True)
+    layer = make_program_layer(setup, True)
     # Its parameters, and later their gradients, live as long as the model
     tape.meter.held.append(layer)
     if setup.checkpointing and not (setup.every_second and above % 2 == 0):
         # The last layers' inputs are needed at once in the backward pass, so moving them away would only cost
         # time
         stays = above < ON_DEVICE and setup.stack.program_name == "transformers"
-        return run_checkpointed(tape, layer, hidden, setup.offload and not stays)
+        return simulate_checkpointed_layer(tape, layer, hidden, setup.offload and not stays)
     return layer(tape, hidden)

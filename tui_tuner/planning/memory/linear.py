@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.adapters import Adapter, Lora
-from tui_tuner.planning.memory.adapters_more import make_adapter
+from tui_tuner.planning.memory.adapters_more import make_simulated_adapter
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
 
@@ -25,12 +25,13 @@ class Matrix:
         self.trained = trained
         # Fused experts are one 3-D parameter, multiplied by a grouped product
         self.grouped = shape.group == "expert" and setup.stack.fused_experts
-        self.weight = Parameter(self.count, self.width) if full else None
-        self.bias = (
-            Parameter(float(shape.outputs * shape.copies), self.width) if full and shape.bias else None
-        )
+        sides = (shape.outputs, shape.inputs)
+        whole = (shape.copies, *sides) if self.grouped else sides if shape.copies == 1 else ()
+        self.weight = Parameter(self.count, self.width, shape=whole) if full else None
+        bias = shape.outputs * shape.copies
+        self.bias = Parameter(float(bias), self.width, shape=(bias,)) if full and shape.bias else None
         adapted = trained and bool(setup.rank) and setup.stack.adapts_linear(shape, setup.targets)
-        self.adapter: Adapter | None = make_adapter(setup, shape) if adapted else None
+        self.adapter: Adapter | None = make_simulated_adapter(setup, shape) if adapted else None
         self.parameters: list[Parameter] = [own for own in (self.weight, self.bias) if own is not None]
         if self.adapter is not None:
             self.parameters += self.adapter.parameters

@@ -22,9 +22,9 @@ from collections.abc import Iterator
 from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.planning.memory.attention_steps import run_fused
+from tui_tuner.planning.memory.attention_steps import simulate_fused_kernel
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import add_tensors, multiply_tensors, run_dropout
+from tui_tuner.planning.memory.ops import simulate_addition, simulate_dropout, simulate_multiplication
 from tui_tuner.planning.memory.setup import Setup
 
 PIECE = 128  # `lm_head_chunk_size`: positions of each row whose logits are one tensor
@@ -44,7 +44,7 @@ class LitLayer:
         self.tokens = float(setup.total_tokens)
         self.full = setup.trains_weights and trained
         self.parameters: list[Parameter] = []
-        self.linears = {shape.name: LitMatrix(self, shape) for shape in list_linears(setup.facts)}
+        self.linears = {shape.name: LitMatrix(self, shape) for shape in list_lit_linears(setup.facts)}
         # Parallel blocks read one norm for attention and MLP (`shared_attention_norm`)
         shared = self.family.parallel and setup.facts.model_type not in NO_SHARED_NORM
         self.norms = [self.norm_weight() for _ in range(1 if shared else 2)]
@@ -65,13 +65,15 @@ class LitLayer:
         return self._add_parameter(float(self.setup.facts.hidden))
 
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
-        normed = lit_norm(self, tape, x, self.norms[0])
+        normed = simulate_lit_norm(self, tape, x, self.norms[0])
         attended = self._run_attention(tape, normed)
         if self.family.parallel:
-            second = normed if len(self.norms) == 1 else lit_norm(self, tape, x, self.norms[1])
-            return add_tensors(tape, add_tensors(tape, self._run_mlp(tape, second), attended), x)
-        x = add_tensors(tape, attended, x)
-        return add_tensors(tape, self._run_mlp(tape, lit_norm(self, tape, x, self.norms[1])), x)
+            second = normed if len(self.norms) == 1 else simulate_lit_norm(self, tape, x, self.norms[1])
+            return simulate_addition(tape, simulate_addition(tape, self._run_mlp(tape, second), attended), x)
+        x = simulate_addition(tape, attended, x)
+        return simulate_addition(
+            tape, self._run_mlp(tape, simulate_lit_norm(self, tape, x, self.norms[1])), x
+        )
 
     def _run_attention(self, tape: Tape, x: Tensor) -> Tensor:
         facts = self.setup.facts
@@ -85,7 +87,7 @@ class LitLayer:
             query, key, value = (tape.run_op(query_count, HALF, (part,)) for part in (query, key, value))
         del product
         query, key = self._rotate_heads(tape, query), self._rotate_heads(tape, key)
-        out = run_fused(tape, query, key, value, self.tokens * facts.heads, query_count)
+        out = simulate_fused_kernel(tape, query, key, value, self.tokens * facts.heads, query_count)
         del key, value
         if self.prompt is not None and self.gate is not None:
             out = self._attend_prompt(tape, query, out, self.prompt, self.gate)
@@ -103,12 +105,14 @@ class LitLayer:
         grads = ((prompt, prompt.count * HALF),)
         key = tape.run_op(width, HALF, (), parameters=grads)
         value = tape.run_op(width, HALF, (), parameters=grads)
-        seen = run_fused(tape, query, key, value, self.tokens * self.setup.facts.heads, query.count)
+        seen = simulate_fused_kernel(
+            tape, query, key, value, self.tokens * self.setup.facts.heads, query.count
+        )
         product = seen.count * HALF  # before it is summed over the rows
         gated = tape.run_op(
             seen.count, HALF, (seen,), (seen.buffer,), parameters=((gate, gate.count * HALF),), extra=product
         )
-        return add_tensors(tape, out, gated)
+        return simulate_addition(tape, out, gated)
 
     def _rotate_heads(self, tape: Tape, x: Tensor) -> Tensor:
         """Simulate `apply_rope` with a float32 table, then `cat` with the part that is not rotated."""
@@ -125,7 +129,7 @@ class LitLayer:
         first = self.linears[names[0]](tape, x)
         if len(names) == 3:
             second = self.linears[names[1]](tape, x)
-            inner = multiply_tensors(tape, _run_activation(tape, first), second)
+            inner = simulate_multiplication(tape, _run_activation(tape, first), second)
             del first, second
             return self.linears[names[2]](tape, inner)
         return self.linears[names[1]](tape, _run_activation(tape, first))
@@ -136,7 +140,7 @@ def _run_activation(tape: Tape, x: Tensor) -> Tensor:
     return tape.run_op(x.count, x.width, (x,), (x.buffer,))
 
 
-def list_linears(facts: ModelFacts) -> Iterator[Linear]:
+def list_lit_linears(facts: ModelFacts) -> Iterator[Linear]:
     """Return the matrices of a block; queries, keys and values are one matrix."""
     bias = facts.attention_bias
     out = facts.query_dim + 2 * facts.kv_dim
@@ -148,7 +152,7 @@ def list_linears(facts: ModelFacts) -> Iterator[Linear]:
     yield from (linear for linear in facts.layer_linears if linear.group == "mlp")
 
 
-def lit_norm(layer: LitLayer, tape: Tape, x: Tensor, weight: Parameter | None) -> Tensor:
+def simulate_lit_norm(layer: LitLayer, tape: Tape, x: Tensor, weight: Parameter | None) -> Tensor:
     """Simulate `RMSNorm` in float32, or `torch.nn.LayerNorm`."""
     grads = ((weight, weight.count * SINGLE),) if weight else ()
     if layer.family.norm != "rms":
@@ -199,12 +203,12 @@ class LitMatrix:
 
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         rows = x.count / self.shape.inputs
-        result = run_product(self.setup, tape, x, self.count, rows * self.shape.outputs, self.weight)
+        result = simulate_lit_linear(self.setup, tape, x, self.count, rows * self.shape.outputs, self.weight)
         if self.bias is not None and self.scale is not None:
-            return run_shifted(tape, result, self.bias, self.scale)
+            return simulate_shifted_linear(tape, result, self.bias, self.scale)
         if self.down is None or self.up is None:
             return result
-        kept = run_dropout(tape, x, self.setup.dropout)
+        kept = simulate_dropout(tape, x, self.setup.dropout)
         low = tape.run_op(
             rows * self.setup.rank * len(self.parts), HALF, (kept,), (kept.buffer,),
             parameters=((self.down, self.down.count * HALF),),
@@ -229,14 +233,14 @@ class LitMatrix:
         return padded
 
 
-def run_shifted(tape: Tape, x: Tensor, bias: Parameter, scale: Parameter) -> Tensor:
+def simulate_shifted_linear(tape: Tape, x: Tensor, bias: Parameter, scale: Parameter) -> Tensor:
     """Simulate `AdapterV2Linear`: `adapter_scale * (x + adapter_bias)`."""
     moved = tape.run_op(x.count, HALF, (), same=(x,), parameters=((bias, bias.count * HALF),))
     grads = ((scale, scale.count * HALF),)
     return tape.run_op(x.count, HALF, (moved,), (moved.buffer,), parameters=grads, extra=x.count * HALF)
 
 
-def run_product(
+def simulate_lit_linear(
     setup: Setup, tape: Tape, x: Tensor, weights: float, count: float, trained: Parameter | None = None
 ) -> Tensor:
     """Simulate `torch.nn.Linear`, or bitsandbytes' `Linear4bit` in its place."""
@@ -251,7 +255,7 @@ def run_product(
     return out
 
 
-def lit_loss(
+def simulate_lit_loss(
     setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
 ) -> tuple[Tensor, Buffer | None]:
     """Simulate the final norm, `lm_head` in pieces, and cross-entropy of each piece.
@@ -262,7 +266,7 @@ def lit_loss(
     """
     facts = setup.facts
     layer = LitLayer(setup, setup.whole_model or setup.form is Form.LLAMA_ADAPTER_V2)
-    hidden = lit_norm(layer, tape, holder.pop(), layer.norms[0])
+    hidden = simulate_lit_norm(layer, tape, holder.pop(), layer.norms[0])
     tape.meter.kind = HEAD
     weights = float(facts.vocab * facts.hidden)
     own = None
@@ -277,9 +281,9 @@ def lit_loss(
     halves = []
     for rows in pieces:
         part = tape.run_op(float(rows * facts.hidden), HALF, (hidden,), view=hidden.buffer)
-        half = run_product(setup, tape, part, weights, float(rows * facts.vocab), own)
+        half = simulate_lit_linear(setup, tape, part, weights, float(rows * facts.vocab), own)
         if pair:
-            half = run_shifted(tape, half, *pair)
+            half = simulate_shifted_linear(tape, half, *pair)
         halves.append(half)
         del part, half
     del hidden

@@ -75,12 +75,15 @@ class Buffer:
 
 class Parameter:
     """A trained weight. Its gradient stays after the backward pass or, with `uses`, goes after so many
-    gradients have arrived (the optimizer steps as soon as a gradient is complete)."""
+    gradients have arrived (the optimizer steps as soon as a gradient is complete).
 
-    __slots__ = ("count", "grad", "tied", "uses", "width")
+    `shape` is empty where only the number of elements is known.
+    """
 
-    def __init__(self, count: float, width: int, uses: int = 0) -> None:
-        self.count, self.width, self.uses = count, width, uses
+    __slots__ = ("count", "grad", "shape", "tied", "uses", "width")
+
+    def __init__(self, count: float, width: int, uses: int = 0, shape: tuple[int, ...] = ()) -> None:
+        self.count, self.width, self.uses, self.shape = count, width, uses, shape
         self.tied = False  # used twice: the first gradient waits for the second
         self.grad: Buffer | None = None
 
@@ -241,7 +244,7 @@ class Tape:
             targets.pop(0).receive(results.pop(0))
 
 
-def run_checkpointed(
+def simulate_checkpointed_layer(
     tape: Tape, layer: Callable[[Tape, Tensor], Tensor], x: Tensor, offload: bool = False
 ) -> Tensor:
     """Run a layer without keeping anything but its input, and again in the backward pass.

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from tui_tuner.models.architectures.family import SHARED_GATE
 from tui_tuner.planning.memory.meter import SINGLE, Tape, Tensor
-from tui_tuner.planning.memory.ops import add_tensors, gate_at_once, multiply_tensors, run_activation
-from tui_tuner.planning.memory.parts import SHARED, LayerParts, expert_name
+from tui_tuner.planning.memory.ops import (
+    simulate_activation,
+    simulate_addition,
+    simulate_fused_gating,
+    simulate_multiplication,
+)
+from tui_tuner.planning.memory.parts import SHARED, LayerParts, name_expert_matrix
 
 
-def run_mlp(layer: LayerParts, tape: Tape, x: Tensor, prefix: str = "", suffix: str = "") -> Tensor:
+def simulate_mlp(layer: LayerParts, tape: Tape, x: Tensor, prefix: str = "", suffix: str = "") -> Tensor:
     """Simulate the feed-forward block: gated with two or one input matrices, or plain.
 
     Args:
@@ -18,9 +23,11 @@ def run_mlp(layer: LayerParts, tape: Tape, x: Tensor, prefix: str = "", suffix: 
     at_once = setup.quick and not setup.checkpointing  # what is computed again need not keep less
     if len(names) == 3:
         gate = layer.run_linear(tape, x, names[0])
-        gate = gate if at_once else run_activation(tape, gate, setup)
+        gate = gate if at_once else simulate_activation(tape, gate, setup)
         up = layer.run_linear(tape, x, names[1])
-        product = gate_at_once(tape, gate, up) if at_once else multiply_tensors(tape, gate, up)
+        product = (
+            simulate_fused_gating(tape, gate, up) if at_once else simulate_multiplication(tape, gate, up)
+        )
         del gate, up
         return layer.run_linear(tape, product, names[2])
     first = layer.run_linear(tape, x, names[0])
@@ -32,23 +39,29 @@ def run_mlp(layer: LayerParts, tape: Tape, x: Tensor, prefix: str = "", suffix: 
         half = first.count / 2
         gate = tape.run_op(half, first.width, (first,), view=first.buffer)
         up = tape.run_op(half, first.width, (first,), view=first.buffer)
-        return layer.run_linear(tape, multiply_tensors(tape, up, run_activation(tape, gate, setup)), names[1])
+        return layer.run_linear(
+            tape, simulate_multiplication(tape, up, simulate_activation(tape, gate, setup)), names[1]
+        )
     name = names[1] if names[1] in layer.linears else layer.output_name()
-    return layer.run_linear(tape, run_activation(tape, first, setup), name)
+    inner = simulate_activation(tape, first, setup)
+    del first
+    if layer.sublayers and layer.normed_after:  # such modules hold it while what is behind the block runs
+        layer.inner = inner
+    return layer.run_linear(tape, inner, name)
 
 
-def run_mixture(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
+def simulate_mixture(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     """Simulate routed experts: every token goes through `experts_per_token` of them, weighted."""
     routed = _run_loop if layer.groups else _run_grouped
     total = routed(layer, tape, x)
     if layer.setup.facts.shared_ffn:
-        total = add_tensors(tape, total, _run_shared(layer, tape, x))
+        total = simulate_addition(tape, total, _run_shared(layer, tape, x))
     return total
 
 
 def _run_shared(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     """Simulate the expert that every token passes, and its gate if it has one."""
-    out = run_mlp(layer, tape, x, prefix=SHARED)
+    out = simulate_mlp(layer, tape, x, prefix=SHARED)
     if SHARED + SHARED_GATE not in layer.linears:
         return out
     gate = layer.run_linear(tape, x, SHARED + SHARED_GATE)
@@ -68,13 +81,13 @@ def _run_grouped(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     gathered = tape.run_op(routed * facts.hidden, x.width, (x,))
     names = layer.family.mlp
     if len(names) == 3:
-        gate = run_activation(tape, layer.run_linear(tape, gathered, names[0]), setup)
+        gate = simulate_activation(tape, layer.run_linear(tape, gathered, names[0]), setup)
         up = layer.run_linear(tape, gathered, names[1])
-        out = layer.run_linear(tape, multiply_tensors(tape, gate, up), names[2])
+        out = layer.run_linear(tape, simulate_multiplication(tape, gate, up), names[2])
         del gate, up
     else:
         out = layer.run_linear(
-            tape, run_activation(tape, layer.run_linear(tape, gathered, names[0]), setup), names[1]
+            tape, simulate_activation(tape, layer.run_linear(tape, gathered, names[0]), setup), names[1]
         )
     scaled = tape.run_op(out.count, out.width, (out,), (out.buffer, weights.buffer))
     del out, gathered
@@ -97,7 +110,7 @@ def _run_loop(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
         rows = layer.tokens * facts.experts_per_token * share
         # Indexing copies an expert's rows out of all rows
         own = tape.run_op(rows * facts.hidden, x.width, (x,))
-        out = run_mlp(layer, tape, own, suffix=expert_name("", number))
+        out = simulate_mlp(layer, tape, own, suffix=name_expert_matrix("", number))
         scale = tape.run_op(rows, x.width, (weights,))
         scaled = tape.run_op(out.count, out.width, (out, scale), (out.buffer, scale.buffer))
         del own, out, scale

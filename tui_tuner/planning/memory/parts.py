@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
-from tui_tuner.planning.memory.joint import run_jointly
+from tui_tuner.planning.memory.joint import simulate_joint_layers
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.prompt_tokens import layer_size
+from tui_tuner.planning.memory.prompt_tokens import measure_prefix_size
 from tui_tuner.planning.memory.setup import Setup
+from tui_tuner.planning.memory.sublayers import make_sublayers
 
 SHARED = "shared."  # before the names of an expert that every token passes
 # Tokens of the busiest expert against an equal share. What a router chooses is not known before; this is what
@@ -21,7 +23,7 @@ SHARED = "shared."  # before the names of an expert that every token passes
 BUSIEST = 2.0
 
 
-def expert_groups(experts: int, per_token: int) -> list[tuple[int, float]]:
+def group_experts(experts: int, per_token: int) -> list[tuple[int, float]]:
     """Group experts for the simulation of a loop over them: how many at a time, and their share of tokens.
 
     The last is the busiest alone. Before it come halves of what is left, so that few stand for many and none
@@ -37,7 +39,7 @@ def expert_groups(experts: int, per_token: int) -> list[tuple[int, float]]:
     return [*groups, (1, busiest)]
 
 
-def expert_name(name: str, group: int) -> str:
+def name_expert_matrix(name: str, group: int) -> str:
     """Return the name of an expert group's matrix among those of a layer."""
     return f"{name}.{group}"
 
@@ -53,13 +55,16 @@ class LayerParts:
         self.full = setup.trains_weights and trained
         # Only transformers 4 loops over experts; 5 computes all in one product
         apart = facts.has_experts and not setup.stack.fused_experts
-        self.groups = expert_groups(facts.experts, facts.experts_per_token) if apart else []
+        self.groups = group_experts(facts.experts, facts.experts_per_token) if apart else []
         self.linears = {
             name: Matrix(setup, linear, trained=trained, full=self.full)
             for name, linear in self._list_shapes()
         }
         self.names = list(self.linears)
+        self.inner: Tensor | None = None  # between the matrices of the feed-forward block
+        self.sublayers = make_sublayers(setup, trained)
         self.parameters: list[Parameter] = [own for one in self.linears.values() for own in one.parameters]
+        self.parameters += [own for one in self.sublayers.values() for own in one.parameters]
         self._together = self._same_input()
         self._waiting: dict[str, Tensor] = {}
         self.prefix = self._prefix_parameter()
@@ -72,7 +77,7 @@ class LayerParts:
         for linear in self.setup.facts.layer_linears:
             if linear.group == "expert" and self.groups:
                 for number, (together, _share) in enumerate(self.groups):
-                    yield expert_name(linear.name, number), replace(linear, copies=together)
+                    yield name_expert_matrix(linear.name, number), replace(linear, copies=together)
             else:
                 yield (SHARED if linear.group == "shared" else "") + linear.name, linear
 
@@ -90,17 +95,24 @@ class LayerParts:
             return None
         if self.family.norm == "plain" or not self.trained:
             return None
-        parameter = Parameter(size, self.setup.norm)
+        copied = self.setup.form is Form.NORMS  # trained in float32, next to the model's own
+        width = self.setup.adapter if copied else self.setup.norm
+        parameter = Parameter(size, width, shape=(size,))
         self.parameters.append(parameter)
         return parameter
 
     def _prefix_parameter(self) -> Parameter | None:
-        size = layer_size(self.setup) if self.trained else 0.0
+        size = measure_prefix_size(self.setup) if self.trained else 0.0
         if not size:
             return None
         parameter = Parameter(size, SINGLE)
         self.parameters.append(parameter)
         return parameter
+
+    @property
+    def normed_after(self) -> bool:
+        """Return whether norms are after the sums, as in BERT."""
+        return self.family.encoder and self.family.norm_bias
 
     def run_linear(self, tape: Tape, x: Tensor, name: str) -> Tensor:
         """Simulate a linear layer. The first of those that are computed together computes all of them."""
@@ -108,7 +120,7 @@ class LayerParts:
             return self.linears[name](tape, x)
         if name not in self._waiting:
             together = next((names for names in self._together if name in names), (name,))
-            found = run_jointly(tape, x, [self.linears[one] for one in together])
+            found = simulate_joint_layers(tape, x, [self.linears[one] for one in together])
             self._waiting = dict(zip(together, found, strict=True))
             del found
         return self._waiting.pop(name)
@@ -124,6 +136,11 @@ class LayerParts:
             tuple(name for name in names if name in self.linears and self.linears[name].is_joint)
             for names in sets
         ]
+
+    def run_sublayer(self, tape: Tape, branch: str, hidden: Tensor, residual: Tensor) -> Tensor:
+        """The adapter behind a branch, if it has one."""
+        found = self.sublayers.get(branch)
+        return hidden if found is None else found.adapt_output(tape, hidden, residual)
 
     def output_name(self) -> str:
         """Return the name of the projection after attention."""

@@ -10,17 +10,17 @@ from dataclasses import replace
 
 from tui_tuner.locales import _
 from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.planning.memory.head import run_loss
+from tui_tuner.planning.memory.head import simulate_loss
 from tui_tuner.planning.memory.layer_steps import Layer
-from tui_tuner.planning.memory.lit_gpt import ADAPTERS, LitLayer, lit_loss
+from tui_tuner.planning.memory.lit_gpt import ADAPTERS, LitLayer, simulate_lit_loss
 from tui_tuner.planning.memory.meter import HALF, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.torchtune import PIECES, TuneLayer, tune_loss
+from tui_tuner.planning.memory.torchtune import PIECES, TuneLayer, simulate_tune_loss
 
 ProgramLayer = Layer | LitLayer | TuneLayer
 
 
-def explain_missing(setup: Setup) -> str:
+def explain_program_lack(setup: Setup) -> str:
     """Explain what the requested program lacks (then transformers is simulated); empty if nothing."""
     facts, family, name = setup.facts, setup.facts.family, setup.stack.program_name
     if name == "transformers":
@@ -40,14 +40,14 @@ def explain_missing(setup: Setup) -> str:
     return "" if known else _("{name} has not been verified for {kind}", name=name, kind=facts.model_type)
 
 
-def program_of(setup: Setup) -> str:
+def find_simulated_program(setup: Setup) -> str:
     """Return the name of the program whose code is simulated."""
-    return "transformers" if explain_missing(setup) else setup.stack.program_name
+    return "transformers" if explain_program_lack(setup) else setup.stack.program_name
 
 
-def as_program(setup: Setup) -> Setup:
+def adapt_setup_to_program(setup: Setup) -> Setup:
     """Adapt a setup to the program: weights and adapters in 16 bits, no autocast, loss in pieces."""
-    program = program_of(setup)
+    program = find_simulated_program(setup)
     if program == "transformers":
         return setup
     return replace(
@@ -71,60 +71,62 @@ def list_layer_kinds(setup: Setup) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
     the trained ones, and of the trained ones."""
     facts = setup.facts
     kinds = tuple(place in facts.dense_places for place in range(facts.layers))
-    below = facts.layers - (setup.layers or facts.layers)
+    below = facts.layers - setup.trained_layers
     return kinds[:below], kinds[below:]
 
 
-def count_kinds(kinds: tuple[bool, ...]) -> list[tuple[bool, int]]:
+def count_layer_kinds(kinds: tuple[bool, ...]) -> list[tuple[bool, int]]:
     """Count the layers of each kind."""
     return [(dense, kinds.count(dense)) for dense in sorted(set(kinds))]
 
 
-def narrow_setup(setup: Setup, dense: bool) -> Setup:
+def narrow_layer_setup(setup: Setup, dense: bool) -> Setup:
     """Return the setup for a dense layer of a mixture, or for any other layer."""
     return replace(setup, facts=setup.facts.without_experts) if dense else setup
 
 
-def make_layer(setup: Setup, trained: bool) -> ProgramLayer:
+def make_program_layer(setup: Setup, trained: bool) -> ProgramLayer:
     """Make a layer of the model as the program implements it."""
     kinds: dict[str, type[LitLayer] | type[TuneLayer]] = {"lit-gpt": LitLayer, "torchtune": TuneLayer}
-    kind = kinds.get(program_of(setup))
+    kind = kinds.get(find_simulated_program(setup))
     return kind(setup, trained) if kind else Layer(setup, trained)
 
 
-def run_program_loss(
+def simulate_program_loss(
     setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
 ) -> tuple[Tensor, Buffer | None]:
-    """Simulate the part from the last layer to the loss as in the program; see `head.run_loss`."""
-    program = program_of(setup)
+    """Simulate the part from the last layer to the loss as in the program; see `head.simulate_loss`."""
+    program = find_simulated_program(setup)
     if program == "lit-gpt":
-        return lit_loss(setup, tape, holder, table)
+        return simulate_lit_loss(setup, tape, holder, table)
     if program == "torchtune":
-        return tune_loss(setup, tape, holder, table)
-    return run_loss(setup, tape, holder, table)
+        return simulate_tune_loss(setup, tape, holder, table)
+    return simulate_loss(setup, tape, holder, table)
 
 
-def quantised_head(setup: Setup) -> bool:
+def is_head_quantised(setup: Setup) -> bool:
     """Return whether the output head is quantised like every other linear layer."""
-    return program_of(setup) == "lit-gpt" and setup.quantization != "none" and not setup.facts.tied
+    return (
+        find_simulated_program(setup) == "lit-gpt" and setup.quantization != "none" and not setup.facts.tied
+    )
 
 
-def quantised_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
+def list_quantised_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     """Yield (elements, outputs, copies) of each matrix that is held in 4 or 8 bits."""
     facts = setup.facts
-    for dense, layers in count_kinds(sum(list_layer_kinds(setup), ())):
-        for matrix in make_layer(narrow_setup(setup, dense), False).linears.values():
+    for dense, layers in count_layer_kinds(sum(list_layer_kinds(setup), ())):
+        for matrix in make_program_layer(narrow_layer_setup(setup, dense), False).linears.values():
             if matrix.quantised:
                 copies = matrix.shape.copies
                 yield matrix.count / copies, matrix.shape.outputs, layers * copies
-    if quantised_head(setup):
+    if is_head_quantised(setup):
         yield float(facts.vocab * facts.hidden), facts.vocab, 1
 
 
-def table_uses(setup: Setup) -> int:
+def count_embedding_uses(setup: Setup) -> int:
     """Return after how many gradients an optimizer in the backward pass steps the embeddings; 0 for none."""
     if not setup.in_backward:
         return 0
     # A head in pieces adds a gradient for each piece; a tied table gets one more from the embeddings
-    pieces = PIECES if setup.logits == "chunked" and program_of(setup) == "torchtune" else 1
+    pieces = PIECES if setup.logits == "chunked" and find_simulated_program(setup) == "torchtune" else 1
     return 1 + pieces if setup.facts.tied else 1

@@ -7,23 +7,32 @@ tokens); prefix tuning gives every layer keys and values that attention reads be
 
 from __future__ import annotations
 
+import math
+
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
 
 
-def trained_sizes(setup: Setup) -> list[float]:
-    """Return the elements of each trained tensor outside the layers."""
+def list_trained_shapes(setup: Setup) -> list[tuple[tuple[int, ...], bool]]:
+    """Return the shape of each trained tensor outside the layers, and whether it is an embedding."""
     count, hidden, inner = setup.virtual_tokens, setup.facts.hidden, setup.encoder
     if not setup.prefix:
         sides = ((hidden, inner), (inner, inner), (inner, hidden)) if inner else ()
-        return [float(count * hidden)] + [float(size) for into, out in sides for size in (into * out, out)]
+        network = [shape for into, out in sides for shape in ((out, into), (out,))]
+        return [((count, hidden), True), *((shape, False) for shape in network)]
     width, out = setup.facts.kv_dim, setup.facts.layers * 2 * setup.facts.kv_dim
     if not inner:
         return []
-    return [float(size) for size in (count * width, width * inner, inner, inner * out, out)]
+    network = [(inner, width), (inner,), (out, inner), (out,)]
+    return [((count, width), True), *((shape, False) for shape in network)]
 
 
-def layer_size(setup: Setup) -> float:
+def list_prompt_sizes(setup: Setup) -> list[float]:
+    """Return the elements of each trained tensor outside the layers."""
+    return [float(math.prod(shape)) for shape, _unused in list_trained_shapes(setup)]
+
+
+def measure_prefix_size(setup: Setup) -> float:
     """Return the elements of a layer's prefix that is trained directly; 0 if a network generates it."""
     # A network makes all layers' prefixes at once; without it each layer's part is trained as it is
     direct = setup.prefix and not setup.encoder
@@ -37,7 +46,7 @@ def prepend_tokens(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
         hidden: Embeddings of text and virtual tokens together, without a gradient.
     """
     rows = float(setup.batch * setup.virtual_tokens)
-    parameters = [Parameter(size, SINGLE) for size in trained_sizes(setup)]
+    parameters = [Parameter(size, SINGLE) for size in list_prompt_sizes(setup)]
     tape.meter.held += parameters
     table, *network = parameters
     # PEFT keeps its prompt encoder in float32; only autocast computes it in 16 bits
@@ -58,7 +67,7 @@ def prepend_tokens(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
     return tape.run_op(hidden.count, hidden.width, (tape.cast(prompts, hidden.width),))
 
 
-def lengthen_keys(setup: Setup, tape: Tape, part: Tensor, prefix: Parameter | None) -> Tensor:
+def simulate_lengthened_keys(setup: Setup, tape: Tape, part: Tensor, prefix: Parameter | None) -> Tensor:
     """Simulate `DynamicCache.update`: a layer's keys (or values) after those of its prefix."""
     count = float(setup.batch * setup.virtual_tokens * setup.facts.kv_dim)
     if prefix is None:  # the network's output, whose gradient waits for all layers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.methods.numbers.terms import Form, Sublayers
 from tui_tuner.models.architectures.heads import HeadPart
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.stack import Stack
@@ -20,7 +20,8 @@ class Setup:
         supervised: Share of the tokens that are trained.
         kind: The name of the method, for messages.
         whole_model, whole_layers, form, rank, dropout, targets, layers, train_embeddings, trains_norms,
-        feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own: As in the method's `Terms`.
+        feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own, sublayers, ranks,
+        measured, size, decomposed: As in the method's `Terms`.
         quick: This program's core on a GPU: LoRA layers that read the same input are one step of
             autograd, and so are norms, rotations and gated products.
         quantization: none, nf4, int8.
@@ -32,7 +33,8 @@ class Setup:
         logits: full (all positions), kept (all positions, while the loop holds on to the outputs),
             supervised (trained positions only), chunked (as `PROGRAMS` do) or tiled (a fused head).
         chunk: With supervised, positions whose logits exist at once; 0 is all.
-        optimizer: A name of `training.optimizer`. foreach: It makes temporaries for all weights at once.
+        optimizer: A name of `training.optimizer`. optimizer_rank: Its field. foreach: It makes temporaries
+            for all weights at once.
         keep_cache: The loop holds on to the keys and values of `use_cache` (a copy each).
         in_backward: The optimizer steps in the backward pass, so gradients go as soon as they are complete.
         compiled: Layers and loss go through `torch.compile`.
@@ -41,6 +43,7 @@ class Setup:
         offload: Checkpoints wait in host memory, but for those on their way.
         accumulate: Gradients of an earlier micro-batch are there already.
         states: So are the optimizer's states, which its first step makes.
+        below: Elements of each tensor of frozen adapters under the trained one.
         row: The longest sequence of a flat row where each is attended to on its own; 0 is all of it.
         decides: For what a head does, in place of one that writes (`TaskKind.decides`). head: Its modules.
         new_pooler: The backbone's pooler among them is new, and trained in full along with an adapter.
@@ -62,6 +65,7 @@ class Setup:
     feedforward: frozenset[str] = frozenset()
     quick: bool = False
     layers: int = 0
+    trains_head: bool = False
     train_embeddings: bool = False
     trains_norms: bool = False
     quantization: str = "none"
@@ -79,6 +83,7 @@ class Setup:
     logits: str = "full"
     chunk: int = 0
     optimizer: str = "adamw"
+    optimizer_rank: int = 0
     foreach: bool = False
     in_backward: bool = False
     compiled: bool = False
@@ -91,12 +96,27 @@ class Setup:
     counts: tuple[tuple[str, int, int, int], ...] = ()
     elsewhere: tuple[float, ...] = ()
     own: float = 0.0
+    sublayers: Sublayers | None = None
+    ranks: tuple[tuple[str, int], ...] = ()
+    measured: int = 0
+    size: int = 0
+    decomposed: bool = False
+    below: tuple[float, ...] = ()
     keep_cache: bool = False
     row: int = 0
     decides: str = ""
     head: tuple[HeadPart, ...] = ()
     new_pooler: bool = False
     workspace: float = 2 * 8_519_680.0
+
+    def find_rank(self, name: str) -> int:
+        """Return the rank of the adapter beside a matrix."""
+        return dict(self.ranks).get(name, self.rank)
+
+    @property
+    def trained_layers(self) -> int:
+        """Return in how many layers, from the top, something is trained."""
+        return max(0, self.layers or self.facts.layers)
 
     @property
     def total_tokens(self) -> int:

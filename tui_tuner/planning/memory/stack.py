@@ -19,6 +19,7 @@ from functools import cache
 
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
+from tui_tuner.methods.numbers.target_names import takes_expert
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.text import one_line
 
@@ -87,7 +88,7 @@ class Stack:
         """Return whether this matrix gets an adapter."""
         # A router of transformers 5 is a parameter too, with no linear layer to wrap
         if self.fused_experts and linear.group in ("expert", "router"):
-            return False
+            return linear.group == "expert" and takes_expert(linear, targets)
         if "all-linear" in targets or linear.name in targets:
             return True
         return any(linear.name.endswith(f".{target}") for target in targets)  # as peft compares names
@@ -118,7 +119,7 @@ def _parse_numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
-def find_installed() -> Stack:
+def find_installed_stack() -> Stack:
     """Return the libraries of this environment, from their metadata (nothing is imported)."""
     return Stack({package: version for package in PACKAGES if (version := _find_version(package))})
 
@@ -158,12 +159,12 @@ def parse_stack(text: str) -> Stack:
             )
         asked[package] = version
     # Packages that were not named stay as installed, so one version can be varied alone
-    here = find_installed()
+    here = find_installed_stack()
     # Naming exactly what is installed changes nothing: this program's own loop is planned for
     foreign = any(here.versions.get(package) != version for package, version in asked.items())
     return Stack({**here.versions, **asked}, foreign)
 
 
-def stack_of(versions: Mapping[str, str]) -> Stack:
+def make_library_stack(versions: Mapping[str, str]) -> Stack:
     """Make a stack of exactly these versions."""
     return Stack(dict(versions), foreign=True)

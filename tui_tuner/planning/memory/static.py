@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.planning.memory.head import is_trained, list_tensor_sizes
+from tui_tuner.planning.memory.adapters_more import find_widest
+from tui_tuner.planning.memory.head import is_head_module_trained, list_tensor_shapes, list_tensor_sizes
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE
 from tui_tuner.planning.memory.programs import (
-    count_kinds,
+    count_layer_kinds,
+    is_head_quantised,
     list_layer_kinds,
-    make_layer,
-    narrow_setup,
-    quantised_head,
-    quantised_tensors,
+    list_quantised_tensors,
+    make_program_layer,
+    narrow_layer_setup,
 )
-from tui_tuner.planning.memory.prompt_tokens import trained_sizes
+from tui_tuner.planning.memory.prompt_tokens import list_trained_shapes
 from tui_tuner.planning.memory.setup import Setup
+from tui_tuner.planning.memory.sublayers.fused import list_frozen_sizes
+from tui_tuner.planning.optimizer_states import TrainedTensors, count_temporary_bytes, round_up, sum_states
 
-ROUND = 512  # the CUDA allocator's smallest block
 ABSMAX_BLOCK, NESTED_BLOCK = 64, 256  # bitsandbytes' block sizes
-SMALL_STATE = 4096  # bitsandbytes keeps 32-bit state below this many elements
-PAGED_STATE = 100_000  # and pages only above this many
-ADAM = ("adamw", "adam")
 
 
-def round_up(size: float) -> float:
-    """Round up to what the allocator hands out for a tensor of so many bytes."""
-    return -(-size // ROUND) * ROUND
-
-
-def static_rows(setup: Setup) -> dict[str, float]:
+def list_static_rows(setup: Setup) -> dict[str, float]:
     """Return the bytes of each named row between two steps.
 
     Rows: weights, quantisation constants, adapters, optimizer states, gradients (if accumulation
@@ -40,95 +34,121 @@ def static_rows(setup: Setup) -> dict[str, float]:
     """
     rows = {"weights": 0.0, "quantisation constants": 0.0, "adapters": 0.0}
     # Each tensor is rounded on its own: thousands of small ones in blocks of 512 bytes add up
-    for count, width, copies in frozen_tensors(setup):
+    for count, width, copies in list_frozen_tensors(setup):
         rows["weights"] += round_up(count * width) * copies
-    for elements, outputs, copies in quantised_tensors(setup):
+    for elements, outputs, copies in list_quantised_tensors(setup):
         rows["weights"] += round_up(elements * (0.5 if setup.quantization == "nf4" else 1)) * copies
         rows["quantisation constants"] += _count_constants(setup, elements, outputs) * copies
     gradients = 0.0
-    for trained in trained_tensors(setup):
+    for trained in list_trained_tensors(setup):
         size = round_up(trained.count * trained.width) * trained.copies
         rows["adapters" if trained.adapter else "weights"] += 0.0 if trained.counted else size
         gradients += size
-    rows["optimizer states"] = optimizer_states(setup) if setup.states else 0.0
+    rows["optimizer states"] = count_optimizer_states(setup) if setup.states else 0.0
     rows["gradients"] = gradients if setup.accumulate else 0.0
-    rows["16-bit copies of weights"] = shadow_bytes(setup)
+    rows["16-bit copies of weights"] = count_shadow_bytes(setup)
     rows["batch"] = 4 * round_up(8.0 * setup.total_tokens)  # ids, labels, mask, positions as int64
     rows["workspace"] = setup.workspace
     return rows
 
 
-def shadow_bytes(setup: Setup) -> float:
+def count_shadow_bytes(setup: Setup) -> float:
     """Return the bytes of 16-bit LoRA copies that are kept for all layers (`compute.low_rank.shadow`)."""
     # Copies exist only where float32 adapters are computed in 16 bits by this program's own kernels
     if not setup.quick or setup.adapter == setup.compute:
         return 0.0
     size = 0.0
-    for dense, layers in count_kinds(list_layer_kinds(setup)[1]):
-        for matrix in make_layer(narrow_setup(setup, dense), True).linears.values():
+    for dense, layers in count_layer_kinds(list_layer_kinds(setup)[1]):
+        for matrix in make_program_layer(narrow_layer_setup(setup, dense), True).linears.values():
             if isinstance(matrix, Matrix) and matrix.is_joint:
                 size += sum(own.count for own in matrix.parameters) * setup.compute * layers
     return size
 
 
-def optimizer_states(setup: Setup) -> float:
-    """Return the bytes that the optimizer keeps between steps, from the end of its first on."""
-    return sum(
-        count_state_bytes(setup.optimizer, t.count, t.width) * t.copies for t in trained_tensors(setup)
-    )
+def count_optimizer_states(setup: Setup) -> float:
+    """Return the bytes that optimizer and method keep between steps, from the end of the first one on."""
+    own = sum_states(setup.optimizer, list_trained_tensors(setup), setup.optimizer_rank)
+    return own + measured_bytes(setup)
 
 
-@dataclass(frozen=True)
-class TrainedTensors:
-    """Tensors of one size that have a gradient and optimizer state.
-
-    `counted` ones are among the frozen tensors already: a few of the model's own weights.
-    """
-
-    count: float
-    width: int
-    copies: float
-    adapter: bool
-    counted: bool = False
+def measured_bytes(setup: Setup) -> float:
+    """Return the bytes of the numbers that a method keeps for each trained one of its adapters."""
+    if not setup.measured:
+        return 0.0
+    size = 0.0
+    for dense, layers in count_layer_kinds(list_layer_kinds(setup)[1]):
+        for parameter in make_program_layer(narrow_layer_setup(setup, dense), True).parameters:
+            size += round_up(parameter.count * parameter.width) * layers
+    return setup.measured * size
 
 
-def trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
+def list_trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
     """Yield every trained tensor, grouped by size."""
     facts = setup.facts
     if setup.virtual_tokens:
-        for size in trained_sizes(setup):
-            yield TrainedTensors(size, SINGLE, 1, True)
+        for shape, is_table in list_trained_shapes(setup):
+            count = float(math.prod(shape))
+            yield TrainedTensors(count, SINGLE, 1, True, shape=shape, table=is_table)
     for size in setup.elsewhere:
         yield TrainedTensors(size, setup.adapter, 1, True)
     if setup.own:
         yield TrainedTensors(setup.own, setup.weight, 1, False, counted=True)
-    for dense, layers in count_kinds(list_layer_kinds(setup)[1]):
-        for parameter in make_layer(narrow_setup(setup, dense), True).parameters:
+    for dense, layers in count_layer_kinds(list_layer_kinds(setup)[1]):
+        for parameter in make_program_layer(narrow_layer_setup(setup, dense), True).parameters:
+            copies, apart = layers * _share_own(setup), not setup.trains_weights
             yield TrainedTensors(
-                parameter.count, parameter.width, layers * _share_own(setup), not setup.trains_weights
+                parameter.count, parameter.width, copies, apart, shape=parameter.shape, inside=True
             )
     for part in setup.head:
-        if is_trained(setup, part):
-            for size in list_tensor_sizes(part):
-                yield TrainedTensors(size, setup.embedding, 1, not setup.trains_weights)
+        if is_head_module_trained(setup, part):
+            for shape in list_tensor_shapes(part):
+                yield _as_whole(setup, shape, not setup.trains_weights)
+    table, head = (facts.token_parameters // facts.embedding_width, facts.embedding_width), _head_shape(setup)
     if setup.whole_model:
-        yield TrainedTensors(float(facts.embedding_parameters), setup.embedding, 1, False)
+        if facts.embedding_parameters == facts.token_parameters:
+            yield _as_whole(setup, table, False, table=True)
+        else:
+            yield TrainedTensors(float(facts.embedding_parameters), setup.embedding, 1, False, table=True)
         if facts.beside.outside:
             yield TrainedTensors(float(facts.beside.outside), setup.embedding, 1, False)
         if facts.head_parameters and not setup.head:
-            yield TrainedTensors(float(facts.head_parameters), setup.embedding, 1, False)
-        yield TrainedTensors(float(facts.hidden), setup.norm, 1, False)
+            yield TrainedTensors(float(facts.head_parameters), setup.embedding, 1, False, shape=head)
+        yield TrainedTensors(float(facts.hidden), setup.norm, 1, False, shape=(facts.hidden,))
+    # The norm behind the layers goes with them; such encoders have one before them instead
+    before = facts.encoder and facts.family.norm_bias
+    if setup.whole_layers and setup.trained_layers and facts.final_norm and not before:
+        hidden, copies = facts.hidden, facts.final_norm / facts.hidden
+        yield TrainedTensors(float(hidden), setup.norm, copies, False, counted=True, shape=(hidden,))
+    if setup.whole_model:
+        return
+    if setup.trains_head and not setup.head:
+        count = float(facts.head_parameters)
+        yield TrainedTensors(count, setup.embedding, 1, False, counted=True, shape=head)
     elif setup.train_embeddings:
-        yield TrainedTensors(float(facts.token_parameters), setup.embedding, 1, True)
+        yield _as_whole(setup, table, True, table=True)
         if not facts.tied and not setup.head:
-            yield TrainedTensors(float(facts.vocab * facts.hidden), setup.embedding, 1, True)
+            yield _as_whole(setup, (facts.vocab, facts.hidden), True)
 
 
-def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
+def _as_whole(setup: Setup, shape: tuple[int, ...], adapter: bool, table: bool = False) -> TrainedTensors:
+    """Return a tensor outside of the layers, in the width of embeddings."""
+    count = float(math.prod(shape))
+    return TrainedTensors(count, setup.embedding, 1, adapter, shape=shape, table=table)
+
+
+def _head_shape(setup: Setup) -> tuple[int, ...]:
+    """Return the shape of the head that writes, if it is one matrix."""
+    facts = setup.facts
+    return (facts.vocab, facts.hidden) if facts.head_parameters == facts.vocab * facts.hidden else ()
+
+
+def list_frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     """Yield (elements, width, copies) of each frozen tensor that is not quantised."""
     facts = setup.facts
-    for dense, frozen in count_kinds(_frozen_layers(setup)):
-        layer = make_layer(narrow_setup(setup, dense), False)
+    for size in setup.below:
+        yield size, setup.adapter, 1
+    for dense, frozen in count_layer_kinds(_frozen_layers(setup)):
+        layer = make_program_layer(narrow_layer_setup(setup, dense), False)
         # ALBERT's layers share weights: many layers, one set of tensors
         copies = frozen * _share_own(setup)
         for matrix in layer.linears.values():
@@ -137,26 +157,40 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
             if matrix.shape.bias:
                 yield float(matrix.shape.outputs), setup.weight, copies
         yield float(facts.norm_parameters), setup.norm, copies
-    if setup.form is Form.SHARED:  # one pair of random matrices, as large as the largest layer needs
-        adapted = [
-            linear for linear in facts.layer_linears if setup.stack.adapts_linear(linear, setup.targets)
-        ]
-        for sides in ([one.inputs for one in adapted], [one.outputs for one in adapted]):
-            yield float(setup.rank * max(sides, default=0)), setup.adapter, 1
+    for size in list_frozen_sizes(setup):
+        yield size, setup.adapter, setup.layers or facts.layers
+    yield from _list_shared(setup)
     if not setup.whole_model:
         yield float(facts.embedding_parameters), setup.embedding, 1
         if facts.beside.outside:
             yield float(facts.beside.outside), setup.embedding, 1
         for part in setup.head:
             if not (
-                setup.trains_weights and is_trained(setup, part)
+                setup.trains_weights and is_head_module_trained(setup, part)
             ):  # an adapter's copy leaves the original there
                 yield from ((size, setup.embedding, 1) for size in list_tensor_sizes(part))
         # A quantised head is among the quantised tensors
-        head = facts.head_parameters - (facts.vocab * facts.hidden if quantised_head(setup) else 0)
+        head = facts.head_parameters - (facts.vocab * facts.hidden if is_head_quantised(setup) else 0)
         if head and not setup.head:
             yield float(head), setup.embedding, 1
         yield float(facts.hidden), setup.norm, 1
+
+
+def _list_shared(setup: Setup) -> Iterator[tuple[float, int, float]]:
+    """Yield the tensors that adapters of all layers share: as large as the largest matrix needs."""
+    inputs, outputs = find_widest(setup)
+    if setup.form is Form.SHARED:
+        yield float(setup.rank * inputs), setup.adapter, 1
+        yield float(setup.rank * outputs), setup.adapter, 1
+    elif setup.form is Form.RANDOM_BASES:
+        narrow, wide = sorted((inputs, outputs))
+        yield float(setup.rank * narrow), setup.adapter, 1
+        yield float(-(-narrow // setup.rank) * setup.rank * wide), setup.adapter, 1
+    elif setup.form is Form.BUTTERFLY:
+        widths = {
+            one.inputs for one in setup.facts.layer_linears if setup.stack.adapts_linear(one, setup.targets)
+        }
+        yield from ((float(width**2), setup.weight, 1) for width in widths)
 
 
 def _share_own(setup: Setup) -> float:
@@ -183,29 +217,8 @@ def _count_constants(setup: Setup, elements: float, outputs: int) -> float:
     return round_up(blocks) + nested + code
 
 
-def count_state_bytes(optimizer: str, count: float, width: int) -> float:
-    """Return the optimizer state of one tensor, in bytes of device memory."""
-    if optimizer in ADAM:
-        return 2 * round_up(count * width)
-    if optimizer.endswith("8bit"):
-        # Below this size bitsandbytes keeps 32-bit states whatever the optimizer is called (`min_8bit_size`)
-        if count < SMALL_STATE:
-            return 2 * round_up(count * SINGLE)
-        # bitsandbytes makes paged buffers from this size on only
-        if optimizer.startswith("paged") and count >= PAGED_STATE:
-            return 0.0  # managed memory, outside torch's counters
-        return 2 * (round_up(count) + round_up(count / 256 * SINGLE))
-    if optimizer == "adafactor":
-        return 2 * round_up(2 * count**0.5 * SINGLE)  # a row and a column of second moments
-    return 0.0
-
-
-def count_temporary(setup: Setup) -> float:
+def count_setup_temporary(setup: Setup) -> float:
     """Return the bytes that exist only while the optimizer steps."""
-    tensors = list(trained_tensors(setup))
-    # The for-each AdamW writes the denominators of all tensors at once; the fused one keeps nothing
-    if setup.optimizer in ADAM and setup.foreach:
-        return sum(round_up(t.count * t.width) * t.copies for t in tensors)
-    if setup.optimizer == "adafactor":
-        return 2 * max((t.count * SINGLE for t in tensors), default=0.0)
-    return 0.0
+    return count_temporary_bytes(
+        setup.optimizer, list_trained_tensors(setup), setup.optimizer_rank, setup.foreach
+    )

@@ -17,9 +17,9 @@ expanded to all heads.
 from __future__ import annotations
 
 from tui_tuner.models.architectures.family import Linear
-from tui_tuner.planning.memory.attention_steps import run_fused
+from tui_tuner.planning.memory.attention_steps import simulate_fused_kernel
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import add_tensors, multiply_tensors, rotate_plainly
+from tui_tuner.planning.memory.ops import simulate_addition, simulate_multiplication, simulate_plain_rotation
 from tui_tuner.planning.memory.setup import Setup
 
 PIECES = 8  # `num_output_chunks` of CEWithChunkedOutputLoss
@@ -42,17 +42,19 @@ class TuneLayer:
         """Return a trained norm weight; None if it is frozen."""
         if not self.full:
             return None
-        weight = make_parameter(self.setup, float(self.setup.facts.hidden), self.setup.norm)
+        weight = make_tune_parameter(self.setup, float(self.setup.facts.hidden), self.setup.norm)
         self.parameters.append(weight)
         return weight
 
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         setup = self.setup
-        attended = self._run_attention(tape, tune_norm(setup, tape, x, self.norms[0], setup.compiled))
-        x = add_tensors(tape, attended, x)
+        attended = self._run_attention(
+            tape, simulate_tune_norm(setup, tape, x, self.norms[0], setup.compiled)
+        )
+        x = simulate_addition(tape, attended, x)
         del attended
-        return add_tensors(
-            tape, x, self._run_mlp(tape, tune_norm(setup, tape, x, self.norms[1], setup.compiled))
+        return simulate_addition(
+            tape, x, self._run_mlp(tape, simulate_tune_norm(setup, tape, x, self.norms[1], setup.compiled))
         )
 
     def _run_attention(self, tape: Tape, x: Tensor) -> Tensor:
@@ -63,33 +65,35 @@ class TuneLayer:
         del x
         if facts.kv_heads != facts.heads:  # `expand` and `flatten` copy
             key, value = (tape.run_op(query.count, HALF, (part,)) for part in (key, value))
-        out = run_fused(tape, query, key, value, self.tokens * facts.heads, query.count)
+        out = simulate_fused_kernel(tape, query, key, value, self.tokens * facts.heads, query.count)
         del query, key, value
         return self.linears[names[3]](tape, out)
 
     def _rotate_heads(self, tape: Tape, x: Tensor) -> Tensor:
         if self.setup.compiled:
             return tape.run_op(x.count, HALF, (x,))
-        return tape.cast(rotate_plainly(tape, tape.cast(x, SINGLE)), HALF)
+        return tape.cast(simulate_plain_rotation(tape, tape.cast(x, SINGLE)), HALF)
 
     def _run_mlp(self, tape: Tape, x: Tensor) -> Tensor:
         names = self.family.mlp
         gate, up = self.linears[names[0]](tape, x), self.linears[names[1]](tape, x)
         del x
         if self.setup.compiled:
-            inner = multiply_tensors(tape, gate, up)
+            inner = simulate_multiplication(tape, gate, up)
         else:
-            inner = multiply_tensors(tape, tape.run_op(gate.count, HALF, (gate,), (gate.buffer,)), up)
+            inner = simulate_multiplication(tape, tape.run_op(gate.count, HALF, (gate,), (gate.buffer,)), up)
         del gate, up
         return self.linears[names[2]](tape, inner)
 
 
-def make_parameter(setup: Setup, count: float, width: int, uses: int = 1) -> Parameter:
+def make_tune_parameter(setup: Setup, count: float, width: int, uses: int = 1) -> Parameter:
     """Make a trained weight. An optimizer in the backward pass frees its gradient after all `uses`."""
     return Parameter(count, width, uses if setup.in_backward else 0)
 
 
-def tune_norm(setup: Setup, tape: Tape, x: Tensor, weight: Parameter | None, compiled: bool) -> Tensor:
+def simulate_tune_norm(
+    setup: Setup, tape: Tape, x: Tensor, weight: Parameter | None, compiled: bool
+) -> Tensor:
     """Simulate `RMSNorm` in float32, op by op or in one kernel."""
     grads = ((weight, weight.count * HALF),) if weight else ()
     rows = x.count / setup.facts.hidden
@@ -116,7 +120,7 @@ class TuneMatrix:
         self.shape, self.setup = shape, setup
         self.count = float(shape.inputs * shape.outputs)
         self.quantised = setup.quantization == "nf4"
-        self.weight = make_parameter(setup, self.count, setup.weight) if layer.full else None
+        self.weight = make_tune_parameter(setup, self.count, setup.weight) if layer.full else None
         self.down = self.up = None
         if layer.trained and setup.rank and setup.stack.adapts_linear(shape, setup.targets):
             self.down = Parameter(float(setup.rank * shape.inputs), setup.adapter)
@@ -148,7 +152,7 @@ class TuneMatrix:
         return tape.run_op(out.count, HALF, (), same=(out, high))
 
 
-def tune_loss(
+def simulate_tune_loss(
     setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
 ) -> tuple[Tensor, Buffer | None]:
     """Simulate the final norm, the output head and cross-entropy, whole or in pieces.
@@ -159,9 +163,9 @@ def tune_loss(
     """
     facts = setup.facts
     full = setup.whole_model
-    weight = make_parameter(setup, float(facts.hidden), setup.norm) if full else None
+    weight = make_tune_parameter(setup, float(facts.hidden), setup.norm) if full else None
     # The final norm is outside of the layers, which alone are compiled
-    hidden = tune_norm(setup, tape, holder.pop(), weight, False)
+    hidden = simulate_tune_norm(setup, tape, holder.pop(), weight, False)
     tape.meter.kind = HEAD
     if setup.offload:
         tape.held = (Buffer(tape.meter, STASH * hidden.count * HALF, "checkpoints"),)
@@ -169,7 +173,7 @@ def tune_loss(
     own = None
     if full:
         weights = float(facts.vocab * facts.hidden)
-        own = table if facts.tied else make_parameter(setup, weights, setup.embedding, pieces)
+        own = table if facts.tied else make_tune_parameter(setup, weights, setup.embedding, pieces)
         tape.meter.held.append(own)
     logits = []
     for _ in range(pieces):

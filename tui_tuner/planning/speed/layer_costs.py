@@ -105,7 +105,9 @@ DORA = MatrixCost((23, 23), (40, 50), (45, 45))
 APART = Cost(1, 1, 9, 9)  # dropout before an adapter
 
 
-def cost_layer(setup: Setup, tokens: float, length: float, trained: bool, kernels: Kernels = OURS) -> Cost:
+def compute_layer_cost(
+    setup: Setup, tokens: float, length: float, trained: bool, kernels: Kernels = OURS
+) -> Cost:
     """Return the cost of one layer over so many tokens at once.
 
     Args:
@@ -118,14 +120,16 @@ def cost_layer(setup: Setup, tokens: float, length: float, trained: bool, kernel
         kernels = LIBRARIES
     found = _cost_between(setup, tokens, length, trained, kernels)
     for linear in setup.facts.layer_linears:
-        found = found + _cost_matrix(setup, linear, tokens * share_of(setup.facts, linear), trained)
+        found = found + _cost_matrix(
+            setup, linear, tokens * compute_expert_share(setup.facts, linear), trained
+        )
     if trained and setup.rank:
         found = found + _cost_adapters(setup, tokens, kernels)
     # Layers below all trained ones have no backward pass
     return found if trained else Cost(found.forward, 0.0, found.bytes_forward, 0.0)
 
 
-def share_of(facts: ModelFacts, linear: Linear) -> float:
+def compute_expert_share(facts: ModelFacts, linear: Linear) -> float:
     """Return how many rows one token gives to each copy of a matrix: below 1 for experts."""
     return facts.experts_per_token / facts.experts if linear.group == "expert" and facts.experts else 1.0
 
@@ -235,7 +239,7 @@ def _cost_adapters(setup: Setup, tokens: float, kernels: Kernels) -> Cost:
         for linear in adapted:
             if setup.dropout:
                 found = found + DROPPED.scale_bytes(
-                    tokens * share_of(facts, linear) * linear.copies * linear.inputs
+                    tokens * compute_expert_share(facts, linear) * linear.copies * linear.inputs
                 )
         return found
     for linear in adapted:
@@ -244,7 +248,7 @@ def _cost_adapters(setup: Setup, tokens: float, kernels: Kernels) -> Cost:
             kind = OVER_FOUR if setup.quantization == "nf4" else OVER_EIGHT
         if setup.form is Form.MAGNITUDES:
             kind = DORA
-        rows = tokens * share_of(facts, linear) * linear.copies
+        rows = tokens * compute_expert_share(facts, linear) * linear.copies
         found = found + kind.count_cost(linear, rows)
         if setup.dropout:
             found = found + APART.scale_bytes(rows * linear.inputs)

@@ -15,18 +15,18 @@ from tui_tuner.planning.speed.speed_rates import Rates
 from tui_tuner.text import one_line
 
 
-def rates_file() -> Path:
+def find_rates_file() -> Path:
     """Return the file of the rates, next to the measurements of memory."""
     return locate_calibration().with_name("rates.json")
 
 
-def keep_rates(gpu: str, found: Rates, path: Path | None = None) -> Rates:
+def keep_measured_rates(gpu: str, found: Rates, path: Path | None = None) -> Rates:
     """Save a measurement, and return the rates to choose by.
 
     Two measurements are never quite the same, and choices must not change with them from run to run: saved
     rates stay unless the new ones clearly differ. If the file cannot be written, nothing is saved.
     """
-    path = path or rates_file()
+    path = path or find_rates_file()
     all_kept = _read_file(path)
     before = _parse_rates(all_kept.get(one_line(gpu)))
     # Keep the first: choices would otherwise change between runs with the noise of the measurement
@@ -45,14 +45,14 @@ def keep_rates(gpu: str, found: Rates, path: Path | None = None) -> Rates:
     return found
 
 
-def find_rates(gpu: str, path: Path | None = None) -> Rates | None:
+def find_measured_rates(gpu: str, path: Path | None = None) -> Rates | None:
     """Return the rates kept for a kind of GPU; None if there are none, or the file is damaged."""
-    return _parse_rates(_read_file(path or rates_file()).get(one_line(gpu)))
+    return _parse_rates(_read_file(path or find_rates_file()).get(one_line(gpu)))
 
 
-def rate_card(card: Card, path: Path | None = None) -> Card:
+def add_rates_to_card(card: Card, path: Path | None = None) -> Card:
     """Return a GPU of this machine with the rates that were measured on it."""
-    found = None if card.cpu else find_rates(card.name, path)
+    found = None if card.cpu else find_measured_rates(card.name, path)
     return card if found is None else replace(card, rates=found)
 
 

@@ -13,9 +13,9 @@ from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES, EVERY_SECOND, OFFLOAD, Checkpointing
 from tui_tuner.locales import _
-from tui_tuner.planning.estimate import count_devices
+from tui_tuner.planning.estimate import count_step_devices
 from tui_tuner.planning.gpus import Card
-from tui_tuner.planning.speed.speed_rates import format_step
+from tui_tuner.planning.speed.speed_rates import format_step_time
 from tui_tuner.planning.speed.step_time import Clock
 
 CHECKPOINT_COST = 1.41  # a step with recomputation against one without, measured on a processor
@@ -85,7 +85,7 @@ class Choice:
     def _why_micro(self, option: Option, seconds: float) -> str:
         said = {
             "tokens": option.micro_batch * self.config.data.max_length,
-            "time": format_step(seconds),
+            "time": format_step_time(seconds),
         }
         if self.second is None or self.second.seconds is None:
             return _("The fastest that fits: {tokens} tokens at once, {time} per step predicted.", **said)
@@ -93,7 +93,7 @@ class Choice:
             "The fastest that fits: {tokens} tokens at once, {time} per step predicted. The next best, "
             "{other}: {later}.",
             other=self.second.describe_option(),
-            later=format_step(self.second.seconds),
+            later=format_step_time(self.second.seconds),
             **said,
         )
 
@@ -104,16 +104,16 @@ class Choice:
             return _(
                 "{time} per step predicted; {later} with checkpointing, which the activations do not "
                 "need to fit.",
-                time=format_step(seconds),
-                later=format_step(seconds * self.again),
+                time=format_step_time(seconds),
+                later=format_step_time(seconds * self.again),
             )
         if self.keeping is not None and self.keeping.seconds is not None:
             return _(
                 "{time} per step predicted; {later} without checkpointing, as less fits into a pass.",
-                time=format_step(seconds),
-                later=format_step(self.keeping.seconds),
+                time=format_step_time(seconds),
+                later=format_step_time(self.keeping.seconds),
             )
-        time = format_step(seconds)
+        time = format_step_time(seconds)
         if option.degree == EVERY_SECOND:
             return _(
                 "All activations do not fit into the GPU's memory, but half of them do: {time} per step "
@@ -135,7 +135,7 @@ class Choice:
 def list_open_options(asked: RunConfig, base: ResolvedConfig, card: Card) -> Iterator[Option]:
     """Yield every combination of the training settings that the user left open."""
     training = asked.training
-    share = max(1, training.batch_size // count_devices(base))
+    share = max(1, training.batch_size // count_step_devices(base))
     most = max(1, MOST_TOKENS // base.data.max_length)
     optimizers = ["adamw", "adamw_8bit", "paged_adamw_8bit"]
     degrees = list(DEGREES)
@@ -155,7 +155,7 @@ def list_open_options(asked: RunConfig, base: ResolvedConfig, card: Card) -> Ite
         yield Option(*one)
 
 
-def rank_options(options: list[Option], base: ResolvedConfig, clock: Clock | None) -> list[Option]:
+def rank_open_options(options: list[Option], base: ResolvedConfig, clock: Clock | None) -> list[Option]:
     """Sort options, the mildest optimizer first, then the fastest: by the clock, or by a rule on processors.
 
     Among equally fast ones, less recomputation comes first, then larger micro-batches, which cut an unusually
@@ -164,7 +164,10 @@ def rank_options(options: list[Option], base: ResolvedConfig, clock: Clock | Non
     if clock is None:
         return sorted(
             options,
-            key=lambda one: (_rank_optimizer(one), relative_time(_count_tokens(one, base), one.degree)),
+            key=lambda one: (
+                _rank_optimizer(one),
+                compute_relative_time(_count_tokens(one, base), one.degree),
+            ),
         )
     # The optimizer does not change a pass, so each pair is timed once
     pairs = dict.fromkeys((option.micro_batch, option.degree) for option in options)
@@ -188,7 +191,7 @@ def _count_tokens(option: Option, base: ResolvedConfig) -> int:
     return option.micro_batch * base.data.max_length
 
 
-def relative_time(tokens: int, degree: Checkpointing, quantised: bool = False) -> float:
+def compute_relative_time(tokens: int, degree: Checkpointing, quantised: bool = False) -> float:
     """Return the time of a token relative to a busy processor without recomputation."""
     time = 1 + BUSY_TOKENS / tokens
     again = (

@@ -69,6 +69,6 @@ def estimate_rates(tflops: float, bandwidth: float, capability: tuple[int, int])
     )
 
 
-def format_step(seconds: float) -> str:
+def format_step_time(seconds: float) -> str:
     """Format the seconds of a step with as few digits as comparisons need."""
     return _("{seconds:.2f} s", seconds=seconds) if seconds >= 0.1 else _("{ms:.1f} ms", ms=seconds * 1000)

@@ -19,11 +19,11 @@ from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD, Checkpointing
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.estimate import count_devices
+from tui_tuner.planning.estimate import count_step_devices
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.static import trained_tensors
-from tui_tuner.planning.speed.layer_costs import Cost, Figures, cost_layer, share_of
+from tui_tuner.planning.memory.static import list_trained_tensors
+from tui_tuner.planning.speed.layer_costs import Cost, Figures, compute_expert_share, compute_layer_cost
 from tui_tuner.planning.speed.speed_rates import Rates
 
 # Attention of long sequences against products: FlashAttention 2 reaches 35 % of an H100's peak (Shah et al.,
@@ -45,8 +45,28 @@ PART = Cost(3, 5)  # of a head that decides: a product, what follows it, and the
 LOGITS = Cost(0, 0, 18, 24)  # bytes of each logit beside the head's products, counted
 OFFLOADED = 6  # launches of a layer whose input goes to the host: two copies, and what waits for them
 CLIPPED = 12  # bytes an element of a float32 gradient: read for the norm, read and written to scale it
-STEPPED = {"adamw": 28, "adamw_8bit": 16, "paged_adamw_8bit": 16, "sgd": 20, "adafactor": 28}
-PER_TENSOR = ("adamw_8bit", "paged_adamw_8bit", "adafactor")  # optimizers that launch for each tensor
+STEPPED = {
+    "adamw": 28,
+    "adamw_8bit": 16,
+    "paged_adamw_8bit": 16,
+    "sgd": 20,
+    "adafactor": 28,
+    "lion": 20,
+    "muon": 80,  # five iterations of products on top
+    "schedule_free": 100,  # each of its operations goes over all tensors
+    "galore": 40,
+    "apollo": 48,
+}
+# Launches for each tensor, of optimizers that go through them one by one
+PER_TENSOR = {
+    "adamw_8bit": 1,
+    "paged_adamw_8bit": 1,
+    "adafactor": 1,
+    "lion": 1,
+    "muon": 24,
+    "galore": 14,
+    "apollo": 22,
+}
 
 
 @dataclass(frozen=True)
@@ -88,7 +108,7 @@ class Workload:
 
 def cut_workload(config: ResolvedConfig, micro: int, data: DataFacts | None) -> Workload:
     """Cut a step of a mean batch into passes of at most so many sequences."""
-    rows = max(1, math.ceil(config.training.batch_size / count_devices(config)))
+    rows = max(1, math.ceil(config.training.batch_size / count_step_devices(config)))
     most = config.data.max_length
     mean, share = float(most), 1.0
     if data is not None and data.mean_tokens:
@@ -103,7 +123,7 @@ class Clock:
     """The time of a step of one run on one card, by micro-batch and degree of checkpointing.
 
     Args:
-        setup: What the config comes to for memory (`estimate.make_setup`).
+        setup: What the config comes to for memory (`estimate.make_memory_setup`).
         card: Its measured rates, or its data sheet, say how fast things are.
         data: What is known of the rows; full ones otherwise.
     """
@@ -165,7 +185,7 @@ class Clock:
         """Time clipping and the optimizer's step: fused over all tensors, or one by one."""
         name = self.setup.optimizer
         # Fused optimizers take about 32 tensors in one launch
-        launches = 10 + (self._tensors if name in PER_TENSOR else self._tensors / 32)
+        launches = 10 + self._tensors * PER_TENSOR.get(name, 1 / 32)
         moved = self._elements * (CLIPPED + STEPPED.get(name, 28))
         return _Tail(launches * self.rates.launch, moved / self.rates.memory)
 
@@ -175,7 +195,7 @@ class Clock:
         # The same for all degrees and optimizers: this is what makes a search over hundreds of options quick
         if work not in self._parts:
             self._parts[work] = _Parts.make_parts(self.setup, self.rates, work, self.attention)
-        parts, trained = self._parts[work], self.setup.layers or facts.layers
+        parts, trained = self._parts[work], self.setup.trained_layers
         # Checkpointing computes the forward pass of a layer a second time
         again = 0 if degree is False else trained // 2 if degree == EVERY_SECOND else trained
         found = parts.forward.multiply_by(trained + again) + parts.back.multiply_by(trained) + parts.head
@@ -228,11 +248,11 @@ class _Parts:
 def _time_layer(setup: Setup, rates: Rates, work: Workload, way: str, attention: float) -> _PartTime:
     """Time one layer in one direction: forward, backward, or forward without anything trained."""
     facts, back = setup.facts, way == "back"
-    cost = cost_layer(setup, work.tokens, work.length, way != "frozen")
+    cost = compute_layer_cost(setup, work.tokens, work.length, way != "frozen")
     launches, moved = (cost.back, cost.bytes_back) if back else (cost.forward, cost.bytes_forward)
     products = 0.0
     for linear in facts.layer_linears:
-        each = _time_product(linear, work.tokens * share_of(facts, linear), setup, rates)
+        each = _time_product(linear, work.tokens * compute_expert_share(facts, linear), setup, rates)
         products += each * (2 if back and setup.trains_weights else 1)
         if way != "frozen" and setup.rank and setup.stack.adapts_linear(linear, setup.targets):
             read = work.tokens * 2 * (linear.inputs + linear.outputs) * linear.copies
@@ -283,7 +303,7 @@ def _time_deciding(setup: Setup, rates: Rates, work: Workload) -> _PartTime:
 
 def _count_trained(setup: Setup) -> tuple[float, float]:
     """Count the trained elements, as if they were all in float32, and the trained tensors."""
-    tensors = list(trained_tensors(setup))
+    tensors = list(list_trained_tensors(setup))
     # In float32 elements, since the costs of optimizers are given for these
     elements = sum(tensor.count * tensor.copies * tensor.width / 4 for tensor in tensors)
     return elements, sum(tensor.copies for tensor in tensors)

@@ -9,14 +9,17 @@ from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import Duration
 from tui_tuner.planning.traps import head_traps as traps_heads
+from tui_tuner.planning.traps import low_rank_traps as traps_low_rank
 from tui_tuner.planning.traps import model_traps as traps_model
+from tui_tuner.planning.traps import optimizer_traps as traps_optimizer
 from tui_tuner.planning.traps import run_traps as traps_run
 from tui_tuner.planning.traps.findings import TRAPS, Advice, Case
 
-MODULES = (traps_heads, traps_model, traps_run)  # importing them registers their traps
+# Importing them registers their traps
+MODULES = (traps_heads, traps_model, traps_low_rank, traps_optimizer, traps_run)
 
 
-def find_advice(
+def list_trap_findings(
     config: RunConfig,
     facts: ModelFacts | None = None,
     data: DataFacts | None = None,

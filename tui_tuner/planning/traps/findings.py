@@ -49,6 +49,8 @@ def register_trap(look: Trap) -> Trap:
     return look
 
 
-def make_finding(text: str, reason: str, fix: dict[str, Any] | None = None, serious: bool = False) -> Advice:
-    """Make a finding; `find_advice` adds its code."""
+def make_trap_finding(
+    text: str, reason: str, fix: dict[str, Any] | None = None, serious: bool = False
+) -> Advice:
+    """Make a finding; `list_trap_findings` adds its code."""
     return Advice("", text, reason, fix, serious)

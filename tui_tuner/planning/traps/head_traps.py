@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.locales import _
-from tui_tuner.planning.traps.findings import Advice, Case, make_finding, register_trap
+from tui_tuner.planning.traps.findings import Advice, Case, make_trap_finding, register_trap
 
 
 @register_trap
@@ -13,7 +13,7 @@ def no_such_head(case: Case) -> Advice | None:
     facts, kind = case.facts, case.config.task_kind
     if facts is None or not kind.decides or kind.decides not in facts.family.no_heads:
         return None
-    return make_finding(
+    return make_trap_finding(
         _(
             "{model_type} has no head for task {task} in transformers.",
             model_type=facts.model_type,
@@ -30,7 +30,7 @@ def no_prefix(case: Case) -> Advice | None:
     facts, method = case.facts, case.config.method
     if facts is None or not method.has_trait(Trait.PREFIX) or facts.family.takes_prefix:
         return None
-    return make_finding(
+    return make_trap_finding(
         _("{model_type} does not accept keys and values from outside.", model_type=facts.model_type),
         _("Prefix tuning has nowhere to put its prefix; prompt_tuning puts virtual tokens before the text."),
         {"method.kind": "prompt_tuning"},
@@ -46,7 +46,7 @@ def random_body(case: Case) -> Advice | None:
     trained = config.method.has_trait(Trait.WHOLE_MODEL) or config.method.has_trait(Trait.ADAPTER)
     if config.model.architecture is None or trained:
         return None
-    return make_finding(
+    return make_trap_finding(
         _("the model has random weights, and most of them are not trained."),
         _("The top layers can only use what the layers below have already learned."),
         {"method.kind": "full"},
@@ -60,7 +60,7 @@ def writes_and_decides(case: Case) -> Advice | None:
     facts, kind = case.facts, case.config.task_kind
     if facts is None or not facts.encoder or not kind.writes:
         return None
-    return make_finding(
+    return make_trap_finding(
         _("{model_type} is an encoder and cannot generate text.", model_type=facts.model_type),
         _("Task {task} needs a model that generates text, such as llama or qwen2.", task=kind.name),
         serious=True,

@@ -12,11 +12,11 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.methods import find_method
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.loading import tokenizer_source
-from tui_tuner.models.vocabulary import find_stored_beyond
-from tui_tuner.planning.learning_rate import find_usual_rate
-from tui_tuner.planning.traps.findings import Advice, Case, make_finding, register_trap
-from tui_tuner.text import list_items, one_line
+from tui_tuner.models.loading import find_tokenizer_source
+from tui_tuner.models.vocabulary import find_stored_tokens_beyond
+from tui_tuner.planning.learning_rate import find_model_rate
+from tui_tuner.planning.traps.findings import Advice, Case, make_trap_finding, register_trap
+from tui_tuner.text import join_sentence_items, one_line
 
 # Architectures whose published models were trained in bfloat16, where config.json does not say
 BFLOAT16 = frozenset(
@@ -55,7 +55,7 @@ def _find_unread(case: Case, by: str) -> Advice | None:
     """Find fields that are set without effect, because of the task, the method, or other fields."""
     for one in describe_unread_fields(case.config):
         if one.by == by:
-            return make_finding(
+            return make_trap_finding(
                 one.said, one.reason, {path: list_options()[path].default for path in one.fields}
             )
     return None
@@ -68,7 +68,7 @@ def lora_scale(case: Case) -> Advice | None:
     # rsLoRA divides by sqrt(rank) and has a trap of its own, below
     if not method.has_trait(Trait.RANKED) or find_method(method.kind).stabilised or 0.25 <= scale <= 4:
         return None
-    return make_finding(
+    return make_trap_finding(
         _("alpha / rank is {scale:g}.", scale=scale),
         _(
             "The update is multiplied by it, usually by 1 to 2; far outside that range the "
@@ -83,7 +83,7 @@ def rslora_scale(case: Case) -> Advice | None:
     method = case.config.method
     if not find_method(method.kind).stabilised or method.alpha <= 2 * method.rank:
         return None
-    return make_finding(
+    return make_trap_finding(
         _(
             "rsLoRA with alpha {alpha:g} scales by {scale:.1f}.",
             alpha=method.alpha,
@@ -99,7 +99,7 @@ def high_rank(case: Case) -> Advice | None:
     method = case.config.method
     if not method.has_trait(Trait.RANKED) or method.rank <= 256:
         return None
-    return make_finding(
+    return make_trap_finding(
         _("rank {rank} trains nearly as much as full fine-tuning.", rank=method.rank),
         _("Above 256 the adapter costs memory and speed without the simplicity of full fine-tuning."),
         {"method.rank": 64},
@@ -126,7 +126,7 @@ def no_such_target(case: Case) -> Advice | None:
     wrong, known = unknown_targets(case.config.method, facts)
     if not wrong:
         return None
-    return make_finding(
+    return make_trap_finding(
         _(
             "{model_type} has no layer called {wrong}.",
             model_type=facts.model_type,
@@ -149,7 +149,7 @@ def more_layers_than_there_are(case: Case) -> Advice | None:
         asked=layers,
         layers=facts.layers,
     )
-    return make_finding(text, _("A run would not start."), {"method.layers": facts.layers}, serious=True)
+    return make_trap_finding(text, _("A run would not start."), {"method.layers": facts.layers}, serious=True)
 
 
 @register_trap
@@ -160,7 +160,7 @@ def float16(case: Case) -> Advice | None:
     # Many published configs leave the dtype out, so families known to be trained in bfloat16 count too
     if facts.weights_dtype != "bfloat16" and (facts.weights_dtype or facts.model_type not in BFLOAT16):
         return None
-    return make_finding(
+    return make_trap_finding(
         _("float16 for a model that was trained in bfloat16."),
         _("Its activations can exceed 65,504, the largest float16, and become infinite."),
         {"model.dtype": "bfloat16"},
@@ -172,7 +172,7 @@ def float16(case: Case) -> Advice | None:
 def float16_weights(case: Case) -> Advice | None:
     if case.config.model.dtype != "float16" or case.config.method.has_trait(Trait.ADAPTER):
         return None
-    return make_finding(
+    return make_trap_finding(
         _("the weights themselves are trained in float16."),
         _("Small updates vanish and gradients underflow; mixed precision over float32 weights does not."),
         {"model.dtype": "float32"},
@@ -184,7 +184,7 @@ def float16_weights(case: Case) -> Advice | None:
 def bfloat16_weights(case: Case) -> Advice | None:
     if case.config.model.dtype != "bfloat16" or case.config.method.has_trait(Trait.ADAPTER):
         return None
-    return make_finding(
+    return make_trap_finding(
         _("the weights themselves are trained in bfloat16."),
         _("Updates below 1/256 of a weight are rounded away; float32 keeps them, at twice the memory."),
         {"model.dtype": "float32"},
@@ -194,7 +194,7 @@ def bfloat16_weights(case: Case) -> Advice | None:
 @register_trap
 def learning_rate(case: Case) -> Advice | None:
     rate = case.config.training.learning_rate
-    usual = find_usual_rate(case.config, case.facts)
+    usual = find_model_rate(case.config, case.facts)
     # Small models bear higher rates (GPT-3's table), so only rates far above are reported for them
     small = case.facts is not None and case.facts.parameters < SMALL
     highest = 4 * usual.high * (SMALL_TAKES if small else 1)
@@ -206,7 +206,7 @@ def learning_rate(case: Case) -> Advice | None:
         text = _("learning rate {rate:g} is far above what is usual for {kind}.", rate=rate, kind=kind)
     else:
         text = _("learning rate {rate:g} is far below what is usual for {kind}.", rate=rate, kind=kind)
-    return make_finding(
+    return make_trap_finding(
         text,
         _("Usual is {low:g} to {high:g} ({source}).", low=usual.low, high=usual.high, source=_(usual.source)),
         {"training.learning_rate": usual.rate},
@@ -222,7 +222,7 @@ def weight_decay(case: Case) -> Advice | None:
     reason = _(
         "Each step then pulls the weights to zero harder than most data pulls back; 0 to 0.1 is usual."
     )
-    return make_finding(
+    return make_trap_finding(
         _("weight decay {decay:g} is high.", decay=decay), reason, {"training.weight_decay": 0.01}
     )
 
@@ -234,16 +234,16 @@ def tokens_beyond(case: Case) -> Advice | None:
     if case.facts is None or model.architecture is not None or model.tokenizer == "train":
         return None
     try:
-        source = tokenizer_source(model)
+        source = find_tokenizer_source(model)
     except TunerError:
         return None  # reported when the tokenizer is loaded
-    names = find_stored_beyond(Path(source), case.facts.vocab) if Path(source).is_dir() else []
+    names = find_stored_tokens_beyond(Path(source), case.facts.vocab) if Path(source).is_dir() else []
     if not names:
         return None
-    return make_finding(
+    return make_trap_finding(
         _(
             "The tokenizer has added tokens that the model has no embedding for: {tokens}.",
-            tokens=list_items([one_line(name, 40) for name in names[:5]]),
+            tokens=join_sentence_items([one_line(name, 40) for name in names[:5]]),
         ),
         _(
             "Rows that contain one are rejected. model.resize_token_embeddings of "

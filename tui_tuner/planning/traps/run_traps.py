@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from tui_tuner.locales import _, _n
-from tui_tuner.planning.data_facts import count_steps
-from tui_tuner.planning.traps.findings import Advice, Case, make_finding, register_trap
-from tui_tuner.text import human_money
+from tui_tuner.planning.data_facts import count_optimizer_steps
+from tui_tuner.planning.traps.findings import Advice, Case, make_trap_finding, register_trap
+from tui_tuner.text import format_money
 
 FEW_ROWS = 50
 FEW_STEPS = 20
@@ -38,7 +38,7 @@ def too_long(case: Case) -> Advice | None:
             length=length,
             positions=facts.max_positions,
         )
-    return make_finding(
+    return make_trap_finding(
         text,
         _("The model was never trained on such positions, and tables of learned positions end there."),
         {"data.max_length": room} if room >= 8 else None,
@@ -55,7 +55,7 @@ def long_for_data(case: Case) -> Advice | None:
     fitting = max(64, -(-longest // 64) * 64)
     if fitting >= length:
         return None
-    return make_finding(
+    return make_trap_finding(
         _("max_length {length}, but the longest row has {longest} tokens.", length=length, longest=longest),
         _("Memory is reserved for rows of that length, so fewer fit into a pass."),
         {"data.max_length": fitting},
@@ -72,7 +72,7 @@ def logits(case: Case) -> Advice | None:
     gib = 12 * facts.vocab * case.config.data.max_length * rows / 2**30
     if gib <= 4:
         return None
-    return make_finding(
+    return make_trap_finding(
         _("logits of all positions take about {gib:.0f} GiB at their peak.", gib=gib),
         _("This holds for evaluation too; the loss only needs the logits of trained tokens."),
         {"training.loss": "auto"},
@@ -83,7 +83,7 @@ def logits(case: Case) -> Advice | None:
 def few_rows(case: Case) -> Advice | None:
     if not 0 < case.data.rows < FEW_ROWS:
         return None
-    return make_finding(
+    return make_trap_finding(
         _n(
             "only {count} row to train on.",
             "only {count} rows to train on.",
@@ -99,7 +99,7 @@ def batch_over_rows(case: Case) -> Advice | None:
     batch, rows = case.config.training.batch_size, case.data.rows
     if not rows or batch <= rows:
         return None
-    return make_finding(
+    return make_trap_finding(
         _("a batch of {batch} is more than the {rows} rows.", batch=batch, rows=rows),
         _("Every step is then a whole epoch, and there are very few steps."),
         {"training.batch_size": max(1, rows // 8), **_smaller_micro(case, max(1, rows // 8))},
@@ -116,10 +116,10 @@ def few_steps(case: Case) -> Advice | None:
         return None  # reported by `batch_over_rows`
     # Halved only as often as needed: a small batch has noisier gradients
     smaller = training.batch_size
-    while smaller > 1 and count_steps(case.data.rows, smaller, training.epochs) < FEW_STEPS:
+    while smaller > 1 and count_optimizer_steps(case.data.rows, smaller, training.epochs) < FEW_STEPS:
         smaller //= 2
     fix = {"training.batch_size": smaller, **_smaller_micro(case, smaller)}
-    return make_finding(
+    return make_trap_finding(
         _n("the run has {count} step.", "the run has {count} steps.", case.run_steps, count=case.run_steps),
         _("The learning rate must rise and fall within these steps; a smaller batch gives more of them."),
         fix if training.batch_size > 1 else None,
@@ -138,7 +138,7 @@ def many_epochs(case: Case) -> Advice | None:
     # With max_steps the number of passes is what the user counted out; documents bear many passes
     if training.max_steps is not None or training.epochs <= MANY_EPOCHS or case.config.task_kind.plain_text:
         return None
-    return make_finding(
+    return make_trap_finding(
         _("{epochs:g} passes over the same rows.", epochs=training.epochs),
         _("Answers are memorised after a few; 1 to 5 is usual. Watch the loss on held-out rows."),
         {"training.epochs": 3.0},
@@ -155,7 +155,7 @@ def warmup(case: Case) -> Advice | None:
         text = _("the warm-up takes {taken} of {steps} steps.", taken=taken, steps=case.run_steps)
     else:
         text = _("the warm-up takes {share:.0%} of the run.", share=warmup)
-    return make_finding(
+    return make_trap_finding(
         text,
         _("The learning rate falls as soon as it reaches its peak, or never reaches it."),
         {"training.warmup": 0.03},
@@ -168,7 +168,7 @@ def few_held_out(case: Case) -> Advice | None:
     held = case.data.validation_rows
     if not case.config.evaluation.early_stopping or not 0 < held < FEW_HELD_OUT:
         return None
-    return make_finding(
+    return make_trap_finding(
         _n(
             "early stopping relies on {count} held-out row.",
             "early stopping relies on {count} held-out rows.",
@@ -192,7 +192,7 @@ def costly_evaluation(case: Case) -> Advice | None:
     share = evaluations * case.data.validation_rows / 3 / trained
     if share < 0.5:
         return None
-    return make_finding(
+    return make_trap_finding(
         _(
             "evaluating every {every} steps takes about {share:.0%} of the training time.",
             every=every,
@@ -213,7 +213,7 @@ def compiling(case: Case) -> Advice | None:
     machines and was not measured on this one."""
     if case.config.training.compile is not True or not 0 < case.run_steps < FEW_COMPILED:
         return None
-    return make_finding(
+    return make_trap_finding(
         _n(
             "layers are compiled before the first step of {steps}.",
             "layers are compiled before the first of {steps} steps.",
@@ -234,11 +234,11 @@ def budget(case: Case) -> Advice | None:
         return None
     # Serious only if the expected cost is too high, not the upper end of its range
     over = duration.cost > limit
-    return make_finding(
+    return make_trap_finding(
         _(
             "the run costs about {cost}, up to {cost_high}, but the budget is {limit:g}.",
-            cost=human_money(duration.cost),
-            cost_high=human_money(duration.cost_high),
+            cost=format_money(duration.cost),
+            cost_high=format_money(duration.cost_high),
             limit=limit,
         ),
         _("The run is saved and stopped when the budget is spent, and can be resumed."),

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Phase
-from tui_tuner.runs.phases.progress import PhaseProgress, counted_words, progress_words, stretch_of
+from tui_tuner.runs.phases.progress import (
+    PhaseProgress,
+    format_counted_progress,
+    format_phase_progress,
+    identify_phase_stretch,
+)
 from tui_tuner.text import one_line
 
 LINE_SECONDS = 5.0  # shortest time between two lines of a phase
@@ -39,8 +44,8 @@ class PhasePrinter:
     def print_event(self, body: Phase, time: float) -> str:
         """Return the line for an event of a phase; empty if it needs none."""
         before, self._progress = self._progress, self._progress.take_event(body, time)
-        if stretch_of(before) != stretch_of(self._progress):
-            return self._make_line(time, counted_words(self._progress) if body.done else "")
+        if identify_phase_stretch(before) != identify_phase_stretch(self._progress):
+            return self._make_line(time, format_counted_progress(self._progress) if body.done else "")
         return self.print_due(time)
 
     def print_due(self, time: float) -> str:
@@ -49,7 +54,7 @@ class PhasePrinter:
         """
         if not self._progress.name or self._progress.name in OF_STEPS or time < self._next:
             return ""
-        return self._make_line(time, progress_words(self._progress, time))
+        return self._make_line(time, format_phase_progress(self._progress, time))
 
     def end_phases(self) -> None:
         """Note that the run has ended, so that no phase continues."""

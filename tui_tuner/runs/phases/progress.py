@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Phase
-from tui_tuner.text import human_bytes, one_line, rough_seconds
+from tui_tuner.text import format_bytes, format_rough_seconds, one_line
 
 # Eight moments at least 2 s apart: the speed is that of the last quarter of a minute.
 MOST_MARKS = 8
@@ -72,7 +72,7 @@ class PhaseProgress:
         """Return the progress after an event at this time."""
         done, total = max(0, body.done), max(0, body.total or 0)
         new = PhaseProgress(body.name, body.note, done, total, body.unit, time, ((time, done),))
-        if stretch_of(new) != stretch_of(self) or done < self.done:
+        if identify_phase_stretch(new) != identify_phase_stretch(self) or done < self.done:
             return new
         marks = self.marks
         # The newest mark is replaced until it is far enough from the one before, so few marks cover a long
@@ -103,12 +103,12 @@ class PhaseProgress:
         return max(0.0, left) if math.isfinite(left) else None
 
 
-def stretch_of(progress: PhaseProgress) -> tuple[str, str, str]:
+def identify_phase_stretch(progress: PhaseProgress) -> tuple[str, str, str]:
     """Return what identifies a part of a phase; numbers in its note may change within it."""
     return progress.name, progress.unit, _NUMBERS.sub("#", progress.note)
 
 
-def counted_words(progress: PhaseProgress) -> str:
+def format_counted_progress(progress: PhaseProgress) -> str:
     """Format how much is done, and of how much: `1.2 of 4.4 GiB`, `3 of 8 prompts`; or empty."""
     if not progress.total:
         return _so_far(progress.done, progress.unit) if progress.done else ""
@@ -116,7 +116,7 @@ def counted_words(progress: PhaseProgress) -> str:
         return _(
             "{done} of {total}",
             done=_bytes_like(progress.done, progress.total),
-            total=human_bytes(progress.total),
+            total=format_bytes(progress.total),
         )
     done, total = f"{progress.done:,}", f"{progress.total:,}"
     if progress.unit in _OF:
@@ -125,36 +125,36 @@ def counted_words(progress: PhaseProgress) -> str:
     return f"{said} {one_line(progress.unit, 20)}" if progress.unit else said
 
 
-def speed_words(progress: PhaseProgress) -> str:
+def format_phase_speed(progress: PhaseProgress) -> str:
     """Format the speed if it is meaningful for the unit; else empty."""
     speed = progress.measure_speed()
     if not speed:
         return ""
     if progress.unit == "bytes":
-        return _("{speed}/s", speed=human_bytes(speed))
+        return _("{speed}/s", speed=format_bytes(speed))
     if progress.unit in _EACH_SECOND and speed >= 1:
         return _(_EACH_SECOND[progress.unit], speed=f"{speed:,.0f}")
     return ""
 
 
-def left_words(progress: PhaseProgress, now: float) -> str:
+def format_time_left(progress: PhaseProgress, now: float) -> str:
     """Format the time left, or return an empty text."""
     left = progress.seconds_left(now)
-    return _("~{t} left", t=rough_seconds(left)) if left is not None else ""
+    return _("~{t} left", t=format_rough_seconds(left)) if left is not None else ""
 
 
-def progress_words(progress: PhaseProgress, now: float) -> str:
+def format_phase_progress(progress: PhaseProgress, now: float) -> str:
     """Format the whole progress in one line."""
-    parts = [counted_words(progress), speed_words(progress), left_words(progress, now)]
+    parts = [format_counted_progress(progress), format_phase_speed(progress), format_time_left(progress, now)]
     taken = progress.seconds_since(now)
     if taken >= 1 and not parts[-1]:
-        parts.append(_("for {t}", t=rough_seconds(taken)))
+        parts.append(_("for {t}", t=format_rough_seconds(taken)))
     return ", ".join(part for part in parts if part)
 
 
 def _so_far(done: int, unit: str) -> str:
     if unit == "bytes":
-        return human_bytes(done)
+        return format_bytes(done)
     said = f"{done:,}"
     if unit in _SO_FAR:
         return _(_SO_FAR[unit], done=said)
@@ -163,5 +163,5 @@ def _so_far(done: int, unit: str) -> str:
 
 def _bytes_like(done: int, total: int) -> str:
     """Format `done` without its unit if that of `total` is the same."""
-    said, whole = human_bytes(done), human_bytes(total)
+    said, whole = format_bytes(done), format_bytes(total)
     return said.split(" ")[0] if said.split(" ")[1:] == whole.split(" ")[1:] else said

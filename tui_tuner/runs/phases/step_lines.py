@@ -11,7 +11,7 @@ LONG_JOURNAL = 32 << 20  # bytes; for a longer journal fewer lines are printed
 MOST_STEP_LINES = 10_000  # for the past of a long journal
 
 
-def step_seconds(events: Path) -> float:
+def choose_step_interval(events: Path) -> float:
     """Return the seconds between two lines of steps: more than usual for the past of a long journal."""
     reader = JournalReader(events)
     try:

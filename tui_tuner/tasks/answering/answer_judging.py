@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from tui_tuner.evaluation.squad import (
     AnsweredQuestion,
     Scores,
-    find_best_threshold,
-    mean_value,
-    raise_threshold,
-    score_each,
-    score_with_threshold,
+    compute_mean_score,
+    find_best_squad_threshold,
+    raise_squad_threshold,
+    score_squad_answers,
+    score_squad_threshold,
 )
 from tui_tuner.objectives.objective import EvaluationResult, ResultTable
 from tui_tuner.tasks.answering.threshold import NAME
@@ -29,24 +29,27 @@ def judge_answers(
         told: `evaluation.null_threshold`.
     """
     unanswered = any(not one.answers for one in questions)
-    raw = score_each(questions, unanswered)
+    raw = score_squad_answers(questions, unanswered)
     if not unanswered and isinstance(told, str):
         return EvaluationResult(_mean_scores(raw)), None
     if not unanswered:
-        return EvaluationResult(_mean_scores(score_with_threshold(questions, raw, float(told)))), float(told)
+        return EvaluationResult(_mean_scores(score_squad_threshold(questions, raw, float(told)))), float(told)
     best = {
-        "exact_match": find_best_threshold(questions, raw.exact),
-        "f1": find_best_threshold(questions, raw.f1),
+        "exact_match": find_best_squad_threshold(questions, raw.exact),
+        "f1": find_best_squad_threshold(questions, raw.f1),
     }
     # Not the best threshold itself: it equals the score of some question, where rounding would decide.
-    threshold = raise_threshold(questions, best["f1"]) if isinstance(told, str) else float(told)
-    scores = score_with_threshold(questions, raw, threshold)
+    threshold = raise_squad_threshold(questions, best["f1"]) if isinstance(told, str) else float(told)
+    scores = score_squad_threshold(questions, raw, threshold)
     tables = [_kind_table(questions, scores), _threshold_table(questions, raw, threshold, best)]
     return EvaluationResult({**_mean_scores(scores), NAME: threshold}, tables), threshold
 
 
 def _mean_scores(scores: Scores) -> dict[str, float]:
-    return {"exact_match": mean_value(scores.exact) or 0.0, "f1": mean_value(scores.f1) or 0.0}
+    return {
+        "exact_match": compute_mean_score(scores.exact) or 0.0,
+        "f1": compute_mean_score(scores.f1) or 0.0,
+    }
 
 
 def _kind_table(questions: Sequence[AnsweredQuestion], scores: Scores) -> ResultTable:
@@ -55,7 +58,7 @@ def _kind_table(questions: Sequence[AnsweredQuestion], scores: Scores) -> Result
     for wanted in (True, False):
         own = [place for place, one in enumerate(questions) if bool(one.answers) == wanted]
         exact, f1 = ([one[place] for place in own] for one in (scores.exact, scores.f1))
-        values.append([mean_value(exact), mean_value(f1), float(len(own))])
+        values.append([compute_mean_score(exact), compute_mean_score(f1), float(len(own))])
     return ResultTable("classes", ["HasAns", "NoAns"], [*FIGURES, "questions"], values)
 
 
@@ -66,12 +69,14 @@ def _threshold_table(
     rows = {"used": used, **{f"best_{name}": value for name, value in best.items()}}
     values = []
     for value in rows.values():
-        scores = score_with_threshold(questions, raw, value)
-        values.append([value, mean_value(scores.exact), mean_value(scores.f1)])
+        scores = score_squad_threshold(questions, raw, value)
+        values.append([value, compute_mean_score(scores.exact), compute_mean_score(scores.f1)])
     return ResultTable("thresholds", list(rows), ["threshold", *FIGURES], values)
 
 
-def write_predictions(answered: Mapping[str, AnsweredQuestion], threshold: float | None) -> dict[str, str]:
+def write_squad_predictions(
+    answered: Mapping[str, AnsweredQuestion], threshold: float | None
+) -> dict[str, str]:
     """Return files for SQuAD's scripts: an answer for each id, and how much higher no answer scores.
 
     Args:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from tui_tuner.compute.check_rows import CheckRows
-from tui_tuner.compute.forward import ForwardWay, build_inputs, lay_padded
+from tui_tuner.compute.forward import ForwardWay, build_forward_inputs, lay_padded_rows
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.pair_windows import PairCutter, PairWindow
-from tui_tuner.data.examples.questions import make_example
+from tui_tuner.data.examples.questions import make_question_example
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import RunError
@@ -20,8 +20,8 @@ from tui_tuner.evaluation.answer_spans import FoundAnswers, WindowScores, find_b
 from tui_tuner.evaluation.squad import AnsweredQuestion
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import count_virtual_positions
-from tui_tuner.models.evaluation_mode import evaluation_mode
-from tui_tuner.tasks.answering.logits import best_edges, span_logits
+from tui_tuner.models.evaluation_mode import use_evaluation_mode
+from tui_tuner.tasks.answering.logits import compute_span_logits, find_best_edges
 
 AT_ONCE = 256  # questions that are cut into windows together
 BATCH = 8  # windows of a forward pass if no run has measured how many fit
@@ -53,7 +53,7 @@ class AnswerReader:
         answered: dict[str, AnsweredQuestion] = {}
         for row, indices in own.items():
             record = rows.store.read_record(row)
-            found = find_best_spans([window_scores(edges[index], places[index]) for index in indices])
+            found = find_best_spans([combine_window_scores(edges[index], places[index]) for index in indices])
             answers = [text for text, _start in record["answers"]]
             name = record["id"]
             name = name if name and name not in answered else str(rows.store.row_origin(row))
@@ -93,12 +93,12 @@ class AnswerReader:
         return contexts
 
 
-def window_scores(edges: np.ndarray, context: np.ndarray) -> WindowScores:
-    """Combine the result of `best_edges` for a window with the positions of its tokens."""
+def combine_window_scores(edges: np.ndarray, context: np.ndarray) -> WindowScores:
+    """Combine the result of `find_best_edges` for a window with the positions of its tokens."""
     return WindowScores(edges[:2, :-1], edges[2:, :-1], float(edges[1, -1]), context)
 
 
-def read_answers(
+def find_model_answers(
     model: Any,
     windows: PairCutter,
     questions: Sequence[str],
@@ -120,7 +120,9 @@ def read_answers(
         if isinstance(one, RowProblem):
             found.append(one)
         else:
-            found.append(find_best_spans([window_scores(next(edges), window.context) for window in one]))
+            found.append(
+                find_best_spans([combine_window_scores(next(edges), window.context) for window in one])
+            )
     return found
 
 
@@ -128,18 +130,18 @@ def _read_edges(
     model: Any, windows: list[PairWindow], pad: int, progress: Callable[[int, int], None], batch_size: int
 ) -> Any:
     """Return the best edges of each window, in their order."""
-    rows = CheckRows([make_example(window, 0, None) for window in windows])
+    rows = CheckRows([make_question_example(window, 0, None) for window in windows])
     # The longest first: groups of equal length need little padding, and memory runs out at once or never.
     order = sorted(range(len(windows)), key=lambda place: -len(windows[place].ids))
     way = ForwardWay(packing=False, compact=False, segments=False, virtual=count_virtual_positions(model))
     found: list[Any] = [None] * len(windows)
-    with torch.no_grad(), evaluation_mode(model):
+    with torch.no_grad(), use_evaluation_mode(model):
         for begin in range(0, len(order), batch_size):
             progress(begin, len(order))
             group = order[begin : begin + batch_size]
-            micro = lay_padded(rows, group, pad).to(next(model.parameters()).device)
-            logits = span_logits(model, micro, way, build_inputs(model, micro, way))
-            for place, one in zip(group, best_edges(*logits, micro.columns["null"].long()), strict=True):
+            micro = lay_padded_rows(rows, group, pad).to(next(model.parameters()).device)
+            logits = compute_span_logits(model, micro, way, build_forward_inputs(model, micro, way))
+            for place, one in zip(group, find_best_edges(*logits, micro.columns["null"].long()), strict=True):
                 found[place] = one.numpy()
     progress(len(order), len(order))
     return iter(found)

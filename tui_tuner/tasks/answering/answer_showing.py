@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.examples.held_out import pick_records
+from tui_tuner.data.examples.held_out import pick_held_out_records
 from tui_tuner.data.examples.pair_windows import PairCutter
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.records import Question, Record
@@ -22,8 +22,8 @@ from tui_tuner.evaluation.samples import (
     Stage,
 )
 from tui_tuner.locales import _
-from tui_tuner.tasks.answering.answer_reading import read_answers
-from tui_tuner.tasks.answering.threshold import known_threshold
+from tui_tuner.tasks.answering.answer_reading import find_model_answers
+from tui_tuner.tasks.answering.threshold import find_answer_threshold
 
 PASSAGE = 600  # characters of a text that are shown around the answer
 SCORES = 5  # answers with probabilities
@@ -40,20 +40,20 @@ class AnswerSamples(SampleSource):
         self.config = config
         data = config.data
         self.windows = PairCutter(tokenizer, data.max_length, data.stride)
-        self.records = pick_records(held_out, config.evaluation.samples, data.seed)
+        self.records = pick_held_out_records(held_out, config.evaluation.samples, data.seed)
 
     def collect_samples(self, model: Any, stage: Stage, progress: Progress) -> SampleReport | None:
         records = self.records[:DURING] if stage == "during" else self.records
         if not records:
             return None
-        found = read_answers(
+        found = find_model_answers(
             model,
             self.windows,
             [one["question"] for one in records],
             [one["context"] for one in records],
             progress,
         )
-        threshold = known_threshold(self.config, model)
+        threshold = find_answer_threshold(self.config, model)
         shown = [
             show_answer(one["question"], one["context"], answer, threshold, one["answers"])
             for one, answer in zip(records, found, strict=True)
@@ -127,10 +127,10 @@ def answer_question(config: RunConfig, model: Any, tokenizer: Any, text: str, qu
     """
     data = config.data
     windows = PairCutter(tokenizer, data.max_length, data.stride)
-    found = read_answers(model, windows, [question], [text])[0]
+    found = find_model_answers(model, windows, [question], [text])[0]
     if isinstance(found, RowProblem):
         raise found
-    return show_answer(question, text, found, known_threshold(config, model), most=len(text))
+    return show_answer(question, text, found, find_answer_threshold(config, model), most=len(text))
 
 
 def predict_answers(
@@ -139,14 +139,14 @@ def predict_answers(
     """Return the best answer of each question with its position in the text and its probability."""
     data = config.data
     asked = [row for row in rows if isinstance(row, Question)]
-    read = read_answers(
+    read = find_model_answers(
         model,
         PairCutter(tokenizer, data.max_length, data.stride),
         [row.question for row in asked],
         [row.context for row in asked],
         batch_size=batch_size,
     )
-    threshold = known_threshold(config, model)
+    threshold = find_answer_threshold(config, model)
     found: list[dict[str, Any] | RowProblem] = []
     for row, answer in zip(asked, read, strict=True):
         if isinstance(answer, RowProblem):

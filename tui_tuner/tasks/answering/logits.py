@@ -13,14 +13,16 @@ from tui_tuner.compute.forward import ForwardWay, MicroBatch
 from tui_tuner.compute.transfer import send_numbers
 from tui_tuner.data.records import IGNORE
 from tui_tuner.evaluation.answer_spans import N_BEST
-from tui_tuner.methods.attached import method_of
+from tui_tuner.methods.attached import find_model_method
 
 
-def span_logits(model: Any, micro: MicroBatch, way: ForwardWay, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+def compute_span_logits(
+    model: Any, micro: MicroBatch, way: ForwardWay, inputs: Mapping[str, Any]
+) -> tuple[Any, Any]:
     """Return logits of beginnings and ends, each [examples, longest] float32; -inf after an example's end."""
     with way.open_autocast():
         # peft's wrapper for this task drops token types and positions, so the model inside it is called.
-        found = method_of(model).unwrap_model(model)(**inputs)
+        found = find_model_method(model).unwrap_model(model)(**inputs)
     return tuple(  # type: ignore[return-value]
         _split_examples(logits[:, way.virtual :].float(), micro)
         for logits in (found.start_logits, found.end_logits)
@@ -35,7 +37,7 @@ def _split_examples(logits: Any, micro: MicroBatch) -> Any:
     return pad_sequence(parts, batch_first=True, padding_value=-torch.inf)
 
 
-def span_losses(starts: Any, ends: Any, micro: MicroBatch) -> Any:
+def compute_span_losses(starts: Any, ends: Any, micro: MicroBatch) -> Any:
     """Return the loss of each example, [examples] float32."""
     lengths = send_numbers(micro.lengths, starts.device)
 
@@ -48,7 +50,7 @@ def span_losses(starts: Any, ends: Any, micro: MicroBatch) -> Any:
     return (edge_loss(starts, "start") + edge_loss(ends, "end")) / 2
 
 
-def best_edges(starts: Any, ends: Any, null: Any) -> list[Any]:
+def find_best_edges(starts: Any, ends: Any, null: Any) -> list[Any]:
     """Return [4, k + 1] float64 on the CPU for each example: positions and logits of the best edges.
 
     Rows are begin positions, begin logits, end positions, end logits. The last column is that of the null

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, build_inputs
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, build_forward_inputs
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.objectives.objective import EvaluationResult, ExampleValues, Objective, Setup, SingleLosses
-from tui_tuner.tasks.answering.answer_judging import judge_answers, write_predictions
+from tui_tuner.tasks.answering.answer_judging import judge_answers, write_squad_predictions
 from tui_tuner.tasks.answering.answer_reading import AnswerReader
-from tui_tuner.tasks.answering.logits import best_edges, span_logits, span_losses
+from tui_tuner.tasks.answering.logits import compute_span_logits, compute_span_losses, find_best_edges
 from tui_tuner.tasks.answering.threshold import keep_threshold
 
 
@@ -40,13 +40,15 @@ class SpanObjective(Objective):
     # ---- the loss -----------------------------------------------------------------------------------------
 
     def compute_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-        return span_losses(*span_logits(model, micro, way, build_inputs(model, micro, way)), micro)
+        return compute_span_losses(
+            *compute_span_logits(model, micro, way, build_forward_inputs(model, micro, way)), micro
+        )
 
     def compute_plain_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
         """Compute the losses of one window without positions or mask, as users call the model."""
-        inputs = build_inputs(model, micro, way)
+        inputs = build_forward_inputs(model, micro, way)
         inputs = {name: inputs[name] for name in ("input_ids", "token_type_ids") if name in inputs}
-        return span_losses(*span_logits(model, micro, way, inputs), micro)
+        return compute_span_losses(*compute_span_logits(model, micro, way, inputs), micro)
 
     def count_weight(self, data: Rows, rows: Sequence[int]) -> float:
         return len(rows)
@@ -55,13 +57,13 @@ class SpanObjective(Objective):
 
     def measure_batch(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
         way = self.judged_way
-        starts, ends = span_logits(model, micro, way, build_inputs(model, micro, way))
-        losses = span_losses(starts, ends, micro)
+        starts, ends = compute_span_logits(model, micro, way, build_forward_inputs(model, micro, way))
+        losses = compute_span_losses(starts, ends, micro)
         null = micro.columns["null"].long()
         return {
             "loss": losses.double().sum(),
             "each": SingleLosses(losses),
-            "spans": ExampleValues(best_edges(starts, ends, null)),
+            "spans": ExampleValues(find_best_edges(starts, ends, null)),
         }
 
     def judge_evaluation(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> EvaluationResult:
@@ -71,4 +73,4 @@ class SpanObjective(Objective):
         judged, threshold = judge_answers(list(answered.values()), self.config.evaluation.null_threshold)
         keep_threshold(self._model, threshold)
         metrics = {"loss": sums["loss"] / weight, **judged.metrics}
-        return EvaluationResult(metrics, judged.tables, write_predictions(answered, threshold))
+        return EvaluationResult(metrics, judged.tables, write_squad_predictions(answered, threshold))

@@ -16,7 +16,7 @@ def keep_threshold(model: Any, threshold: float | None) -> None:
         setattr(model.config, NAME, float(threshold))
 
 
-def known_threshold(config: RunConfig, model: Any) -> float | None:
+def find_answer_threshold(config: RunConfig, model: Any) -> float | None:
     """Return the threshold of the run's config or of the trained model; None: answer every question."""
     told = config.evaluation.null_threshold
     if told != "auto":

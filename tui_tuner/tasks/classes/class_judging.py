@@ -8,12 +8,12 @@ import numpy as np
 
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.evaluation.class_metrics import (
-    class_figures,
-    confusion_matrix,
-    matthews_correlation,
+    compute_class_figures,
+    compute_matthews_correlation,
+    compute_pearson_correlation,
+    count_confusions,
+    find_most_frequent_classes,
     measure_accuracy,
-    most_frequent,
-    pearson_correlation,
 )
 from tui_tuner.objectives.objective import EvaluationResult, ResultTable
 
@@ -32,26 +32,26 @@ def judge_classes(
         targets: int [rows]; 0 and 1, [rows, classes], for several classes; float [rows] for a regression.
     """
     if problem == REGRESSION:
-        return EvaluationResult({"pearson": pearson_correlation(targets, logits[:, 0])})
+        return EvaluationResult({"pearson": compute_pearson_correlation(targets, logits[:, 0])})
     if problem == MULTI:
         return _judge_several(logits > 0, targets > 0, names)
     predicted = logits.argmax(-1)
-    table = confusion_matrix(targets, predicted, len(names))
+    table = count_confusions(targets, predicted, len(names))
     true, said = table.sum(1), table.sum(0)
-    figures = class_figures(np.diag(table), true, said)
+    figures = compute_class_figures(np.diag(table), true, said)
     # A class that is neither in the rows nor predicted has no F1, and must not count as 0 in the macro mean.
     there = (true > 0) | (said > 0)
     metrics = {
         "accuracy": measure_accuracy(targets, predicted),
         **_macro_means(figures[there]),
-        "mcc": matthews_correlation(table),
+        "mcc": compute_matthews_correlation(table),
     }
     return EvaluationResult(metrics, [make_confusion_table(table, names), _class_table(figures, true, names)])
 
 
 def _judge_several(predicted: np.ndarray, true: np.ndarray, names: Sequence[str]) -> EvaluationResult:
     counts = true.sum(0)
-    figures = class_figures((predicted & true).sum(0), counts, predicted.sum(0))
+    figures = compute_class_figures((predicted & true).sum(0), counts, predicted.sum(0))
     return EvaluationResult(
         {"accuracy": measure_accuracy(true, predicted), **_macro_means(figures)},
         [_class_table(figures, counts, names)],
@@ -66,12 +66,12 @@ def _macro_means(figures: np.ndarray) -> dict[str, float]:
 
 def make_confusion_table(table: np.ndarray, names: Sequence[str]) -> ResultTable:
     """Return a confusion matrix as a table, limited to the most frequent classes."""
-    kept = most_frequent(table.sum(1), MOST_CONFUSED)
+    kept = find_most_frequent_classes(table.sum(1), MOST_CONFUSED)
     shown = [names[place] for place in kept]
     return ResultTable("confusion", shown, shown, table[np.ix_(kept, kept)].tolist())
 
 
 def _class_table(figures: np.ndarray, counts: np.ndarray, names: Sequence[str]) -> ResultTable:
-    kept = most_frequent(counts, MOST_CLASSES)
+    kept = find_most_frequent_classes(counts, MOST_CLASSES)
     values = [[*figures[place].tolist(), float(counts[place])] for place in kept]
     return ResultTable("classes", [names[place] for place in kept], FIGURES, values)

@@ -14,10 +14,10 @@ from tui_tuner.data.labels.label_encoder import LabelEncoder
 from tui_tuner.data.labels.problem import MULTI, REGRESSION, SINGLE
 from tui_tuner.data.records import IGNORE, Example, LabelledText, Record, Text
 from tui_tuner.data.row_problem import RowProblem
-from tui_tuner.evaluation.class_metrics import class_probabilities
+from tui_tuner.evaluation.class_metrics import compute_class_probabilities
 from tui_tuner.evaluation.padded_logits import compute_padded_logits
 from tui_tuner.locales import N_
-from tui_tuner.models.head_classes import class_names
+from tui_tuner.models.head_classes import list_loaded_classes
 
 _PROBLEMS = {"multi_label_classification": MULTI, "regression": REGRESSION}
 
@@ -35,7 +35,7 @@ def predict_classes(
     examples = [one for one in encoded if isinstance(one, Example)]
     # Only rows that could be encoded have logits; they are taken from the iterator in the same order below.
     logits = iter(compute_padded_logits(model, CheckRows(examples), tokenizer.pad_token_id or 0, batch_size))
-    problem, names = _find_problem(config, model), class_names(model)
+    problem, names = _find_problem(config, model), list_loaded_classes(model)
     return [
         one if isinstance(one, RowProblem) else _describe_prediction(problem, next(logits), names)
         for one in encoded
@@ -68,7 +68,7 @@ def _find_problem(config: RunConfig, model: Any) -> str:
 def _describe_prediction(problem: str, logits: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     if problem == REGRESSION:
         return {"value": float(logits[0])}
-    chances = class_probabilities(logits[None], problem == MULTI)[0]
+    chances = compute_class_probabilities(logits[None], problem == MULTI)[0]
     shares = {name: float(share) for name, share in zip(names, chances, strict=True)}
     if problem == MULTI:
         order = sorted(range(len(names)), key=lambda place: (-chances[place], place))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.examples.held_out import pick_records
+from tui_tuner.data.examples.held_out import pick_held_out_records
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.labels.label_encoder import LabelEncoder
 from tui_tuner.data.labels.names import name_class, split_labels
@@ -16,11 +16,11 @@ from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.data.records import LabelledText
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
-from tui_tuner.evaluation.class_metrics import class_probabilities
+from tui_tuner.evaluation.class_metrics import compute_class_probabilities
 from tui_tuner.evaluation.samples import DURING, Progress, SampleReport, SampleSource, ShownSample, Stage
 from tui_tuner.locales import _
-from tui_tuner.models.evaluation_mode import evaluation_mode
-from tui_tuner.models.head_classes import class_names
+from tui_tuner.models.evaluation_mode import use_evaluation_mode
+from tui_tuner.models.head_classes import list_loaded_classes
 
 SCORES = 5  # classes with probabilities
 LONGEST = 2000  # characters of a text that are kept for showing
@@ -33,7 +33,7 @@ class ClassSamples(SampleSource):
         self.config = config
         self.encoder = LabelEncoder(config, tokenizer)
         own = [LabelledText(text, None) for text in config.evaluation.prompts or [] if text.strip()]
-        rows = pick_records(held_out, config.evaluation.samples, config.data.seed)
+        rows = pick_held_out_records(held_out, config.evaluation.samples, config.data.seed)
         self.records = own + [LabelledText(one["text"], one["label"], one.get("pair")) for one in rows]
 
     def collect_samples(self, model: Any, stage: Stage, progress: Progress) -> SampleReport | None:
@@ -56,39 +56,39 @@ def show_classes(config: RunConfig, model: Any, encoder: LabelEncoder, record: L
     Raises:
         RowProblem: it is longer than max_length and may not be cut.
     """
-    logits = read_logits(model, encoder, record)
-    names = class_names(model)
-    said, scores = describe_prediction(config.data.problem, logits, names)
+    logits = compute_class_logits(model, encoder, record)
+    names = list_loaded_classes(model)
+    said, scores = describe_class_prediction(config.data.problem, logits, names)
     prompt = record.text if record.pair is None else f"{record.text}\n{record.pair}"
     wanted = _wanted_words(record, config, names)
     return ShownSample(prompt[:LONGEST], said, wanted, scores=scores)
 
 
-def read_logits(model: Any, encoder: LabelEncoder, record: LabelledText) -> np.ndarray:
+def compute_class_logits(model: Any, encoder: LabelEncoder, record: LabelledText) -> np.ndarray:
     """Return the logits of one text, float64 [classes]. The model's mode is restored."""
     import torch
 
-    from tui_tuner.compute.forward import reads_types
+    from tui_tuner.compute.forward import reads_token_types
 
     values = encoder.tokenise_cut(record)
     device = model.get_input_embeddings().weight.device
     inputs = {"input_ids": torch.tensor([values["input_ids"]], device=device)}
     # Types that are all 0 are the default, and many models accept no types.
-    if "token_type_ids" in values and any(values["token_type_ids"]) and reads_types(model):
+    if "token_type_ids" in values and any(values["token_type_ids"]) and reads_token_types(model):
         inputs["token_type_ids"] = torch.tensor([values["token_type_ids"]], device=device)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    with torch.no_grad(), evaluation_mode(model):
+    with torch.no_grad(), use_evaluation_mode(model):
         logits = model(**inputs).logits[0]
     return np.asarray(logits.double().cpu().numpy())
 
 
-def describe_prediction(
+def describe_class_prediction(
     problem: str, logits: np.ndarray, names: Sequence[str]
 ) -> tuple[str, list[tuple[str, float]]]:
     """Format a prediction, and return the likeliest classes with their probabilities."""
     if problem == REGRESSION:
         return f"{logits[0]:.4g}", []
-    chances = class_probabilities(logits[None], problem == MULTI)[0]
+    chances = compute_class_probabilities(logits[None], problem == MULTI)[0]
     order = sorted(range(len(names)), key=lambda place: (-chances[place], place))
     scores = [(names[place], float(chances[place])) for place in order[:SCORES]]
     if problem == MULTI:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.names import name_class, sort_classes
 from tui_tuner.data.labels.problem import REGRESSION, LabelTally, decide_problem
-from tui_tuner.models.head_classes import are_unnamed
+from tui_tuner.models.head_classes import are_classes_unnamed
 
 REGRESSED = "LABEL_0"  # transformers' name for the output of a regression
 
@@ -29,7 +29,7 @@ class RunClasses:
     kept: bool = False
 
 
-def classes_of_run(config: RunConfig, tally: LabelTally) -> RunClasses:
+def find_run_classes(config: RunConfig, tally: LabelTally) -> RunClasses:
     """Return the classes of the rows; those of an existing head with the same classes keep its order.
 
     A head has the same classes if its names differ only in case, or if the rows use its numbers as names.
@@ -43,7 +43,7 @@ def classes_of_run(config: RunConfig, tally: LabelTally) -> RunClasses:
         return RunClasses(problem, names, plain)
     # Rows with numbers belong to a head with names; names such as LABEL_0 say no more than the numbers do.
     if names == [str(number) for number in range(len(names))] and sort_classes(base) != names:
-        return RunClasses(problem, names if are_unnamed(base) else base, plain, True)
+        return RunClasses(problem, names if are_classes_unnamed(base) else base, plain, True)
     folded = {name.casefold(): number for number, name in enumerate(base)}
     # A head with two classes that differ only in case cannot be matched by ignoring case.
     if len(folded) == len(base) and {name.casefold() for name in names} == folded.keys():
@@ -51,7 +51,7 @@ def classes_of_run(config: RunConfig, tally: LabelTally) -> RunClasses:
     return RunClasses(problem, names, plain)
 
 
-def has_other_classes(classes: RunClasses, base: Sequence[str]) -> bool:
+def has_other_head_classes(classes: RunClasses, base: Sequence[str]) -> bool:
     """Return whether the head in a model's files was made for other classes.
 
     Args:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.record_encoder import RowFacts
 from tui_tuner.data.labels.problem import MULTI, REGRESSION, SINGLE, LabelTally
 from tui_tuner.data.preflight import Problem, make_noted_problems
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.tasks.classes.head import classes_of_run, has_other_classes
-from tui_tuner.text import first_names, list_items, one_line
+from tui_tuner.tasks.classes.head import find_run_classes, has_other_head_classes
+from tui_tuner.text import join_first_names, join_sentence_items, one_line
 
 FEW_ROWS = 5  # rows of a class, below which a warning names it
 UNEQUAL = 10  # times as many rows in the largest class as in the smallest
@@ -21,9 +21,9 @@ def check_labels(facts: RowFacts, config: RunConfig, tally: LabelTally) -> list[
     """List errors and warnings about labels, with example rows."""
     if not tally.rows:
         return []
-    classes = classes_of_run(config, tally)
+    classes = find_run_classes(config, tally)
     found: list[Problem] = []
-    if has_other_classes(classes, tally.base):
+    if has_other_head_classes(classes, tally.base):
         found.append(_new_head_problem(tally, classes.names, classes.problem))
     if classes.problem == REGRESSION:
         return found + _check_numbers(facts)
@@ -43,7 +43,7 @@ def check_labels(facts: RowFacts, config: RunConfig, tally: LabelTally) -> list[
 
 
 def _new_head_problem(tally: LabelTally, names: list[str], problem: str) -> Problem:
-    own = list_items(first_names(tally.base, _SHOWN))
+    own = join_sentence_items(join_first_names(tally.base, _SHOWN))
     if problem == REGRESSION:
         what = _(
             "The model's own head has {count} classes ({own}), but these labels are numbers: it gets a new "
@@ -52,7 +52,7 @@ def _new_head_problem(tally: LabelTally, names: list[str], problem: str) -> Prob
             own=own,
         )
     else:
-        wanted = list_items(first_names(names, _SHOWN))
+        wanted = join_sentence_items(join_first_names(names, _SHOWN))
         what = _(
             "The model's own head has other classes ({own}) than the rows ({wanted}): it gets new outputs "
             "with random weights.",
@@ -70,7 +70,7 @@ def _check_numbers(facts: RowFacts) -> list[Problem]:
         "label_no_number",
         "error",
         _("{count:,} labels are not numbers.", count=facts.get_count("texts")),
-        advise(
+        build_hint(
             N_(
                 "Correct them, or train on classes with {command}.",
                 command=write_setting({"data.problem": "single"}),
@@ -92,7 +92,7 @@ def _check_fractions(facts: RowFacts) -> list[Problem]:
             facts.get_count("fractions"),
             count=facts.get_count("fractions"),
         ),
-        advise(
+        build_hint(
             N_(
                 "Correct them, train on numbers with {numbers}, or leave those rows out with {single}.",
                 numbers=write_setting({"data.problem": REGRESSION}),
@@ -215,7 +215,7 @@ def _check_shares(facts: RowFacts, tally: LabelTally, problem: str) -> list[Prob
             smallest=one_line(smallest, 40),
         )
         weigh = write_setting({"training.class_weights": "balanced"})
-        hint = advise(
+        hint = build_hint(
             N_(
                 "Rare classes count more with {command}; f1_macro shows how well they are predicted.",
                 command=weigh,

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 
-from tui_tuner.config.advice import Hint, advise, write_setting
+from tui_tuner.config.advice import Hint, build_hint, write_setting
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.record_encoder import is_format_set
@@ -85,7 +85,7 @@ def find_other_task(config: RunConfig) -> BetterTask | None:
 
 
 def _suggest_task(name: str) -> BetterTask:
-    hint = advise(N_("Select it with {command}.", command=write_setting({"task": name})))
+    hint = build_hint(N_("Select it with {command}.", command=write_setting({"task": name})))
     return BetterTask(
         name, _("These rows are {kind}. Use task {task}?", kind=_(TASKS[name].rows), task=name), hint
     )

@@ -86,11 +86,11 @@ def find_data(
             break
         if said is not None:
             said(count, len(paths))
-        found.append(inspect_file(path, os.path.join(folder, path)))
+        found.append(inspect_file_task(path, os.path.join(folder, path)))
     return tuple(sorted(found, key=_likelihood_key))
 
 
-def inspect_file(path: str, place: str) -> FoundFile:
+def inspect_file_task(path: str, place: str) -> FoundFile:
     """Find the task that the first rows of a file are for; raises nothing.
 
     Args:
@@ -101,14 +101,14 @@ def inspect_file(path: str, place: str) -> FoundFile:
     except OSError as error:
         return FoundFile(path, 0, "", error.strerror or str(error))
     try:
-        task = task_of_rows(place)
+        task = find_task_of_rows(place)
     except (TunerError, OSError) as error:
         what = error.what if isinstance(error, TunerError) else (error.strerror or str(error))
         return FoundFile(path, size, "", what)
     return FoundFile(path, size, task, "" if task else _("contains no rows that a task can train on"))
 
 
-def task_of_rows(path: str) -> str:
+def find_task_of_rows(path: str) -> str:
     """Return the task that most of the first rows of a data set are for; empty if no task can use them.
 
     Raises:

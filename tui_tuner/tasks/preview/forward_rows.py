@@ -117,7 +117,7 @@ def _lay_sequence(around: RowWindow, numbers: Sequence[int], place: int) -> Laid
     return LaidSequence(row, place - numbers.index(row), trained)
 
 
-def draw_line(line: Sequence[LaidSequence], width: int, cells: int) -> list[tuple[str, str]]:
+def draw_forward_line(line: Sequence[LaidSequence], width: int, cells: int) -> list[tuple[str, str]]:
     """Return a line as (text, what) parts of `cells` cells: `edge` │, `trained` █, `read` ░, `padding` ·.
 
     Every sequence has an edge on its left and at least one cell; a cell counts as trained if at least half

@@ -78,7 +78,7 @@ def _build_view(
     if read.record is None:
         problem = read.problem or RowProblem(N_("unreadable"))
         return MaskView([], str(read.row.origin), "dropped", str(problem), [])
-    name = choose_task(read.record, wanted)
+    name = choose_mask_task(read.record, wanted)
     config, task = RunConfig(task=name, model=model, data=data), find_task(name)
     tokenizer, notes = copy_tokenizer(config, tokenizer)
     encoder = task.make_encoder(config, tokenizer)
@@ -114,7 +114,7 @@ def _describe_examples(task: Task, record: Record, examples: Sequence[Example]) 
     ]
 
 
-def choose_task(record: Record | None, wanted: str) -> str:
+def choose_mask_task(record: Record | None, wanted: str) -> str:
     """Return the wanted task if it takes such records, else the first that does, else the wanted one."""
     if record is None or isinstance(record, find_task(wanted).records):
         return wanted

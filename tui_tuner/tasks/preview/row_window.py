@@ -13,11 +13,11 @@ from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.data.examples.record_encoder import RowEncoder
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.read_data import DataReading
-from tui_tuner.data.records import list_texts
+from tui_tuner.data.records import list_record_texts
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.tasks import find_task
-from tui_tuner.tasks.preview.mask import DEFAULT_TASK, ExampleCollector, choose_task
+from tui_tuner.tasks.preview.mask import DEFAULT_TASK, ExampleCollector, choose_mask_task
 from tui_tuner.tasks.preview.own_tokenizer import copy_tokenizer
 from tui_tuner.text import one_line
 
@@ -131,7 +131,7 @@ def tokenise_window(
     """
     reads, first = _read_window(data, row, count) if kept is None else _pick_window(kept, row, count)
     record = next((read.record for read in reads if read.record is not None), None)
-    name = choose_task(record, wanted)
+    name = choose_mask_task(record, wanted)
     config, task = RunConfig(task=name, model=model, data=data), find_task(name)
     tokenizer, _notes = copy_tokenizer(config, tokenizer)
     encoder, ledger, held = RowEncoder(task.make_encoder(config, tokenizer)), Ledger(), ExampleCollector()
@@ -159,7 +159,7 @@ def _pick_window(kept: Callable[[int], ReadRow], row: int, count: int) -> tuple[
     # Backwards from the row itself, so that it is included whatever the neighbours take.
     for at in range(row - 1, first - 1, -1):
         read = kept(at)
-        characters += sum(map(len, list_texts(read.record))) if read.record is not None else 0
+        characters += sum(map(len, list_record_texts(read.record))) if read.record is not None else 0
         if reads and characters > CHARACTERS:
             first = at + 1
             break
@@ -169,7 +169,7 @@ def _pick_window(kept: Callable[[int], ReadRow], row: int, count: int) -> tuple[
             read = kept(at)
         except IndexError:
             break
-        characters += sum(map(len, list_texts(read.record))) if read.record is not None else 0
+        characters += sum(map(len, list_record_texts(read.record))) if read.record is not None else 0
         if characters > CHARACTERS:
             break
         reads.append(read)
@@ -183,12 +183,12 @@ def _read_window(data: DataSection, row: int, count: int) -> tuple[list[ReadRow]
     size = 0
     for number, read in enumerate(itertools.islice(DataReading(data), first - 1, first - 1 + count), first):
         reads.append(read)
-        size += sum(map(len, list_texts(read.record))) if read.record is not None else 0
+        size += sum(map(len, list_record_texts(read.record))) if read.record is not None else 0
         # Too much text before the wanted row is dropped again, from the front, until the row is reached.
         while size > CHARACTERS and number <= row and len(reads) > 1:
             gone = reads.pop(0)
             first += 1
-            size -= sum(map(len, list_texts(gone.record))) if gone.record is not None else 0
+            size -= sum(map(len, list_record_texts(gone.record))) if gone.record is not None else 0
         if size > CHARACTERS:
             break
     if first + len(reads) <= row:

@@ -14,14 +14,14 @@ from typing import Any
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import ModelSection, RunConfig
-from tui_tuner.data.examples.prepare import no_rows_error
+from tui_tuner.data.examples.prepare import make_no_rows_error
 from tui_tuner.data.examples.record_encoder import RowEncoder
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.read_data import DataReading
 from tui_tuner.data.records import IGNORE, Example
-from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.errors import HubError
-from tui_tuner.models.loading import is_settled, load_tokenizer, tokenizer_source
+from tui_tuner.models.loading import find_tokenizer_source, is_settled, load_tokenizer
 from tui_tuner.tasks import Task, find_task
 from tui_tuner.tasks.preview.mask import ExampleCollector
 from tui_tuner.tasks.preview.own_tokenizer import copy_tokenizer
@@ -32,7 +32,7 @@ LONGEST = 10.0  # seconds, because a user waits for the answer
 _tokenizers: dict[str, Any] = {}  # the newest one of this process
 
 
-def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -> int:
+def try_source_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -> int:
     """Encode rows of each source until one survives; return the number of sources with such a row.
 
     A source without such a row is not an error if another has some, because a run trains on what is left.
@@ -49,7 +49,7 @@ def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -
     legible = False
     # A random pick may contain any row, so the limit does not tell which ones to try.
     limit = None if data.pick == "random" else data.limit
-    for resolved in resolve_paths(data):
+    for resolved in resolve_data_paths(data):
         # The run may reach its limit of rows before this source.
         if limit is not None and (done or tried >= limit):
             break
@@ -73,7 +73,7 @@ def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -
                 break
         tried, legible = tried + looked, legible or bool(reading.detections)
     if whole and not done:
-        raise no_rows_error(data, ledger, legible)
+        raise make_no_rows_error(data, ledger, legible)
     return done
 
 
@@ -84,13 +84,15 @@ def _is_teaching(task: Task, example: Example) -> bool:
     return bool(task.columns) and bool((example.labels == IGNORE).all())
 
 
-def answer(arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]) -> int:
+def run_try_operation(
+    arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
+) -> int:
     """Try the rows of `config`, given as plain values, in a helper process. Nothing is downloaded."""
     config = build_config(arguments["config"])
     try:
         if not _is_here(config.model):
             return 0
-        return try_rows(config, cancelled)
+        return try_source_rows(config, cancelled)
     # The run downloads the tokenizer and reports problems with its rows itself.
     except HubError:
         return 0
@@ -100,7 +102,7 @@ def _is_here(model: ModelSection) -> bool:
     """Return whether the tokenizer is on this machine; one that is still to be trained is not."""
     if model.tokenizer == "train":
         return False
-    source = tokenizer_source(model)
+    source = find_tokenizer_source(model)
     return os.path.isdir(source) or is_settled(source, model.revision if model.tokenizer is None else None)
 
 

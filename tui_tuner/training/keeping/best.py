@@ -25,7 +25,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui_tuner.runs.private_files import read_file
+from tui_tuner.runs.private_files import read_small_file
 
 STAMP = "evaluation.json"
 KEPT = ".best.kept"
@@ -49,23 +49,23 @@ class Stamp:
 def read_stamp(folder: Path) -> Stamp | None:
     """Read which evaluation a folder is of; None if it is of an older version, damaged or incomplete."""
     try:
-        content = json.loads(read_file(folder / STAMP))
+        content = json.loads(read_small_file(folder / STAMP))
         whole = all((folder / name).stat().st_size == size for name, size in content["files"].items())
         return Stamp(int(content["step"]), float(content["value"])) if whole else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
-def holds_model(folder: Path) -> bool:
+def has_model(folder: Path) -> bool:
     """Return whether a folder has weights in safetensors files."""
     return any(folder.glob("*.safetensors"))
 
 
-def is_of(folder: Path, wanted: Stamp) -> bool:
+def has_stamp(folder: Path, wanted: Stamp) -> bool:
     """Return whether a folder is of this evaluation."""
     found = read_stamp(folder)
     # A folder without a stamp is of an older version, which wrote none: it is taken for the right one.
-    return found == wanted or (found is None and not (folder / STAMP).exists() and holds_model(folder))
+    return found == wanted or (found is None and not (folder / STAMP).exists() and has_model(folder))
 
 
 def put_back(best: Path, wanted: Stamp) -> bool:
@@ -73,7 +73,7 @@ def put_back(best: Path, wanted: Stamp) -> bool:
     kept = best.with_name(KEPT)
     if read_stamp(kept) != wanted:
         return False
-    # A kill between the two renames leaves only `.best.old`, which `restore_folder` puts back.
+    # A kill between the two renames leaves only `.best.old`, which `restore_checkpoint_folder` puts back.
     old = best.with_name(f".{best.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if best.exists():
@@ -83,6 +83,6 @@ def put_back(best: Path, wanted: Stamp) -> bool:
     return True
 
 
-def forget_kept(best: Path) -> None:
+def drop_kept(best: Path) -> None:
     """Remove the folder that was kept next to `best`."""
     shutil.rmtree(best.with_name(KEPT), ignore_errors=True)

@@ -22,7 +22,7 @@ from typing import Any
 
 from tui_tuner.errors import DiskFullError
 from tui_tuner.locales import _
-from tui_tuner.runs.private_files import open_file, read_file
+from tui_tuner.runs.private_files import open_regular_file, read_small_file
 from tui_tuner.text import one_line
 
 MANIFEST = "files.json"
@@ -41,7 +41,7 @@ class Checkpoint:
     def find_problem(self) -> str:
         """Explain why it is unusable: a file is missing, cut or changed. Empty if all are as written."""
         try:
-            manifest = json.loads(read_file(self.path / MANIFEST))
+            manifest = json.loads(read_small_file(self.path / MANIFEST))
             files, step = dict(manifest["files"]), manifest["step"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return _("its list of files is missing or damaged")
@@ -68,7 +68,7 @@ class Checkpoint:
 
     @property
     def total_bytes(self) -> int:
-        return measure_folder(self.path)
+        return measure_folder_bytes(self.path)
 
 
 def list_checkpoints(root: Path) -> list[Checkpoint]:
@@ -85,7 +85,7 @@ def list_checkpoints(root: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
 
 
-def find_newest_valid(root: Path, on_bad: Callable[[Checkpoint, str], None]) -> Checkpoint | None:
+def find_newest_checkpoint(root: Path, on_bad: Callable[[Checkpoint, str], None]) -> Checkpoint | None:
     """Return the newest intact checkpoint; `on_bad` is called with each damaged one that is skipped."""
     for checkpoint in list_checkpoints(root):
         problem = checkpoint.find_problem()
@@ -149,7 +149,7 @@ def begin_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> Unf
     return UnfinishedCheckpoint(folder, root, step)
 
 
-def write_folder(target: Path, fill: Callable[[Path], None], keep: Path | None = None) -> None:
+def write_checkpoint_folder(target: Path, fill: Callable[[Path], None], keep: Path | None = None) -> None:
     """Replace a folder with one that `fill(folder)` writes; the old one stays until the new one is complete.
 
     Args:
@@ -164,7 +164,8 @@ def write_folder(target: Path, fill: Callable[[Path], None], keep: Path | None =
         _sync_tree(folder)
         old = target.with_name(f".{target.name}.old")
         shutil.rmtree(old, ignore_errors=True)
-        # Two folders cannot be swapped in one go; `restore_folder` undoes or finishes these renames.
+        # Two folders cannot be swapped in one go; `restore_checkpoint_folder` undoes or finishes these
+        # renames.
         if target.exists():
             target.rename(old)
         folder.rename(target)
@@ -175,18 +176,20 @@ def write_folder(target: Path, fill: Callable[[Path], None], keep: Path | None =
         shutil.rmtree(old, ignore_errors=True)
 
 
-def restore_folder(target: Path, keep: Path | None = None) -> None:
-    """Finish or undo a `write_folder` that was killed between its renames, and remove leftovers."""
+def restore_checkpoint_folder(target: Path, keep: Path | None = None) -> None:
+    """Finish or undo a `write_checkpoint_folder` that was killed between its renames, and remove
+    leftovers.
+    """
     old = target.with_name(f".{target.name}.old")
     if old.is_dir() and not target.exists():
         old.rename(target)
     # The new folder is in place: all that was left to do was to keep the old one.
     elif old.is_dir() and keep is not None and not keep.exists():
         old.rename(keep)
-    clear_leftovers(target.parent, target.name)
+    clear_checkpoint_leftovers(target.parent, target.name)
 
 
-def clear_leftovers(root: Path, name: str = "step-") -> None:
+def clear_checkpoint_leftovers(root: Path, name: str = "step-") -> None:
     """Remove half-written folders of a killed process, and put back what it had set aside."""
     for aside in root.glob(f".{name}*.before"):
         target = aside.with_name(aside.name[1 : -len(".before")])
@@ -240,7 +243,7 @@ def prune_checkpoints(root: Path, keep: int, best_step: int | None) -> None:
             shutil.rmtree(doomed, ignore_errors=True)
 
 
-def measure_folder(path: Path) -> int:
+def measure_folder_bytes(path: Path) -> int:
     """Return the bytes of all files below a folder."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
@@ -315,7 +318,7 @@ def _lacks_room(folder: Path, error: BaseException) -> bool:
 
 def _hash_file(path: Path) -> str:
     digest = hashlib.sha256()
-    with open_file(path) as file:
+    with open_regular_file(path) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
@@ -336,9 +339,9 @@ def _sync_file(path: Path) -> None:
         os.close(fd)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_checkpoint_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of a checkpoint; raise ValueError if it is anything else."""
-    data = json.loads(read_file(path, most=_MOST_JSON))
+    data = json.loads(read_small_file(path, most=_MOST_JSON))
     if not isinstance(data, dict):
         raise ValueError(f"{path.name} is not an object")
     return data

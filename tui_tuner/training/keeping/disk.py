@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError
 from tui_tuner.locales import _
-from tui_tuner.methods.attached import is_adapter
+from tui_tuner.methods.attached import find_model_method, is_adapter_model
+from tui_tuner.planning.optimizer_states import TrainedTensors, count_state_bytes
 from tui_tuner.runs import ballast
 from tui_tuner.runs.events import Log
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 from tui_tuner.training.run_commands import Commands
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -28,8 +29,6 @@ _STATES = 2**20  # bytes: random states, counters, lists of files
 _TOKENIZER = 16 * 2**20  # bytes; tokenizers of large vocabularies take 4 to 16 MB
 # Optimizer state for each trained parameter, in addition to the weight: AdamW keeps two numbers of the
 # weight's type, 8-bit AdamW two bytes (arXiv 2110.02861), Adafactor next to nothing.
-_TWO_NUMBERS = ("adamw", "auto")
-_TWO_BYTES = ("adamw_8bit", "paged_adamw_8bit")
 
 
 @dataclass(frozen=True)
@@ -53,32 +52,44 @@ class DiskPrediction:
         return (self.keep + 2) * self.checkpoint + 4 * self.final_model
 
 
-def predict_room(model: Any, config: RunConfig) -> DiskPrediction:
+def predict_disk_room(model: Any, config: RunConfig) -> DiskPrediction:
     """Predict the size of a run's files from the model as it is trained and the resolved config."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     weights = sum(parameter.numel() * parameter.element_size() for parameter in trained)
-    count = sum(parameter.numel() for parameter in trained)
-    optimizer = config.training.optimizer
-    if optimizer in _TWO_NUMBERS:
-        state = 2 * weights
-    elif optimizer in _TWO_BYTES:
-        state = 2 * count
-    else:
-        state = 0
+    state = _predict_state(trained, config)
     # The folder of an adapter holds what was trained; any other method saves the whole model.
-    whole = weights if is_adapter(model) else sum(p.numel() * p.element_size() for p in model.parameters())
+    method = find_model_method(model)
+    state += method.carried_numbers * weights
+    exported = int(method.export_size(model) * weights)
+    whole = (
+        exported if is_adapter_model(model) else sum(p.numel() * p.element_size() for p in model.parameters())
+    )
     return DiskPrediction(weights + state + _STATES, whole + _TOKENIZER, config.output.keep)
 
 
-def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) -> None:
+def _predict_state(trained: Sequence[Any], config: RunConfig) -> int:
+    """Predict the bytes of an optimizer's state on the disk, where nothing of it is paged out."""
+    training = config.training
+    tensors = [
+        # Any matrix may be one of a layer: few are not, and their state is larger by little
+        TrainedTensors(
+            one.numel(), one.element_size(), 1, False, shape=tuple(one.shape), inside=one.dim() == 2
+        )
+        for one in trained
+    ]
+    name = training.optimizer.removeprefix("paged_")
+    return int(sum(count_state_bytes(name, one, training.optimizer_rank) for one in tensors))
+
+
+def check_disk_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) -> None:
     """Report the size of a checkpoint, and stop a run that could not save even one.
 
     Raises:
         DiskFullError: two checkpoints and a final model do not fit.
     """
-    expected = predict_room(model, config)
+    expected = predict_disk_room(model, config)
     free, used = shutil.disk_usage(folder).free, _count_used(folder)
-    size = human_bytes(expected.checkpoint)
+    size = format_bytes(expected.checkpoint)
     # What a resumed run has on the disk is replaced, so its room counts as free.
     if free + used < expected.least_bytes:
         raise DiskFullError(
@@ -86,8 +97,8 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
                 "two checkpoints of about {size} each and the final model take {least}, but only {free} are "
                 "free: nothing could be saved.",
                 size=size,
-                least=human_bytes(expected.least_bytes),
-                free=human_bytes(free + used),
+                least=format_bytes(expected.least_bytes),
+                free=format_bytes(free + used),
             ),
             where=one_line(folder),
             hint=_(
@@ -97,8 +108,8 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
     text = _(
         "A checkpoint takes about {size}; all of the run's files at most {most}. {free} are free.",
         size=size,
-        most=human_bytes(expected.most_bytes),
-        free=human_bytes(free),
+        most=format_bytes(expected.most_bytes),
+        free=format_bytes(free),
     )
     if free + used < expected.most_bytes:
         reporter.report_warning(
@@ -119,8 +130,8 @@ def describe_free_room(folder: Path) -> str:
         return _("free space unknown")
     # Some file systems create inodes as needed and report none at all.
     if status.f_files and not status.f_favail:
-        return _("no inodes left for new files, {free} free", free=human_bytes(bytes_free))
-    return _("{free} free", free=human_bytes(bytes_free))
+        return _("no inodes left for new files, {free} free", free=format_bytes(bytes_free))
+    return _("{free} free", free=format_bytes(bytes_free))
 
 
 def _count_used(folder: Path) -> int:
@@ -159,7 +170,7 @@ class DiskWait:
                     return False
         if waited:
             # The journal has used up the reserve to report the full disk; the next time it needs one again.
-            ballast.reserve_space(self._folder)
+            ballast.reserve_ballast_space(self._folder)
             if name:
                 message = _("There is room again: the folder {name} is written.", name=name)
             else:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.methods.attached import method_of
-from tui_tuner.training.keeping.checkpoints import write_folder
+from tui_tuner.methods.attached import find_model_method
+from tui_tuner.training.keeping.checkpoints import write_checkpoint_folder
 
 
 def write_final_model(
@@ -30,10 +30,10 @@ def write_final_model(
     """
 
     def fill(folder: Path) -> None:
-        method_of(model).save_model(model, folder)
+        find_model_method(model).save_model(model, folder)
         tokenizer.save_pretrained(str(folder))
         # Last: a stamp records the sizes of files, and a card replaces the one that peft has written.
         if stamp is not None:
             stamp(folder)
 
-    write_folder(target, fill, keep)
+    write_checkpoint_folder(target, fill, keep)

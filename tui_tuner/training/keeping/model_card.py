@@ -17,12 +17,12 @@ import yaml
 from tui_tuner.compute.encoders import unwrap_model
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS
-from tui_tuner.config.metrics import METRICS, name_today
+from tui_tuner.config.metrics import METRICS, find_current_metric_name
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.data.ledger import OUTCOMES
 from tui_tuner.locales import _
 from tui_tuner.methods import Method, count_model_parameters
-from tui_tuner.methods.attached import count_virtual_tokens, method_of
+from tui_tuner.methods.attached import count_virtual_tokens, find_model_method
 from tui_tuner.text import one_line
 from tui_tuner.training.keeping.usage import Usage, describe_usage
 
@@ -73,7 +73,7 @@ def write_card(folder: Path, model: Any, tokenizer: Any, facts: CardFacts) -> No
     """Write the card into a final model's folder, replacing the one that peft wrote."""
     usage = describe_usage(model, tokenizer, facts.peft_type, facts.config.model.trust_remote_code)
     parts = [
-        _format_head(facts, usage, method_of(model)),
+        _format_head(facts, usage, find_model_method(model)),
         f"# {escape_markdown(_format_title(facts))}",
         _describe_training(facts, model),
         _describe_data(facts),
@@ -96,7 +96,9 @@ def _format_head(facts: CardFacts, usage: Usage, method: Method) -> str:
     values["tags"] = ["tui-tuner", config.method.kind.replace("_", "-"), config.task.replace("_", "-")]
     measured = facts.measured[max(facts.measured)] if facts.measured else {}
     # Several of our metrics share a name on the hub: each is listed once, in order.
-    names = dict.fromkeys(HUB_METRICS[name] for name in map(name_today, measured) if name in HUB_METRICS)
+    names = dict.fromkeys(
+        HUB_METRICS[name] for name in map(find_current_metric_name, measured) if name in HUB_METRICS
+    )
     if names:
         values["metrics"] = list(names)
     # Wide enough that no name is folded onto a second line.
@@ -107,21 +109,21 @@ def _format_head(facts: CardFacts, usage: Usage, method: Method) -> str:
 def _format_title(facts: CardFacts) -> str:
     return _(
         "{model}: {task} with {method}",
-        model=base_name(facts),
+        model=format_base_name(facts),
         task=_(facts.label).lower(),
         method=_(METHODS[facts.config.method.kind].label),
     )
 
 
-def base_name(facts: CardFacts) -> str:
+def format_base_name(facts: CardFacts) -> str:
     """Return the name of the base model without its location: a hub id, or the name of a folder."""
     name = facts.config.model.name
     if facts.origin == "random":
         return str((facts.config.model.architecture or {}).get("model_type") or _("a new model"))
-    return name if facts.origin in ("hub", "package") else file_name(name)
+    return name if facts.origin in ("hub", "package") else find_last_path_part(name)
 
 
-def file_name(path: str) -> str:
+def find_last_path_part(path: str) -> str:
     """Return the last part of a path of any system; a bare name stays as it is."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
 
@@ -133,7 +135,7 @@ def _describe_training(facts: CardFacts, model: Any) -> str:
     said = {
         "task": _(facts.label),
         "method": _(METHODS[config.method.kind].label),
-        "model": format_code(base_name(facts)),
+        "model": format_inline_code(format_base_name(facts)),
         "trained": trained,
         "total": total,
         "share": trained / total,
@@ -146,13 +148,17 @@ def _describe_training(facts: CardFacts, model: Any) -> str:
         )
     ]
     if facts.revision:
-        lines.append(_("The base model is at revision {revision}.", revision=format_code(facts.revision)))
+        lines.append(
+            _("The base model is at revision {revision}.", revision=format_inline_code(facts.revision))
+        )
     if config.method.has_trait(Trait.QUANTISABLE) and config.model.quantization != "none":
-        lines.append(_("Its weights were loaded as {bits}.", bits=format_code(config.model.quantization)))
+        lines.append(
+            _("Its weights were loaded as {bits}.", bits=format_inline_code(config.model.quantization))
+        )
     classes = _describe_classes(model)
     if classes:
         lines.append(
-            _("Its classes are {classes}.", classes=", ".join(format_code(name) for name in classes))
+            _("Its classes are {classes}.", classes=", ".join(format_inline_code(name) for name in classes))
         )
     return " ".join(lines)
 
@@ -172,9 +178,9 @@ def _describe_data(facts: CardFacts) -> str:
     """Describe the files and the outcomes of their rows."""
     data = facts.config.data
     paths = [data.path] if isinstance(data.path, str) else list(data.path)
-    names = [file_name(one if isinstance(one, str) else one.path) for one in paths]
+    names = [find_last_path_part(one if isinstance(one, str) else one.path) for one in paths]
     lines = [f"## {_('Data')}", ""]
-    lines.append(_("It was trained on {files}.", files=", ".join(format_code(name) for name in names)))
+    lines.append(_("It was trained on {files}.", files=", ".join(format_inline_code(name) for name in names)))
     ledger = facts.ledger
     if ledger:
         ends = [
@@ -195,7 +201,12 @@ def _describe_data(facts: CardFacts) -> str:
                 )
             )
     if isinstance(data.validation, str):
-        lines.append(_("The held-out rows come from {file}.", file=format_code(file_name(data.validation))))
+        lines.append(
+            _(
+                "The held-out rows come from {file}.",
+                file=format_inline_code(find_last_path_part(data.validation)),
+            )
+        )
     return "\n".join(lines)
 
 
@@ -211,11 +222,11 @@ def _list_figures(facts: CardFacts) -> str:
     lines.append("|-|" + "-:|" * len(heads))
     for name in names:
         # Checkpoints of older versions hold older names of metrics.
-        known = METRICS.get(name_today(name))
+        known = METRICS.get(find_current_metric_name(name))
         label = _(known.label) if known is not None else name
         values = [facts.measured[step].get(name) for step in steps]
         shown = ["" if value is None else f"{value:.4f}" for value in values]
-        lines.append(f"| {escape_markdown(label)} ({format_code(name)}) | " + " | ".join(shown) + " |")
+        lines.append(f"| {escape_markdown(label)} ({format_inline_code(name)}) | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
@@ -266,7 +277,7 @@ def escape_markdown(text: object) -> str:
     return re.sub(r"([\\`*_{}\[\]<>|#~!])", r"\\\1", one_line(text, 2 * WIDEST))
 
 
-def format_code(text: object) -> str:
+def format_inline_code(text: object) -> str:
     """Format foreign text as inline code, in which Markdown has no effect."""
     # A vertical bar would end the cell of a table, even inside code.
     shown = one_line(text, WIDEST).replace("|", "\u00a6")
@@ -278,7 +289,7 @@ def format_code(text: object) -> str:
     return f"{fence}{space}{shown}{space}{fence}"
 
 
-def read_ledger(path: Path) -> dict[str, Any]:
+def read_card_ledger(path: Path) -> dict[str, Any]:
     """Read the row ledger of a run folder; empty if it is missing or unreadable."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.compute.forward import MicroSize
-from tui_tuner.training.keeping.checkpoints import read_json
+from tui_tuner.training.keeping.checkpoints import read_checkpoint_json
 
 STATE = "run_state.json"
 
@@ -75,7 +75,7 @@ OF_THE_RUN = ("identity", "moment", "asked", "config", "evaluated", "random", "t
 
 def read_progress(folder: Path) -> Progress:
     """Read the counters in a checkpoint."""
-    return Progress(**read_json(folder / STATE))
+    return Progress(**read_checkpoint_json(folder / STATE))
 
 
 def choose_micro_size(progress: Progress, wanted: MicroSize) -> MicroSize:

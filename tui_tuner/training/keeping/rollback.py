@@ -9,7 +9,7 @@ from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import RolledBack
 from tui_tuner.training.interruptions import RollBack
-from tui_tuner.training.keeping.checkpoints import Checkpoint, find_newest_valid
+from tui_tuner.training.keeping.checkpoints import Checkpoint, find_newest_checkpoint
 from tui_tuner.training.keeping.progress import OF_THE_RUN, Progress, read_progress
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ MOST = 3  # times in one process; if it happens more often, the rate is not the 
 FACTOR = 0.5  # the learning rate is multiplied by this each time
 
 
-def train_steps(loop: Loop, checkpoint: Checkpoint | None) -> None:
+def train_with_rollback(loop: Loop, checkpoint: Checkpoint | None) -> None:
     """Take all steps, again from the last checkpoint whenever the loop raises `RollBack`.
 
     The learning rate that a checkpoint was written with is halved. Checkpoints written after that hold the
@@ -36,7 +36,7 @@ def train_steps(loop: Loop, checkpoint: Checkpoint | None) -> None:
         except RollBack as bad:
             # The newest checkpoint may still be on its way to the disk.
             loop.saver.settle_writer()
-            checkpoint = find_newest_valid(loop.saver.folder.checkpoints_path, lambda *_: None)
+            checkpoint = find_newest_checkpoint(loop.saver.folder.checkpoints_path, lambda *_: None)
             if checkpoint is None:
                 raise RunError(
                     _("{message} There is no checkpoint to go back to.", message=bad.message),

@@ -19,7 +19,7 @@ from tui_tuner.runs.events import CheckpointSaved, OutOfMemory
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.training.keeping import checkpoints
-from tui_tuner.training.keeping.best import KEPT, Stamp, forget_kept, holds_model, is_of, put_back, read_stamp
+from tui_tuner.training.keeping.best import KEPT, Stamp, drop_kept, has_model, has_stamp, put_back, read_stamp
 from tui_tuner.training.keeping.disk import describe_free_room
 from tui_tuner.training.keeping.final_model import write_final_model
 from tui_tuner.training.keeping.progress import STATE, Progress
@@ -27,7 +27,7 @@ from tui_tuner.training.keeping.writer import Writer
 from tui_tuner.training.keeping.written_bytes import report_written
 from tui_tuner.training.step.engine import Engine
 from tui_tuner.training.step.recovery import Recovery
-from tui_tuner.training.watching.intervals import find_interval, is_due_at
+from tui_tuner.training.watching.intervals import find_interval, is_interval_due
 from tui_tuner.training.watching.reporting import Reporter
 
 DISK_RETRY_SECONDS = 60.0
@@ -98,7 +98,7 @@ class Saver:
             return True
         now = time.monotonic()
         late = (now - self._last) / 60 >= self.config.output.save_minutes
-        return late or now >= self._retry_after or is_due_at(step, self.every)
+        return late or now >= self._retry_after or is_interval_due(step, self.every)
 
     def save_checkpoint(
         self, step: int, wait: Wait | None = None, whole: bool = False, ending: bool = False
@@ -193,7 +193,7 @@ class Saver:
             self._size = checkpoint.total_bytes
             self._on_disk, self._named = step, named
             # The new checkpoint names what is in `best` now, so the folder before it is not needed any more.
-            forget_kept(self.folder.best_path)
+            drop_kept(self.folder.best_path)
             checkpoints.prune_checkpoints(root, self.config.output.keep, best)
             self.reporter.emit(
                 CheckpointSaved(
@@ -287,7 +287,7 @@ class Saver:
             begun = checkpoints.begin_checkpoint(self.folder.checkpoints_path, checkpoint.step, fill)
             begun.finish_checkpoint()
             self._named = self._wanted_stamp
-            forget_kept(self.folder.best_path)
+            drop_kept(self.folder.best_path)
 
         try:
             if wait is None:
@@ -319,8 +319,8 @@ class Saver:
         if wanted is None:
             self._drop_best()
             return True
-        if is_of(best, wanted):
-            forget_kept(best)
+        if has_stamp(best, wanted):
+            drop_kept(best)
             return True
         if put_back(best, wanted):
             self.reporter.report_log(
@@ -331,7 +331,7 @@ class Saver:
 
     def _drop_best(self) -> None:
         """Remove a `best` from steps that no longer count."""
-        forget_kept(self.folder.best_path)
+        drop_kept(self.folder.best_path)
         # A folder without a stamp is of an older version, or not from this run: it stays.
         if read_stamp(self.folder.best_path) is not None:
             shutil.rmtree(self.folder.best_path, ignore_errors=True)
@@ -343,7 +343,7 @@ class Saver:
         if not checkpoints.list_checkpoints(self.folder.checkpoints_path):
             self._drop_best()
         # Its checkpoints are damaged: this may be all that is left of the earlier training.
-        elif holds_model(self.folder.best_path):
+        elif has_model(self.folder.best_path):
             aside = self.folder.best_path.with_name("best-earlier")
             shutil.rmtree(aside, ignore_errors=True)
             self.folder.best_path.rename(aside)
@@ -379,7 +379,7 @@ class Saver:
             _("The next evaluation counts as the best, and writes the folder again."),
         )
         shutil.rmtree(best, ignore_errors=True)
-        forget_kept(best)
+        drop_kept(best)
         self.progress.best = self.progress.best_step = self._named = None
         self.progress.worse = 0
         return False
@@ -388,7 +388,7 @@ class Saver:
         """Write `best` as `write_final` does; the one that the last checkpoint names is kept for now."""
         metric, best = self.config.evaluation.best, self.folder.best_path
         self.wait_for_writer()  # a checkpoint that finishes meanwhile would change what is to be kept
-        keep = best.with_name(KEPT) if self._named is not None and is_of(best, self._named) else None
+        keep = best.with_name(KEPT) if self._named is not None and has_stamp(best, self._named) else None
         add_stamp = partial(stamp.write_stamp, metric=metric)
         return self._write_model(best, stamp.step, wait, add_stamp, keep)
 
@@ -413,7 +413,8 @@ class Saver:
         self._look_for_folder()
         self._say_saving(0, target.name)
         self.wait_for_writer()
-        model = self.engine.model
+        engine = self.engine
+        model = engine.model
 
         def add(folder: Path) -> None:
             if self.describe is not None:
@@ -422,7 +423,8 @@ class Saver:
                 stamp(folder)
 
         def write() -> None:
-            with report_written(lambda done: self._say_saving(done, target.name), target):
+            said = report_written(lambda done: self._say_saving(done, target.name), target)
+            with said, engine.show_result():
                 self._try_twice(lambda: write_final_model(model, self.tokenizer, target, add, keep))
 
         try:

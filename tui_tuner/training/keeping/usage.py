@@ -9,9 +9,10 @@ import numpy as np
 
 from tui_tuner.compute.encoders import unwrap_model
 from tui_tuner.data.examples.pair_windows import find_null_position
-from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens, method_of
+from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens, find_model_method
 from tui_tuner.methods.layers import HEADED
-from tui_tuner.models.new_weights import renamed_backbone
+from tui_tuner.methods.peft_method import name_below
+from tui_tuner.models.new_weights import map_backbone_names
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
         peft_type: peft's name for the task.
         own_code: The model's code comes with its files.
     """
-    library = method_of(model).library
+    library = find_model_method(model).library
     base = unwrap_model(model)
     auto_class, pipeline = _KINDS.get(peft_type, ("AutoModel", "feature-extraction"))
     ask = {
@@ -137,13 +138,14 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
         "CAUSAL_LM": (_CHAT if getattr(tokenizer, "chat_template", None) else _TEXT) + _GENERATE,
     }.get(peft_type, "")
     more = ", trust_remote_code=True" if own_code else ""
-    names = renamed_backbone(auto_class, base.config) if peft_type in HEADED else {}
+    names = map_backbone_names(auto_class, base.config) if peft_type in HEADED else {}
     named = f", key_mapping={names!r}" if names else ""
     if library == "transformers":
         loading = _format_whole(auto_class, more)
     else:
+        library = STANDALONE if find_model_method(model).standalone else library
         old_names = _format_old_names(model, peft_type)
-        loading = _format_adapter(library, auto_class, peft_type, more, named, old_names)
+        loading = _format_adapter(library, auto_class, peft_type, more, named, old_names, name_below(model))
     # With virtual tokens, peft takes the last position of a padded row for the end of its text.
     pools_last = peft_type == "SEQ_CLS" and count_virtual_positions(model) > 0
     return Usage(pipeline, loading + ask, pools_last and _reads_forward(base))
@@ -184,6 +186,7 @@ model = {auto_class}.from_pretrained(folder{more}).eval()
 """
 
 
+STANDALONE = "standalone"
 # For each library that puts an adapter onto its base model: imports, the line that reads which base model it
 # is, that model with its revision, and the call
 _PUTTING = {
@@ -194,10 +197,18 @@ _PUTTING = {
         "PeftModel.from_pretrained(model, folder)",
     ),
     "tui-tuner": (
-        "import json\nfrom pathlib import Path\n\nfrom tui_tuner.methods.putting import put_adapter",
+        "import json\nfrom pathlib import Path\n\n"
+        "from tui_tuner.methods.saved.putting import put_adapter_on_model",
         'made_on = json.loads((Path(folder) / "adapter_config.json").read_text())',
         'made_on["base_model_name_or_path"], revision=made_on["revision"] or "main"',
-        "put_adapter(model, Path(folder))",
+        "put_adapter_on_model(model, Path(folder))",
+    ),
+    STANDALONE: (
+        "import json\nimport sys\nfrom pathlib import Path\n",
+        'made_on = json.loads((Path(folder) / "adapter_config.json").read_text())\n'
+        "sys.path.insert(0, folder)\nfrom load_adapter import load_adapter  # the file next to this one",
+        'made_on["base_model_name_or_path"], revision=made_on["revision"] or "main"',
+        "load_adapter(model, folder)",
     ),
 }
 
@@ -214,7 +225,13 @@ def _format_old_names(model: Any, peft_type: str) -> str:
 
 
 def _format_adapter(
-    library: str, auto_class: str, peft_type: str, more: str, named: str, old_names: str
+    library: str,
+    auto_class: str,
+    peft_type: str,
+    more: str,
+    named: str,
+    old_names: str,
+    below: list[str],
 ) -> str:
     """Return the lines that load the base model and put the adapter onto it."""
     # The config in the adapter's folder has the names of the classes, which the base model's lacks.
@@ -225,6 +242,7 @@ def _format_adapter(
     modules = "import peft\nimport torch\nimport transformers" if old_names else "import torch"
     if "inspect." in old_names:
         modules = f"import inspect\n\n{modules}"
+    imports += "\nfrom peft.tuners.tuners_utils import BaseTunerLayer" if below else ""
     return f"""
 {modules}
 {imports}
@@ -237,4 +255,19 @@ model = {auto_class}.from_pretrained(
     {where}{config}{named}{more}
 )
 model = {putting}.eval()
-{old_names}"""
+{old_names}{_format_below(below)}"""
+
+
+def _format_below(names: list[str]) -> str:
+    """Return the lines that put the frozen adapters below the trained one; empty without any."""
+    if not names:
+        return ""
+    return f"""
+# it was trained on top of others, which are in folders beside it: all of them have to be active
+for name in {names!r}:
+    model.load_adapter(f"{{folder}}/{{name}}", name)
+for module in model.modules():
+    if isinstance(module, BaseTunerLayer):
+        module.set_adapter([*{names!r}, "default"])
+model.eval()
+"""

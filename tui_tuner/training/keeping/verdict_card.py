@@ -9,13 +9,18 @@ from pathlib import Path
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Evaluation, HeldOutRows, Resolved, RolledBack, RunStarted, Verdict
 from tui_tuner.runs.journal import JournalReader
-from tui_tuner.runs.scan import scan_lines
+from tui_tuner.runs.scan import scan_journal_lines
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.runs.view import RunView, fold_events
-from tui_tuner.runs.wire import decode_line
+from tui_tuner.runs.view import RunView, fold_view_events
+from tui_tuner.runs.wire import decode_event_line
 from tui_tuner.training.keeping.model_card import CARD, escape_markdown
 from tui_tuner.verdicts.gain import describe_gain, list_gains
-from tui_tuner.verdicts.verdict_lines import confidence_words, find_meaning, format_headline, list_evidence
+from tui_tuner.verdicts.verdict_lines import (
+    describe_confidence,
+    find_verdict_meaning,
+    format_verdict_headline,
+    list_verdict_evidence,
+)
 
 _READ_AT_ONCE = 4 << 20  # bytes of a journal
 _TELLING = (RunStarted, Resolved, RolledBack, Evaluation, HeldOutRows, Verdict)
@@ -25,7 +30,7 @@ _BEGIN, _END = "<!-- verdict -->", "<!-- /verdict -->"
 def add_verdict(folder: RunFolder) -> None:
     """Write the verdict on an ended run into the cards of `best` and `last`; a failure is ignored."""
     view = read_verdict(folder.events_path)
-    section = verdict_section(view)
+    section = format_verdict_section(view)
     if not section:
         return
     for place in (folder.best_path, folder.last_path):
@@ -37,13 +42,16 @@ def read_verdict(events: Path) -> RunView:
     """Read a journal without its steps: the figures measured, and the verdict on them."""
     view, reader = RunView(), JournalReader(events)
     while block := reader.read_block(_READ_AT_ONCE):
-        # Most lines are steps. `scan_lines` leaves their last figure empty, so they are never decoded.
-        found = (decode_line(figures[-1]) for figures in scan_lines(block) if figures[-1])
-        view = fold_events(view, [event for event in found if event and isinstance(event.body, _TELLING)])
+        # Most lines are steps. `scan_journal_lines` leaves their last figure empty, so they are never
+        # decoded.
+        found = (decode_event_line(figures[-1]) for figures in scan_journal_lines(block) if figures[-1])
+        view = fold_view_events(
+            view, [event for event in found if event and isinstance(event.body, _TELLING)]
+        )
     return view
 
 
-def verdict_section(view: RunView) -> str:
+def format_verdict_section(view: RunView) -> str:
     """Format the verdict and the gain as a section of Markdown; empty if there is neither."""
     found, gains = view.verdict, list_gains(view)
     if found is None and not gains:
@@ -51,11 +59,11 @@ def verdict_section(view: RunView) -> str:
     lines = [_BEGIN, f"## {_('Verdict')}", ""]
     if found is not None:
         head, sure = (
-            escape_markdown(format_headline(found)),
-            escape_markdown(confidence_words(found.confidence)),
+            escape_markdown(format_verdict_headline(found)),
+            escape_markdown(describe_confidence(found.confidence)),
         )
-        lines.append(f"**{head}** ({sure}). {escape_markdown(find_meaning(found.verdict))}".rstrip())
-        lines += ["", *(f"- {escape_markdown(said)}" for said in list_evidence(found)[:1])]
+        lines.append(f"**{head}** ({sure}). {escape_markdown(find_verdict_meaning(found.verdict))}".rstrip())
+        lines += ["", *(f"- {escape_markdown(said)}" for said in list_verdict_evidence(found)[:1])]
     lines += [f"- {escape_markdown(describe_gain(gain))}" for gain in gains]
     if gains:
         said = _("In brackets: the 95 % interval of the difference, row by row on the same held-out rows.")

@@ -17,6 +17,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from tui_tuner.compute.forward import MicroBatch, MicroSize, Rows
+from tui_tuner.config.kinds.optimizers import find_optimizer
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.methods.method import Method
 from tui_tuner.models.device import Device
@@ -38,12 +39,16 @@ from tui_tuner.training.step.schedules import create_scheduler, scale_rate
 from tui_tuner.training.step.states import (
     Position,
     States,
-    load_position,
-    load_trained,
-    save_position,
-    save_trained,
+    load_step_position,
+    load_trained_parameters,
+    save_step_position,
+    save_trained_parameters,
 )
-from tui_tuner.training.step.wrapping import place_model, without_averaging, wrap_model
+from tui_tuner.training.step.wrapping import (
+    place_model_on_device,
+    skip_gradient_averaging,
+    wrap_model_for_ranks,
+)
 from tui_tuner.training.watching.passes import Pass, Passes
 
 if TYPE_CHECKING:
@@ -120,7 +125,7 @@ class Engine:
         self.scheduler: LambdaLR | None = None
         self.scaler = create_scaler(device, config)
         self._scale_watch = ScaleWatch(self.scaler)
-        place_model(model, self.device)
+        place_model_on_device(model, self.device)
         if getattr(model, "config", None) is not None:
             # Saved with the final model, where generation needs it, whatever the base model's config has.
             model.config.use_cache = True
@@ -130,13 +135,14 @@ class Engine:
     def prepare_states(self, checkpoint: Path | None = None) -> None:
         """Create optimizer and schedule, with their state at a checkpoint or at the start of a run."""
         if checkpoint is not None:
-            load_trained(self.model, checkpoint)
+            load_trained_parameters(self.model, checkpoint)
         # The model was checked before training; the cached pieces it left would fragment the first step.
         free_cached_memory()
         # A rollback calls this again, and a model must not be wrapped twice.
         if self._wrapped is None:
-            self._wrapped = wrap_model(self.model, self.device, self.ranks)
-        self.optimizer = create_optimizer(self.model, self.config, self._device_facts)
+            self._wrapped = wrap_model_for_ranks(self.model, self.device, self.ranks)
+        faster = self.method.trains_faster
+        self.optimizer = create_optimizer(self.model, self.config, self._device_facts, faster)
         # Two orders of the same weights: clipping sums norms in the order of the optimizer's groups, and a
         # sum in another order differs in the last bits.
         self._trained: list[Weight] = [
@@ -152,9 +158,10 @@ class Engine:
             # processes share that memory, so each of them loads onto its own device.
             direct = self.ranks.world > 1 and self.device.type != "cpu"
             self._carried_states.load_states(checkpoint, str(self.device) if direct else "cpu")
-            position = load_position(checkpoint)
+            position = load_step_position(checkpoint)
             if self.rate_scale != 1.0:
                 scale_rate(self.scheduler, self.optimizer, self.rate_scale)
+        self.method.load_state(self.model, checkpoint)
         self.step, self.epoch = position.step, position.epoch
         self._clear_gradients()
 
@@ -165,7 +172,19 @@ class Engine:
 
     def load_weights(self, checkpoint: Path) -> None:
         """Give the model the trained weights of a checkpoint, for an evaluation or to be saved."""
-        load_trained(self.model, checkpoint)
+        # The average of the weights is computed from the optimizer's state
+        if find_optimizer(self.config.training.optimizer).averages:
+            self.prepare_states(checkpoint)
+        else:
+            load_trained_parameters(self.model, checkpoint)
+
+    def show_result(self) -> contextlib.AbstractContextManager[None]:
+        """Give the model the weights that are evaluated and saved, while the block runs.
+
+        They are those of training, but for an optimizer that averages them.
+        """
+        show = getattr(self.optimizer, "show_average", None)
+        return contextlib.nullcontext() if show is None else show()
 
     def restore_random_states(self, checkpoint: Path) -> None:
         """Continue with a checkpoint's random numbers. Call it last before a step."""
@@ -263,7 +282,7 @@ class Engine:
             self._remember_pass(part, accumulating=place > 0)
             micro = part if self._ahead is not None else part.to(self.device)
             last = place == len(counted) - 1
-            averaged = contextlib.nullcontext() if last else without_averaging(self._wrapped)
+            averaged = contextlib.nullcontext() if last else skip_gradient_averaging(self._wrapped)
             with objective.wrap_pass(micro), averaged:
                 loss = objective.sum_losses(self._wrapped, micro) * scale
                 extra = self.method.extra_loss(self.model) if last else None
@@ -368,8 +387,9 @@ class Engine:
 
     def save_state(self, folder: Path) -> None:
         """Write the state a resumed run needs: weights, optimizer, schedule, random states, step."""
-        save_trained(self.model, folder)
+        save_trained_parameters(self.model, folder)
         self._carried_states.save_states(folder)
+        self.method.save_state(self.model, folder)
         save_random_states(folder, self.ranks)
         position = Position(self.step, self.epoch)
-        save_position(position, folder, self.total, self.plan.steps_per_epoch)
+        save_step_position(position, folder, self.total, self.plan.steps_per_epoch)

@@ -11,7 +11,7 @@ import torch
 from tui_tuner.compute.forward import MicroSize
 from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.locales import _
-from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
+from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 from tui_tuner.runs.events import OutOfMemory
 from tui_tuner.text import one_line
 from tui_tuner.training.watching.reporting import Reporter
@@ -43,7 +43,7 @@ class Recovery:
 
     # A handler must call `free` with the error before another attempt: the error's frames hold tensors.
     is_out_of_memory = staticmethod(is_out_of_memory)
-    free = staticmethod(free_memory_of)
+    free = staticmethod(free_attempt_memory)
 
     def halve_micro_batch(self, size: MicroSize, place: str, step: int) -> MicroSize:
         """Return half the micro-batch, and report it in the journal.

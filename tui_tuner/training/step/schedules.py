@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch.optim.lr_scheduler import LambdaLR
 
+from tui_tuner.config.kinds.optimizers import find_optimizer
 from tui_tuner.config.resolved import ResolvedConfig
 
 if TYPE_CHECKING:
@@ -20,25 +21,25 @@ DECAY_SHARE = 0.1  # of all steps, at the end of `warmup_stable_decay`
 Schedule = Callable[[int, int, int], float]
 
 
-def keep_constant(step: int, warmup: int, total: int) -> float:
+def keep_rate_constant(step: int, warmup: int, total: int) -> float:
     return 1.0
 
 
-def fall_linearly(step: int, warmup: int, total: int) -> float:
+def lower_rate_linearly(step: int, warmup: int, total: int) -> float:
     return max(0.0, (total - step) / max(1, total - warmup))
 
 
-def fall_as_cosine(step: int, warmup: int, total: int) -> float:
+def lower_rate_as_cosine(step: int, warmup: int, total: int) -> float:
     return max(0.0, _half_cosine((step - warmup) / max(1, total - warmup)))
 
 
-def fall_as_inverse_root(step: int, warmup: int, total: int) -> float:
+def lower_rate_by_root(step: int, warmup: int, total: int) -> float:
     """Fall with the square root of the step: a quarter of the peak rate after 16 times the warm-up."""
     timescale = warmup or TIMESCALE
     return 1.0 / math.sqrt((step + timescale - warmup) / timescale)
 
 
-def fall_at_the_end(step: int, warmup: int, total: int) -> float:
+def lower_rate_at_end(step: int, warmup: int, total: int) -> float:
     """Stay at the peak, then fall as half a cosine over the last tenth (arXiv 2405.18392)."""
     decay = max(1, round(DECAY_SHARE * total))
     # A warm-up of more than nine tenths ends after this, so the rate then enters the fall partway.
@@ -55,11 +56,11 @@ def _half_cosine(progress: float) -> float:
 
 
 SCHEDULES: dict[str, Schedule] = {
-    "constant": keep_constant,
-    "linear": fall_linearly,
-    "cosine": fall_as_cosine,
-    "inverse_sqrt": fall_as_inverse_root,
-    "warmup_stable_decay": fall_at_the_end,
+    "constant": keep_rate_constant,
+    "linear": lower_rate_linearly,
+    "cosine": lower_rate_as_cosine,
+    "inverse_sqrt": lower_rate_by_root,
+    "warmup_stable_decay": lower_rate_at_end,
 }
 
 
@@ -81,9 +82,10 @@ def find_rate_share(step: int, *, schedule: str, warmup: int, total: int) -> flo
 def create_scheduler(optimizer: Optimizer, config: ResolvedConfig, total: int) -> LambdaLR:
     """Create the scheduler of an optimizer's rates; call its `step` after each optimizer step."""
     training = config.training
+    scheduled = find_optimizer(training.optimizer).scheduled
     share = functools.partial(
         find_rate_share,
-        schedule=training.schedule,
+        schedule=training.schedule if scheduled else "constant",
         warmup=round(training.warmup * total),
         total=total,
     )

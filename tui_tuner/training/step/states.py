@@ -70,7 +70,7 @@ def _load_file(path: Path, place: str = "cpu") -> Any:
     return torch.load(path, map_location=place, weights_only=True)
 
 
-def save_position(position: Position, folder: Path, total: int, steps_per_epoch: int) -> None:
+def save_step_position(position: Position, folder: Path, total: int, steps_per_epoch: int) -> None:
     """Write the step number, with the other values that version 0.1 expects in the file."""
     values = {
         "epoch": position.epoch,
@@ -83,12 +83,12 @@ def save_position(position: Position, folder: Path, total: int, steps_per_epoch:
     (folder / STEP).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load_position(folder: Path) -> Position:
+def load_step_position(folder: Path) -> Position:
     values = json.loads((folder / STEP).read_text(encoding="utf-8"))
     return Position(int(values["global_step"]), float(values["epoch"] or 0.0))
 
 
-def save_trained(model: Module, folder: Path) -> None:
+def save_trained_parameters(model: Module, folder: Path) -> None:
     """Write the trained parameters, under their own names, to `trained.safetensors`."""
     from safetensors.torch import save_file
 
@@ -101,7 +101,7 @@ def save_trained(model: Module, folder: Path) -> None:
     save_file(tensors, folder / TRAINED)
 
 
-def load_trained(model: Module, folder: Path) -> None:
+def load_trained_parameters(model: Module, folder: Path) -> None:
     """Load `trained.safetensors` into the model, in place.
 
     Raises:

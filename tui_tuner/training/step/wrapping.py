@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
-def place_model(model: Module, device: torch.device) -> None:
+def place_model_on_device(model: Module, device: torch.device) -> None:
     """Move the parts of a model that are not on the device yet, such as a new head."""
     # Random states, and kernels of some libraries, use the current device.
     if device.type == "cuda":
@@ -24,7 +24,7 @@ def place_model(model: Module, device: torch.device) -> None:
         model.to(device)
 
 
-def wrap_model(model: Module, device: torch.device, ranks: Ranks) -> Module:
+def wrap_model_for_ranks(model: Module, device: torch.device, ranks: Ranks) -> Module:
     """Wrap a model so that each backward pass averages its gradients over the ranks; one rank needs none.
 
     Call it before the optimizer is created: other wrappers may replace the parameters.
@@ -36,7 +36,7 @@ def wrap_model(model: Module, device: torch.device, ranks: Ranks) -> Module:
     return DistributedDataParallel(model, device_ids=devices)
 
 
-def without_averaging(model: Module) -> contextlib.AbstractContextManager[Any]:
+def skip_gradient_averaging(model: Module) -> contextlib.AbstractContextManager[Any]:
     """Let gradients add up on this rank only; the next backward pass outside averages them all."""
     if isinstance(model, DistributedDataParallel):
         return model.no_sync()

@@ -14,7 +14,7 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 
-def count_built(request: dict[str, Any]) -> tuple[int, int]:
+def count_built_parameters(request: dict[str, Any]) -> tuple[int, int]:
     """Count the trained parameters, and all parameters.
 
     Args:
@@ -33,10 +33,10 @@ def count_built(request: dict[str, Any]) -> tuple[int, int]:
     from tui_tuner.config.sections.method import MethodSection
     from tui_tuner.methods import attach, count_model_parameters
     from tui_tuner.methods.layers import name_saved_modules
-    from tui_tuner.models.loading import quiet_libraries
-    from tui_tuner.models.new_weights import note_all_random
+    from tui_tuner.models.loading import silence_libraries
+    from tui_tuner.models.new_weights import note_random_head
 
-    quiet_libraries()
+    silence_libraries()
     values = {
         name: value
         for name, value in request["config"].items()
@@ -56,7 +56,7 @@ def count_built(request: dict[str, Any]) -> tuple[int, int]:
         what = _("cannot be built for this task: {error}", error=one_line(error, 200))
         raise ModelError(what, where=one_line(kind, 60)) from error
     if request["new_pooler"]:
-        note_all_random(model)
+        note_random_head(model)
     section = MethodSection.model_validate(request["method"])
     if section.has_trait(Trait.VIRTUAL_TOKENS):
         kept = name_saved_modules(model, request["peft_type"])
@@ -68,14 +68,16 @@ def count_built(request: dict[str, Any]) -> tuple[int, int]:
         return count_model_parameters(attach(model, run, request["peft_type"]))
 
 
-def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]) -> dict[str, Any]:
+def run_parameters_operation(
+    arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]
+) -> dict[str, Any]:
     """Carry out the operation `parameters` of a helper process.
 
     Raises:
         RunError: the model cannot be built, in the libraries' words.
     """
     try:
-        trained, total = count_built(arguments)
+        trained, total = count_built_parameters(arguments)
     except TunerError:
         raise
     except Exception as error:

@@ -21,12 +21,12 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from tui_tuner.compute import attention
 from tui_tuner.compute.attention.efficient import find_efficient_arguments
-from tui_tuner.compute.attention.kernel_choice import flash_width
-from tui_tuner.compute.attention.spans import lay_by_token
+from tui_tuner.compute.attention.kernel_choice import find_flash_width
+from tui_tuner.compute.attention.spans import lay_heads_by_token
 from tui_tuner.compute.attention.varlen import find_torch_varlen
 from tui_tuner.compute.precision import HALVES
 from tui_tuner.models.device import AMPERE, Device
-from tui_tuner.training.tracing.quantised_layers import list_kernels
+from tui_tuner.training.tracing.quantised_layers import list_stand_in_kernels
 
 # Operations that autocast runs in float32 on a GPU (ATen/autocast_mode.h, torch 2.13) and not on a CPU.
 IN_FLOAT32 = (
@@ -62,13 +62,13 @@ _ENGINE = "_engine_run_backward"
 _PASSED_OVER = ("_compile.py", "_python_dispatch.py", "eval_frame.py", __file__)
 
 
-def note_launches(kind: str, launches: int) -> None:
+def note_kernel_launches(kind: str, launches: int) -> None:
     """Report the launches of the kernels that a stand-in ran for."""
     for listener in LISTENERS:
         listener(kind, launches)
 
 
-def behave_like_a_gpu() -> None:
+def imitate_gpu() -> None:
     """Change this process permanently. Call it once, before a model is made."""
     # PEFT asks for the GPU's autocast state, but a trace has CPU tensors.
     torch.is_autocast_enabled = _read_autocast
@@ -132,7 +132,7 @@ def _trace_dropout(input: Any, p: float = 0.5, training: bool = True, inplace: b
     return torch.native_dropout(input, p, training)[0] if training and p else input
 
 
-def attend_like_a_gpu(
+def imitate_gpu_attention(
     module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any
 ) -> tuple[Any, None]:
     """Allocate what `attention.attend_segments` does on a GPU, with the kernel that is chosen there."""
@@ -148,13 +148,13 @@ def attend_like_a_gpu(
     kernel, _passed = attention.choose_kernel(need, TRACED, MEANS)
     sequences = len(options["segment_lengths"])
     if kernel is attention.Kernel.VARLEN:
-        width = flash_width(need.head_dim, need.value_dim, TRACED.capability)
+        width = find_flash_width(need.head_dim, need.value_dim, TRACED.capability)
         repeated = 0 if "enable_gqa" in MEANS.varlen else need.heads
-        query = lay_by_token(query, width=width).contiguous()
-        key, value = (lay_by_token(part, None, repeated, width).contiguous() for part in (key, value))
+        query = lay_heads_by_token(query, width=width).contiguous()
+        key, value = (lay_heads_by_token(part, None, repeated, width).contiguous() for part in (key, value))
     else:
         # The memory-efficient kernel takes views.
-        query, key, value = (lay_by_token(part, None, need.heads) for part in (query, key, value))
+        query, key, value = (lay_heads_by_token(part, None, need.heads) for part in (query, key, value))
     return _Flash.apply(query, key, value, sequences)[None, ..., : need.value_dim], None
 
 
@@ -199,7 +199,7 @@ class _Flash(torch.autograd.Function):
         sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
         ctx.save_for_backward(query, key, value, out, sums, *([] if bias is None else [bias]))
         ctx.sequences = sequences
-        note_launches("attention", 1)
+        note_kernel_launches("attention", 1)
         return out
 
     @staticmethod
@@ -213,12 +213,12 @@ class _Flash(torch.autograd.Function):
         sums = query.new_empty(padded, heads, dtype=torch.float32)
         to_query = torch.empty_like(query)
         # Row sums, gradients, and the conversion of the queries' gradient to 16 bits.
-        note_launches("attention", 3)
+        note_kernel_launches("attention", 3)
         if key.shape[-2] == heads:
             return to_query, torch.empty_like(key), torch.empty_like(value), None, None
         per_head = [tensor.new_empty(*tensor.shape[:-2], heads, tensor.shape[-1]) for tensor in (key, value)]
         summed = [torch.empty_like(tensor) for tensor in (key, value)]
-        note_launches("reduction", len(summed))
+        note_kernel_launches("reduction", len(summed))
         # Up to here all of them are in memory at once, which is the peak of the real kernel.
         del accumulated, sums, per_head
         return to_query, *summed, None, None
@@ -244,7 +244,7 @@ class Tracker(TorchDispatchMode):
         self.peaks: dict[str, float] = {}
         self.phase = "forward"
         self._seen: dict[int, int] = {}
-        self._kernels = {**list_kernels(), torch.ops.aten._grouped_mm.default: _grouped_mm}
+        self._kernels = {**list_stand_in_kernels(), torch.ops.aten._grouped_mm.default: _grouped_mm}
 
     def ignore_tensors(self, tensors: list[Any]) -> None:
         for tensor in tensors:

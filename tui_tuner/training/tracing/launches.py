@@ -89,13 +89,13 @@ class LaunchCounter(device.Tracker):
         launches = OWN_KERNELS.get(operator.name()) if func in self._kernels else None
         # Other stand-ins call operators, or report launches, which are counted then.
         if launches is None:
-            launches = 0 if func in self._kernels else launched_by(operator)
+            launches = 0 if func in self._kernels else count_operator_launches(operator)
         if launches:
-            self.note_launch(kind_of(operator, args, kwargs or {}), launches, operator.name())
+            self.note_launch(find_launch_kind(operator, args, kwargs or {}), launches, operator.name())
         return super().__torch_dispatch__(func, types, args, kwargs)
 
 
-def launched_by(operator: Any) -> int:
+def count_operator_launches(operator: Any) -> int:
     """Return the number of kernels that one call of an operator launches on a GPU."""
     namespace, _, name = operator.name().partition("::")
     base = name.partition(".")[0]
@@ -108,7 +108,7 @@ def launched_by(operator: Any) -> int:
     return 1
 
 
-def kind_of(operator: Any, args: Any, kwargs: dict[str, Any]) -> str:
+def find_launch_kind(operator: Any, args: Any, kwargs: dict[str, Any]) -> str:
     namespace, _, name = operator.name().partition("::")
     base = name.partition(".")[0]
     if base in ("_to_copy", "copy_", "_foreach_copy_") and _is_cast(base, args, kwargs):
@@ -144,8 +144,8 @@ def count_step_launches(request: dict[str, Any], layers: int) -> dict[str, Any]:
     from tui_tuner.objectives.causal import CausalObjective
 
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model = step.make_model(request, layers)
-        micro, way = step.make_micro(request), step.make_way(request)
+        model = step.make_traced_model(request, layers)
+        micro, way = step.make_traced_micro(request), step.make_traced_way(request)
         objective = CausalObjective(RunConfig())
         objective.way = way
         chunked_loss.count_chunk_rows = lambda *_: request["chunk"]  # those of a GPU
@@ -153,7 +153,7 @@ def count_step_launches(request: dict[str, Any], layers: int) -> dict[str, Any]:
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, fused=True)
         counter = LaunchCounter(request["supervised"])
-        step.mark_layers(model, counter)
+        step.mark_traced_layers(model, counter)
         with counter:
             counter.phase = FORWARD
             loss = objective.sum_losses(model, micro)
@@ -180,11 +180,11 @@ def _nest_counts(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
     return found
 
 
-def share_of_layer(counts: dict[str, Any], what: str = "phases") -> dict[str, dict[str, int]]:
+def count_layer_launches(counts: dict[str, Any], what: str = "phases") -> dict[str, dict[str, int]]:
     """Return the launches that one layer adds, by phase and kind (or operator).
 
     Args:
-        counts: What `answer` returned for n and n + 1 layers.
+        counts: What `run_launches_operation` returned for n and n + 1 layers.
     """
     few, more = (counts[key][what] for key in sorted(counts, key=int)[:2])
     names = {(phase, name) for found in (few, more) for phase in found for name in found[phase]}
@@ -201,7 +201,9 @@ def sum_launches(counts: dict[str, dict[str, int]], *phases: str) -> int:
     return sum(sum(kinds.values()) for phase, kinds in counts.items() if not phases or phase in phases)
 
 
-def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]) -> dict[str, Any]:
+def run_launches_operation(
+    arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]
+) -> dict[str, Any]:
     """Carry out the operation `launches` of a helper process.
 
     Returns:
@@ -210,4 +212,4 @@ def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], boo
     Raises:
         RunError: it failed, in the libraries' words.
     """
-    return step.answer_apart(count_step_launches, arguments, cancelled)
+    return step.trace_layers_apart(count_step_launches, arguments, cancelled)

@@ -18,7 +18,7 @@ OWN_KERNELS = {
 }
 
 
-def quantise_model(model: Any, kind: str, double: bool, dtype: Any) -> Any:
+def quantise_traced_model(model: Any, kind: str, double: bool, dtype: Any) -> Any:
     """Put bitsandbytes' layers where transformers puts them, with weights that hold no data.
 
     Args:
@@ -126,7 +126,7 @@ def _patch_dequantising() -> None:
     bitsandbytes.matmul = matmul
 
 
-def quantised_bytes(model: Any) -> list[Any]:
+def list_quantisation_constants(model: Any) -> list[Any]:
     """List the tensors of quantisation constants, which are neither parameters nor buffers."""
     found: list[Any] = []
     for module in model.modules():
@@ -140,7 +140,7 @@ def quantised_bytes(model: Any) -> list[Any]:
     return found
 
 
-def list_kernels() -> dict[Any, Callable[..., Any]]:
+def list_stand_in_kernels() -> dict[Any, Callable[..., Any]]:
     """Return stand-ins for bitsandbytes' GPU kernels (`backends/cuda`, `backends/default`), by operator."""
     try:
         import bitsandbytes  # noqa: F401

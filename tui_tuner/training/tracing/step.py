@@ -1,7 +1,7 @@
 """Trace the memory of a training step through this program's own step and the installed libraries.
 
-`answer` is for a process that does nothing else (`launch.operations`): it changes the process to act like a
-GPU. Tensors are fake CPU tensors of full size, so large layers cost nothing.
+`run_trace_operation` is for a process that does nothing else (`launch.operations`): it changes the process to
+act like a GPU. Tensors are fake CPU tensors of full size, so large layers cost nothing.
 """
 
 from __future__ import annotations
@@ -39,26 +39,27 @@ def trace_step(request: dict[str, Any], layers: int) -> dict[str, Any]:
     Returns:
         `peaks`: bytes beyond the weights, by phase. `weights`: bytes of the weights: `rest` (embeddings,
         head, norms), one `trained` layer, one `frozen` layer, and `whole`. `tensors`: [elements, bytes of an
-        element] of each trained tensor outside of the layers (`rest`), in one `layer`, and in the `whole`.
+        element, shape, whether it is an embedding] of each trained tensor outside of the layers (`rest`), in
+        one `layer`, and in the `whole`.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from tui_tuner.compute import chunked_loss
     from tui_tuner.compute.forward import switch_attention
     from tui_tuner.training.tracing.device import Tracker
-    from tui_tuner.training.tracing.task_choice import make_objective
+    from tui_tuner.training.tracing.task_choice import make_traced_objective
 
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model = make_model(request, layers)
-        micro, way = make_micro(request), make_way(request)
-        objective = make_objective(request["decides"], model)
+        model = make_traced_model(request, layers)
+        micro, way = make_traced_micro(request), make_traced_way(request)
+        objective = make_traced_objective(request["decides"], model)
         objective.way = way
         chunked_loss.count_chunk_rows = lambda *_: request["chunk"]  # those of a GPU
         switch_attention(model, way, "sdpa")
         tracker = Tracker(request["supervised"])
         inputs = [micro.input_ids, micro.keep, micro.targets, micro.position_ids, micro.attention_mask]
         tracker.ignore_tensors([*_list_tensors(model), *(tensor for tensor in inputs if tensor is not None)])
-        mark_layers(model, tracker, request["checkpointing"] == EVERY_SECOND)
+        mark_traced_layers(model, tracker, request["checkpointing"] == EVERY_SECOND)
         with tracker:
             # The second pass finds the gradients of the first in memory.
             for _unused in range(2 if request["accumulate"] else 1):
@@ -71,7 +72,7 @@ def trace_step(request: dict[str, Any], layers: int) -> dict[str, Any]:
         return {"peaks": tracker.peaks, **_read_sizes(model)}
 
 
-def make_model(request: dict[str, Any], layers: int) -> Any:
+def make_traced_model(request: dict[str, Any], layers: int) -> Any:
     """Make the model as a run does: build it, quantise it, attach the method, checkpoint it."""
     import torch
     import transformers
@@ -79,13 +80,14 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
 
     from tui_tuner.config.schema import MethodSection
     from tui_tuner.methods import attach
-    from tui_tuner.models.new_weights import note_all_random
-    from tui_tuner.training.tracing.task_choice import task_that_decides
+    from tui_tuner.methods.bottleneck import put_fusion
+    from tui_tuner.models.new_weights import note_random_head
+    from tui_tuner.training.tracing.task_choice import find_deciding_task
 
     made = CONFIG_MAPPING[request["config"]["model_type"]]
     total = layers + bool(request["frozen"])
     values = _set_layer_count(request["config"], made.attribute_map, total)
-    task = task_that_decides(request["decides"])
+    task = find_deciding_task(request["decides"])
     auto_class, peft_type = task.auto_class, task.peft_type
     if request["decides"]:
         values = {name: value for name, value in values.items() if name not in ("id2label", "label2id")}
@@ -99,18 +101,22 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
         config, attn_implementation=implementation, dtype=dtype
     )
     if request["new_pooler"]:
-        note_all_random(model)
+        note_random_head(model)
     if request["quantization"] != "none":
-        from tui_tuner.training.tracing.quantised_layers import quantise_model
+        from tui_tuner.training.tracing.quantised_layers import quantise_traced_model
 
-        model = quantise_model(model, request["quantization"], request["double_quant"], dtype)
+        model = quantise_traced_model(model, request["quantization"], request["double_quant"], dtype)
     section = MethodSection.model_validate(
         {**request["method"], "layers": layers if request["frozen"] else None}
     )
     if section.needs_field("layers"):
-        section.layers = layers
+        section.layers = layers  # 0 trains the head alone
     run: Any = SimpleNamespace(method=section)  # all of a run's config that a method reads
-    model = attach(model, run, peft_type)
+    if request.get("fused"):  # a fusion of adapters that are nowhere saved
+        style, sizes = request["fused"]
+        model = put_fusion(model, style, sizes, peft_type)
+    else:
+        model = attach(model, run, peft_type)
     model.train()
     if request["quick"]:
         from tui_tuner.compute import low_rank
@@ -164,12 +170,12 @@ def _set_layer_count(config: dict[str, Any], names: dict[str, str], layers: int)
     return values
 
 
-def make_micro(request: dict[str, Any]) -> Any:
+def make_traced_micro(request: dict[str, Any]) -> Any:
     """Make a forward pass of the requested shape, without data."""
     import torch
 
     from tui_tuner.compute.forward import MicroBatch
-    from tui_tuner.training.tracing.task_choice import columns_of
+    from tui_tuner.training.tracing.task_choice import list_objective_columns
 
     rows, numbers = request["rows"], list(range(len(request["rows"])))
     shape = (1, sum(rows)) if request["packing"] else (len(rows), max(rows))
@@ -182,11 +188,11 @@ def make_micro(request: dict[str, Any]) -> Any:
         list(rows),
         position_ids=torch.zeros(shape, dtype=torch.long) if request["packing"] else None,
         attention_mask=None if request["packing"] else torch.ones(shape, dtype=torch.long),
-        columns=columns_of(request["decides"], len(rows)),
+        columns=list_objective_columns(request["decides"], len(rows)),
     )
 
 
-def make_way(request: dict[str, Any]) -> Any:
+def make_traced_way(request: dict[str, Any]) -> Any:
     import torch
 
     from tui_tuner.compute.forward import ForwardWay
@@ -200,7 +206,7 @@ def make_way(request: dict[str, Any]) -> Any:
     )
 
 
-def mark_layers(model: Any, tracker: Any, every_second: bool = False) -> None:
+def mark_traced_layers(model: Any, tracker: Any, every_second: bool = False) -> None:
     """Set the tracker's phase during a step.
 
     The phases are the layers' forward pass, the loss, and the backward passes of the last, the first and the
@@ -231,23 +237,28 @@ def mark_layers(model: Any, tracker: Any, every_second: bool = False) -> None:
 
 
 def _list_tensors(model: Any) -> list[Any]:
-    from tui_tuner.training.tracing.quantised_layers import quantised_bytes
+    from tui_tuner.training.tracing.quantised_layers import list_quantisation_constants
 
-    return [*model.parameters(), *model.buffers(), *quantised_bytes(model)]
+    return [*model.parameters(), *model.buffers(), *list_quantisation_constants(model)]
 
 
 def _read_sizes(model: Any) -> dict[str, Any]:
     """Read the sizes of the weights, which stay in memory, and of the trained tensors."""
+    import torch
+
     from tui_tuner.methods.layers import find_layers
-    from tui_tuner.planning.memory.static import round_up
+    from tui_tuner.planning.optimizer_states import round_up
 
     def size(tensors: list[Any]) -> float:
         # By storage, so that tied weights count once; rounded up as the allocator does.
         storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
         return sum(round_up(nbytes) for nbytes in storages.values())
 
-    def trained(module: Any) -> list[tuple[int, int]]:
-        return [(p.numel(), p.element_size()) for p in module.parameters() if p.requires_grad]
+    tables = {id(one.weight) for one in model.modules() if isinstance(one, torch.nn.Embedding)}
+
+    def trained(module: Any) -> list[tuple[int, int, tuple[int, ...], bool]]:
+        weights = [one for one in module.parameters() if one.requires_grad]
+        return [(one.numel(), one.element_size(), tuple(one.shape), id(one) in tables) for one in weights]
 
     layers = list(find_layers(model))
     whole = size(_list_tensors(model))
@@ -263,7 +274,7 @@ def _read_sizes(model: Any) -> dict[str, Any]:
     }
 
 
-def prepare_process() -> None:
+def prepare_trace_process() -> None:
     """Import the modules that a trace needs, and make this process act like a GPU."""
     # All imports happen here: code that runs at import must not meet tensors without data.
     import bitsandbytes  # noqa: F401
@@ -276,13 +287,14 @@ def prepare_process() -> None:
     from tui_tuner.compute.gradient_checkpointing import checkpoint_layers  # noqa: F401
     from tui_tuner.compute.kernels.install import install_kernels  # noqa: F401
     from tui_tuner.methods import attach  # noqa: F401
+    from tui_tuner.methods.bottlenecks import tuner  # noqa: F401
     from tui_tuner.training.tracing import task_choice  # noqa: F401
-    from tui_tuner.training.tracing.device import attend_like_a_gpu, behave_like_a_gpu
+    from tui_tuner.training.tracing.device import imitate_gpu, imitate_gpu_attention
 
     # Only checks of kernels compute anything, and they are too small to divide among threads.
     torch.set_num_threads(1)
-    behave_like_a_gpu()
-    attention.register_attention(attend_like_a_gpu)
+    imitate_gpu()
+    attention.register_attention(imitate_gpu_attention)
     # transformers takes fake tensors for a graph trace, and builds a mask that real tensors do not need.
     masking_utils.is_tracing = lambda *_: False
     # Tensors without data cannot show it, but some token of a padded row is padding.
@@ -291,7 +303,9 @@ def prepare_process() -> None:
     masking_utils.find_packed_sequence_indices = lambda *_: None
 
 
-def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]) -> dict[str, Any]:
+def run_trace_operation(
+    arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]
+) -> dict[str, Any]:
     """Carry out the operation `trace` of a helper process.
 
     Each request is traced in a copy of this process if the system can fork. Tensors without data now and then
@@ -304,10 +318,10 @@ def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], boo
     Raises:
         RunError: it failed, in the libraries' words.
     """
-    return answer_apart(trace_step, arguments, cancelled)
+    return trace_layers_apart(trace_step, arguments, cancelled)
 
 
-def answer_apart(
+def trace_layers_apart(
     measure: Callable[[dict[str, Any], int], dict[str, Any]],
     arguments: dict[str, Any],
     cancelled: Callable[[], bool],
@@ -319,7 +333,7 @@ def answer_apart(
     """
     global _prepared
     if not _prepared:
-        prepare_process()
+        prepare_trace_process()
         _prepared = True
     if not hasattr(os, "fork"):
         return _read_reply(_format_reply(measure, arguments))

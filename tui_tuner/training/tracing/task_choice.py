@@ -16,12 +16,12 @@ from tui_tuner.tasks import Task, find_task
 from tui_tuner.tasks.answering.objective import SpanObjective
 
 
-def task_that_decides(decides: str) -> Task:
+def find_deciding_task(decides: str) -> Task:
     """Return a task with this `TaskKind.decides`; it knows the model's class and PEFT's name for it."""
     return next(find_task(name) for name, kind in TASKS.items() if kind.decides == decides)
 
 
-def make_objective(decides: str, model: Any) -> Objective:
+def make_traced_objective(decides: str, model: Any) -> Objective:
     """Return the objective of a step, prepared as in a run."""
     config = RunConfig()
     if decides == TOKEN:
@@ -39,7 +39,7 @@ def make_objective(decides: str, model: Any) -> Objective:
     return found
 
 
-def columns_of(decides: str, examples: int) -> dict[str, Any]:
+def list_objective_columns(decides: str, examples: int) -> dict[str, Any]:
     """Return the columns that the objective reads of each example."""
     import torch
 

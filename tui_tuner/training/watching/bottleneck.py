@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tui_tuner.config.advice import advise, fixes_of, write_setting
+from tui_tuner.config.advice import build_hint, list_hint_fixes, write_setting
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.events import Bottleneck, advice_of
+from tui_tuner.runs.events import Bottleneck, find_screen_hint
 from tui_tuner.training.watching.device_use import DeviceUse
 
 # A bottleneck is reported below LOW and over above HIGH (shares of busy time). With a single limit, a run
@@ -66,7 +66,7 @@ def find_bottleneck(seen: UseSummary, about: Circumstances) -> str:
     return ""
 
 
-def bottleneck_event(what: str, seen: UseSummary, about: Circumstances, step: int) -> Bottleneck:
+def make_bottleneck_event(what: str, seen: UseSummary, about: Circumstances, step: int) -> Bottleneck:
     """Return the event that reports the bottleneck, with figures and a hint."""
     use = seen.use
     busy = use.busy
@@ -104,8 +104,8 @@ def bottleneck_event(what: str, seen: UseSummary, about: Circumstances, step: in
         busy,
         seen.mfu,
         waiting,
-        advice_of(hint),
-        [dict(fix) for fix in fixes_of(hint)],
+        find_screen_hint(hint),
+        [dict(fix) for fix in list_hint_fixes(hint)],
     )
 
 
@@ -118,28 +118,28 @@ def _processor_hint(about: Circumstances, passes: int) -> str:
         larger = write_setting({"training.batch_size": 2 * about.batch_size})
     if about.compiled is False:
         compiled = write_setting({"training.compile": True})
-        return advise(
+        return build_hint(
             N_(
                 "Compute more at once: {larger}; or compile: {compiled}.",
                 larger=larger,
                 compiled=compiled,
             )
         )
-    return advise(N_("Compute more at once: {larger}.", larger=larger))
+    return build_hint(N_("Compute more at once: {larger}.", larger=larger))
 
 
 def _memory_hint(about: Circumstances) -> str:
     """Suggest settings that need less memory, so that nothing must be computed twice."""
     if about.micro_batch > 1:
         smaller = write_setting({"training.micro_batch": max(1, about.micro_batch // 2)})
-        return advise(
+        return build_hint(
             N_(
                 "Smaller passes may not need checkpointing: {smaller}; the result is the same.",
                 smaller=smaller,
             )
         )
     if about.quantisable:
-        return advise(
+        return build_hint(
             N_("4-bit weights leave more memory: {nf4}.", nf4=write_setting({"model.quantization": "nf4"}))
         )
     return _("Lower data.max_length if the rows allow it, or use a GPU with more memory.")
@@ -220,4 +220,4 @@ class BottleneckWatch:
         self._now = what
         if what:
             self._told[what] = figure
-        self._tell(bottleneck_event(what, seen, self._about, step))
+        self._tell(make_bottleneck_event(what, seen, self._about, step))

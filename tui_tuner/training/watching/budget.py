@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tui_tuner.config.schema import HardwareSection
 from tui_tuner.locales import _
-from tui_tuner.text import human_money
+from tui_tuner.text import format_money
 from tui_tuner.training.watching.reporting import Reporter
 
 FEWEST = 3  # steps before their pace is taken as that of the rest
@@ -63,7 +63,7 @@ class Budget:
                 _(
                     "At this pace the run will cost {whole}, more than the budget of {limit:g}: it will be "
                     "saved and stopped near step {reached} of {total}.",
-                    whole=human_money(whole),
+                    whole=format_money(whole),
                     limit=limit,
                     reached=reached,
                     total=self.total,
@@ -76,7 +76,7 @@ class Budget:
                 "budget",
                 _(
                     "{cost} of the budget of {limit:g} is spent at step {step} of {total}.",
-                    cost=human_money(cost),
+                    cost=format_money(cost),
                     limit=limit,
                     step=step,
                     total=self.total,

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.locales import N_, _
-from tui_tuner.training.watching.number_watch import Finding, is_news, lower_rate
+from tui_tuner.training.watching.number_watch import Finding, is_new_code, lower_learning_rate
 
 FEWEST, MOST = 8, 50  # steps of a stretch; a twentieth of the run between them
 SEVERAL = 12  # steps of a stretch from which on a few of its values may be outliers
@@ -83,7 +83,7 @@ class CurveWatch:
             self._find_divergence(kept, step, rate),
             self._find_plateau(kept, step, rate) if grown else None,
         ]
-        return [one for one in found if one is not None and is_news(self._progress.told, one.code)]
+        return [one for one in found if one is not None and is_new_code(self._progress.told, one.code)]
 
     def feed_held_out(self, step: int, loss: float | None) -> None:
         """Take in the loss on held-out rows at a step, 0 if it was measured before the first."""
@@ -162,7 +162,7 @@ class CurveWatch:
                 **said,
             )
         lower = write_setting({"training.learning_rate": self._lower_rate(min(rate, self._peak), 10)})
-        hint = advise(
+        hint = build_hint(
             N_(
                 "The rate is too high, and what was learned is lost. Stop, and train again with {lower}.",
                 lower=lower,
@@ -247,11 +247,11 @@ class CurveWatch:
         )
         if self._peak < self._lowest:
             higher = write_setting({"training.learning_rate": self._lowest})
-            hint = advise(N_("The rate is lower than usual: train again with {higher}.", higher=higher))
+            hint = build_hint(N_("The rate is lower than usual: train again with {higher}.", higher=higher))
             return Finding("plateau", message, hint)
         by = 10 if RATE_ADVICE in self._progress.told else 3
         lower = write_setting({"training.learning_rate": self._lower_rate(self._peak, by)})
-        hint = advise(
+        hint = build_hint(
             N_(
                 "More of these steps will not help. Stop here and use the best checkpoint, or train again "
                 "with a lower rate: {lower}.",
@@ -262,7 +262,7 @@ class CurveWatch:
 
     def _lower_rate(self, rate: float, by: float) -> float:
         """Return a rate that is `by` times lower, at most the one recommended before the first step."""
-        lower = lower_rate(rate, by)
+        lower = lower_learning_rate(rate, by)
         warned = RATE_ADVICE in self._progress.told and self._usual > 0
         return min(lower, self._usual) if warned else lower
 

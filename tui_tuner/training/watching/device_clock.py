@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from tui_tuner.training.watching.device_use import DeviceUse, Stamps, measure_times, measure_use
-from tui_tuner.training.watching.nvml import find_handle, is_alone
+from tui_tuner.training.watching.device_use import DeviceUse, Stamps, measure_device_times, measure_use
+from tui_tuner.training.watching.nvml import find_nvml_handle, is_device_unshared
 
 EVERY = 0.2  # seconds between two queries of the driver
 PERIOD = 1.0  # seconds that an answer of the driver may cover
@@ -106,7 +106,7 @@ class DeviceClock:
         for index, step in enumerate(stamps):
             if step.apart or (index == 0 and self._before is None):
                 self._since = step.ready
-        found = measure_times(stamps, self._before)
+        found = measure_device_times(stamps, self._before)
         running = None
         if self._running is not None:
             running = self._running.mean(self._since, stamps[-1].ended)
@@ -196,12 +196,12 @@ class DriverWatch:
             self._answers.append((self._clock(), share))
 
 
-def driver_watch(device: str) -> DriverWatch | None:
+def make_driver_watch(device: str) -> DriverWatch | None:
     """Return a watch of one of torch's devices (`cuda:0`), None if NVML has no figures on it."""
     try:
         import pynvml
 
-        handle = find_handle(device)
+        handle = find_nvml_handle(device)
         pynvml.nvmlDeviceGetUtilizationRates(handle)
     except Exception:
         return None
@@ -211,16 +211,16 @@ def driver_watch(device: str) -> DriverWatch | None:
         nonlocal looked, alone
         now = time.monotonic()
         if now - looked >= LOOK_AGAIN:
-            looked, alone = now, is_alone(handle)
+            looked, alone = now, is_device_unshared(handle)
         return float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100 if alone else None
 
     return DriverWatch(ask)
 
 
-def device_clock(device: str) -> DeviceClock | None:
+def make_device_clock(device: str) -> DeviceClock | None:
     """Return a clock for one of torch's devices, None on a CPU."""
     if not device.startswith("cuda"):
         return None
     import torch
 
-    return DeviceClock(lambda: torch.cuda.Event(enable_timing=True), driver_watch(device))
+    return DeviceClock(lambda: torch.cuda.Event(enable_timing=True), make_driver_watch(device))

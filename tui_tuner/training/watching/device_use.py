@@ -83,7 +83,7 @@ class DeviceUse:
         )
 
 
-def measure_times(steps: Sequence[Stamps], before: float | None) -> list[float]:
+def measure_device_times(steps: Sequence[Stamps], before: float | None) -> list[float]:
     """Return the seconds of each step on the device, from the end of the step before it.
 
     Args:
@@ -100,7 +100,7 @@ def measure_use(steps: Sequence[Stamps], before: float | None, running: float | 
     """Measure how the device spent its time over these steps.
 
     Args:
-        before: As for `measure_times`.
+        before: As for `measure_device_times`.
         running: The driver's share of time with a kernel running over them; None if it is not known.
     """
     seconds = idle = data = computing = 0.0

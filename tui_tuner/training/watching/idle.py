@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tui_tuner.locales import _
 from tui_tuner.runs.events import EventBody, Warned
-from tui_tuner.text import human_seconds
+from tui_tuner.text import format_seconds
 
 CODE = "gpu_idle"
 EVERY = 10.0  # seconds between two checks
@@ -61,7 +61,7 @@ class IdleWatch:
             self._told = True
             message = _(
                 "The GPU has had nothing to do for {time}, and the run is not paused.",
-                time=human_seconds(now - self._since),
+                time=format_seconds(now - self._since),
             )
             hint = _("Check the run: reading rows, a slow disk or another process may be holding it up.")
             self._tell(Warned(CODE, message, hint))
@@ -73,7 +73,7 @@ class IdleWatch:
                 self.look_once()
 
 
-def idle_watch(
+def make_idle_watch(
     device: str, tell: Callable[[EventBody], None], resting: Callable[[], bool]
 ) -> IdleWatch | None:
     """Return a watch of one of torch's devices (`cuda:0`), None on a CPU or if NVML has no figures on it."""
@@ -82,9 +82,9 @@ def idle_watch(
     try:
         import pynvml
 
-        from tui_tuner.training.watching.nvml import find_handle
+        from tui_tuner.training.watching.nvml import find_nvml_handle
 
-        handle = find_handle(device)
+        handle = find_nvml_handle(device)
         # Tried once here, so that a device without this figure gets no watch.
         pynvml.nvmlDeviceGetUtilizationRates(handle)
     except Exception:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from tui_tuner.training.watching.intervals import count_ahead
+from tui_tuner.training.watching.intervals import count_events_ahead
 
 
 class Interludes:
@@ -49,7 +49,7 @@ class Interludes:
         Kinds that did not occur yet are left out.
         """
         return sum(
-            self._seconds[kind] / times * count_ahead(step, total, self._every[kind])
+            self._seconds[kind] / times * count_events_ahead(step, total, self._every[kind])
             for kind, times in self._times.items()
             if times
         )

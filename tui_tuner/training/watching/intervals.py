@@ -12,11 +12,11 @@ def find_interval(every: int | float | str | None, total: int) -> int | None:
     return max(1, int(every))
 
 
-def is_due_at(step: int, every: int | None) -> bool:
+def is_interval_due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
 
 
-def count_ahead(step: int, total: int, every: int | None) -> int:
+def count_events_ahead(step: int, total: int, every: int | None) -> int:
     """Count the events after this step, including the one that every run has at its end."""
     if step >= total:
         return 0

@@ -13,13 +13,13 @@ from tui_tuner.locales import _
 from tui_tuner.models.facts import load_facts
 from tui_tuner.planning import calibration, hardware
 from tui_tuner.planning.calibration import MeasuredPeaks
-from tui_tuner.planning.estimate import Estimate, make_estimate, make_setup
-from tui_tuner.planning.gpus import make_card
+from tui_tuner.planning.estimate import Estimate, make_estimate, make_memory_setup
+from tui_tuner.planning.gpus import make_gpu_card
 from tui_tuner.planning.memory.ledger import make_ledger
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import find_installed
+from tui_tuner.planning.memory.stack import find_installed_stack
 from tui_tuner.runs.events import Log, Memory
-from tui_tuner.training.watching.nvml import find_handle, is_alone
+from tui_tuner.training.watching.nvml import find_nvml_handle, is_device_unshared
 from tui_tuner.training.watching.passes import Pass
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -97,13 +97,15 @@ class MemoryCheck:
         """Return the GPU's name and the prediction for it, None if shapes or GPU are unknown."""
         gpus = hardware.detect_hardware().usable_gpus
         number = int(self.device.partition(":")[2] or 0)
-        card = make_card(gpus[number]) if number < len(gpus) else None
+        card = make_gpu_card(gpus[number]) if number < len(gpus) else None
         if card is None and self.device != "cpu":
             return "", None
         with contextlib.suppress(TunerError):
             # Without the network: the model is loaded, so its config is on this machine.
             facts = load_facts(self.config.model, network=False)
-            planned = make_setup(ResolvedConfig.from_config(self.config), facts, find_installed(), card)
+            planned = make_memory_setup(
+                ResolvedConfig.from_config(self.config), facts, find_installed_stack(), card
+            )
             known = calibration.calibrate_card(card) if card else None
             setups = [make_pass_setup(planned, one) for one in self._fullest() if one.token_count] or [
                 planned
@@ -142,6 +144,6 @@ def measure_memory(device: str) -> tuple[MeasuredPeaks, bool]:
 def _is_alone(device: str) -> bool:
     """Return whether no other process computes on the device; False if NVML cannot tell."""
     try:
-        return is_alone(find_handle(device))
+        return is_device_unshared(find_nvml_handle(device))
     except Exception:
         return False

@@ -10,7 +10,7 @@ import statistics
 from collections import deque
 from dataclasses import dataclass
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.locales import N_, Sentence, _
 
 WINDOW = 50  # steps that show what is usual
@@ -79,7 +79,7 @@ class NumberWatch:
             found.append(self._find_spike(step, loss, rate))
             self._losses.append(loss)
             self._first += [loss] if len(self._first) < _LEAST // 2 else []
-        return [finding for finding in found if finding is not None and is_news(self._told, finding.code)]
+        return [finding for finding in found if finding is not None and is_new_code(self._told, finding.code)]
 
     def _find_spike(self, step: int, loss: float, rate: float) -> Finding | None:
         if len(self._losses) < _LEAST:
@@ -132,8 +132,8 @@ class NumberWatch:
         """Return a hint to lower the rate; `sentence` has the place {lower}."""
         if not self._peak:
             return _("Lower training.learning_rate.")
-        rate = write_setting({"training.learning_rate": lower_rate(self._peak, _CALMER)})
-        return advise(Sentence(sentence, {"lower": rate}))
+        rate = write_setting({"training.learning_rate": lower_learning_rate(self._peak, _CALMER)})
+        return build_hint(Sentence(sentence, {"lower": rate}))
 
     def _find_explosion(self, step: int, norm: float, rate: float) -> Finding | None:
         if len(self._norms) < _LEAST:
@@ -183,7 +183,7 @@ class NumberWatch:
         )
 
 
-def is_news(told: list[str], code: str) -> bool:
+def is_new_code(told: list[str], code: str) -> bool:
     """Return whether a code was not reported yet, and add it to those that were."""
     if code in told:
         return False
@@ -191,6 +191,6 @@ def is_news(told: list[str], code: str) -> bool:
     return True
 
 
-def lower_rate(rate: float, by: float) -> float:
+def lower_learning_rate(rate: float, by: float) -> float:
     """Return a rate that is `by` times lower, rounded to one digit, such as 3e-05."""
     return float(f"{rate / by:.0e}") if rate > 0 else 0.0

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 
-def find_handle(device: str) -> Any:
+def find_nvml_handle(device: str) -> Any:
     """Return NVML's handle of one of torch's devices (`cuda:0`).
 
     Raises:
@@ -21,11 +21,11 @@ def find_handle(device: str) -> Any:
     return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
 
 
-def is_alone(handle: Any) -> bool:
+def is_device_unshared(handle: Any) -> bool:
     """Return whether no other process computes on a device.
 
     Raises:
-        Exception: as `find_handle` does.
+        Exception: as `find_nvml_handle` does.
     """
     import pynvml
 

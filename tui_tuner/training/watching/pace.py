@@ -11,12 +11,18 @@ from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning import hardware
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import Duration, Outlook, compute_price, correct_duration, estimate_duration
+from tui_tuner.planning.duration import (
+    Duration,
+    Outlook,
+    compute_run_price,
+    correct_duration,
+    estimate_duration,
+)
 from tui_tuner.planning.gpus import find_local_card
-from tui_tuner.planning.speed.rate_store import rate_card
-from tui_tuner.planning.throughput import find_measured
+from tui_tuner.planning.speed.rate_store import add_rates_to_card
+from tui_tuner.planning.throughput import find_measured_throughput
 from tui_tuner.runs.events import Log, RunDuration
-from tui_tuner.training.watching.beforehand import say_advice
+from tui_tuner.training.watching.beforehand import report_advice
 from tui_tuner.training.watching.interludes import Interludes
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -71,7 +77,7 @@ class Pace:
             self.reporter.emit(Log(message))
             return
         if self._told is not None:
-            say_advice(self.reporter, self._told, self.asked, self.facts, self.data, planned)
+            report_advice(self.reporter, self._told, self.asked, self.facts, self.data, planned)
         if planned is None or planned.seconds is None or planned.low is None or planned.high is None:
             return
         self._report_duration(
@@ -104,8 +110,8 @@ class Pace:
         if self.facts is None:
             return None
         here = hardware.detect_hardware()
-        card = rate_card(find_local_card(self.config, here))
-        speed = find_measured(self.asked, not card.cpu, self.config.output.folder)
+        card = add_rates_to_card(find_local_card(self.config, here))
+        speed = find_measured_throughput(self.asked, not card.cpu, self.config.output.folder)
         return estimate_duration(self.config, self.facts, self.data, card=card, speed=speed)
 
     def _report_duration(self, found: Outlook, corrected_by: int) -> None:
@@ -118,9 +124,9 @@ class Pace:
                 low=found.low,
                 high=found.high,
                 spent=spent,
-                cost=compute_price(self.config, found.seconds + waited),
-                cost_high=compute_price(self.config, found.high + waited),
-                cost_spent=compute_price(self.config, spent),
+                cost=compute_run_price(self.config, found.seconds + waited),
+                cost_high=compute_run_price(self.config, found.high + waited),
+                cost_spent=compute_run_price(self.config, spent),
                 corrected_by=corrected_by,
                 basis=found.basis,
             )

@@ -83,11 +83,11 @@ class _Product(torch.nn.Module):
 
 def _time_launches(device: torch.device) -> float:
     """Return the seconds that the host needs for each launch of a model, in both passes."""
-    run = make_launcher(device)
+    run = make_kernel_launcher(device)
     return _find_quickest(run, device, waits=False) / (BLOCKS * PER_BLOCK) * WHOLE
 
 
-def make_launcher(device: torch.device) -> Callable[[], Any]:
+def make_kernel_launcher(device: torch.device) -> Callable[[], Any]:
     """Return a function that launches many kernels and computes little."""
     dtype = _choose_half(device)
     chain = torch.nn.Sequential(*(_Block(device, dtype) for _unused in range(BLOCKS)))

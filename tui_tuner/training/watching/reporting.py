@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tui_tuner.config.advice import fixes_of
+from tui_tuner.config.advice import list_hint_fixes
 from tui_tuner.locales import _
 from tui_tuner.runs import events
-from tui_tuner.runs.events import EventBody, EventSink, Finished, Log, Phase, Step, Warned, advice_of
+from tui_tuner.runs.events import EventBody, EventSink, Finished, Log, Phase, Step, Warned, find_screen_hint
 from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.watching.curve_watch import CurveWatch
 from tui_tuner.training.watching.number_watch import NumberWatch
@@ -55,13 +55,15 @@ class Reporter:
         return self._phase[0] == "paused"
 
     def report_warning(self, code: str, message: str, hint: str = "") -> None:
-        self.emit(Warned(code, message, hint, advice_of(hint), [dict(fix) for fix in fixes_of(hint)]))
+        self.emit(
+            Warned(code, message, hint, find_screen_hint(hint), [dict(fix) for fix in list_hint_fixes(hint)])
+        )
 
     def report_log(self, message: str, level: str = "info") -> None:
         self.emit(Log(message, level))
 
     def report_finish(self, status: str, exit_code: int, message: str = "", hint: str = "") -> None:
-        self.report_end(Finished(status, exit_code, message, hint, advice=advice_of(hint)))
+        self.report_end(Finished(status, exit_code, message, hint, advice=find_screen_hint(hint)))
 
     def report_end(self, ended: Finished) -> None:
         """Report how the run ended, unless that was reported."""
@@ -284,7 +286,7 @@ def _read_values(values: list[Any]) -> list[float | None]:
     return found
 
 
-def device_memory(device: str) -> Callable[[], tuple[int, int]]:
+def make_memory_reader(device: str) -> Callable[[], tuple[int, int]]:
     """Return a function that returns (peak allocated, peak reserved) bytes of a GPU, (0, 0) on a CPU."""
     if device == "cpu":
         return lambda: (0, 0)

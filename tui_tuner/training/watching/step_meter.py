@@ -15,13 +15,13 @@ from tui_tuner.config.sections.training import Checkpointing
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.planning.flops import Flops, Segment, count_flops, find_peak
-from tui_tuner.planning.gpus import make_card
+from tui_tuner.planning.flops import Flops, Segment, count_flops, find_peak_flops
+from tui_tuner.planning.gpus import make_gpu_card
 from tui_tuner.planning.hardware import Gpu
-from tui_tuner.planning.heads.outputs import find_head
+from tui_tuner.planning.heads.outputs import find_trained_head
 from tui_tuner.text import one_line
 from tui_tuner.training.watching.bottleneck import BottleneckWatch, Circumstances
-from tui_tuner.training.watching.device_clock import DeviceClock, device_clock
+from tui_tuner.training.watching.device_clock import DeviceClock, make_device_clock
 
 Say = Callable[[Any], None]
 
@@ -91,7 +91,7 @@ class StepMeter:
         try:
             if self._flops is None:
                 self._flops = self._cost()
-            found = list(list_segments(parts, lengths))
+            found = list(list_step_segments(parts, lengths))
             again = self._flops.count_recomputed(found, self.degree)
             model = self._flops.count_step(found, sum(part.trained_tokens for part in parts))
             return Work(model, again, len(parts))
@@ -142,7 +142,7 @@ class StepMeter:
             self._complain(message)
 
 
-def list_segments(parts: Iterable[Any], lengths: Any) -> Iterator[float | Segment]:
+def list_step_segments(parts: Iterable[Any], lengths: Any) -> Iterator[float | Segment]:
     """List the sequences of forward passes, a shared beginning once and filler not at all."""
     for part in parts:
         if part.layout is not None:
@@ -153,7 +153,7 @@ def list_segments(parts: Iterable[Any], lengths: Any) -> Iterator[float | Segmen
             yield from (int(lengths[row]) for row in part.rows)
 
 
-def step_meter(
+def make_step_meter(
     asked: RunConfig,
     config: ResolvedConfig,
     device: Device,
@@ -169,21 +169,21 @@ def step_meter(
         stored: Returns the number of layers whose output was computed before the steps.
         say: Takes a `bottleneck` event.
     """
-    clock = device_clock(device.torch_name)
+    clock = make_device_clock(device.torch_name)
     if clock is None:
         return StepMeter()
-    card = make_card(Gpu(device.index, device.name, device.memory, device.memory, device.capability))
-    peak = find_peak(card, find_compute_dtype(device, config), config.training.tf32)
+    card = make_gpu_card(Gpu(device.index, device.name, device.memory, device.memory, device.capability))
+    peak = find_peak_flops(card, find_compute_dtype(device, config), config.training.tf32)
     cost = (
         None
         if facts is None
-        else lambda: count_flops(facts, config.method, head=find_head(config, facts), stored=stored())
+        else lambda: count_flops(facts, config.method, head=find_trained_head(config, facts), stored=stored())
     )
-    watch = BottleneckWatch(circumstances_of(asked, config, device), say)
+    watch = BottleneckWatch(list_speed_circumstances(asked, config, device), say)
     return StepMeter(clock, cost, peak, config.training.gradient_checkpointing, watch, complain)
 
 
-def circumstances_of(asked: RunConfig, config: ResolvedConfig, device: Device) -> Circumstances:
+def list_speed_circumstances(asked: RunConfig, config: ResolvedConfig, device: Device) -> Circumstances:
     """Return the settings of a run that decide how its speed can be improved."""
     training = config.training
     return Circumstances(

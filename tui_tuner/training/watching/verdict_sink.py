@@ -23,7 +23,7 @@ from tui_tuner.runs.events import (
     Verdict,
 )
 from tui_tuner.text import one_line
-from tui_tuner.verdicts.run_history import RunHistory, gather_file
+from tui_tuner.verdicts.run_history import RunHistory, gather_journal_history
 
 MOST_STEPS = 4096
 # Confidence that a new verdict needs during a run: close to a border, verdicts would alternate otherwise.
@@ -86,12 +86,12 @@ class JudgingSink:
 
     def _judge_run(self, ended: str) -> Verdict | None:
         """Return the verdict to report: any at the end, before that only one that differs from the last."""
-        from tui_tuner.verdicts.judge import judge_gathered, make_verdict_event
+        from tui_tuner.verdicts.judge import judge_run_history, make_verdict_event
         from tui_tuner.verdicts.limits import DRAWS
 
         if not self._gathered.steps:
             return None  # an evaluation before the first step shows nothing yet
-        found = judge_gathered(self._gathered, DRAWS if ended else LIVE_DRAWS)
+        found = judge_run_history(self._gathered, DRAWS if ended else LIVE_DRAWS)
         sure = found.confidence is None or found.confidence >= SURE_ENOUGH
         if not ended and (found.verdict == self._word or not sure):
             return None
@@ -103,5 +103,5 @@ def _gather_journal(journal: Path | None) -> RunHistory:
     """Return the history of a run up to now, empty without a readable journal."""
     if journal is not None:
         with contextlib.suppress(Exception):
-            return gather_file(journal, MOST_STEPS)
+            return gather_journal_history(journal, MOST_STEPS)
     return RunHistory(most=MOST_STEPS)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class FetchJob:
     @property
     def words(self) -> str:
         """Return why it failed, in words."""
-        return words_of(self.error) if self.error is not None else ""
+        return format_error_words(self.error) if self.error is not None else ""
 
     @property
     def seconds_left(self) -> float | None:
@@ -169,7 +169,7 @@ class FetchQueue:
 
         job.moved = time.monotonic()
         try:
-            folder = hubs.fetch_model(
+            folder = hubs.fetch_listed_model(
                 job.name, job.source, job.revision, job.take_progress, lambda: job.state == LEFT
             )
         except Exception as error:  # also of libraries: one failed model must not end the queue
@@ -183,6 +183,6 @@ class FetchQueue:
                 job.state, job.folder = DONE, folder
 
 
-def is_expected(error: BaseException | None) -> bool:
+def is_expected_error(error: BaseException | None) -> bool:
     """Return whether an error needs no report: one of ours, of the disk, or of the network."""
     return isinstance(error, TunerError | OSError)

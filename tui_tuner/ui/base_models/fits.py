@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError, TunerError
 from tui_tuner.locales import _
-from tui_tuner.models.facts import ModelFacts, facts_from_config, load_facts
+from tui_tuner.models.facts import ModelFacts, load_facts, read_config_facts
 from tui_tuner.text import one_line
 from tui_tuner.ui.base_models.model_rows import ModelRow
-from tui_tuner.ui.form_values import find_value, set_value
+from tui_tuner.ui.form_values import find_draft_value, set_draft_value
 
 FITS, MISFIT, UNSUITED, UNKNOWN = "fits", "misfit", "unsuited", "unknown"
 _MOST_KEPT = 512
@@ -45,15 +45,15 @@ class Fit:
     parameters: int | None = None
 
 
-def draft_with(draft: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def copy_draft_with(draft: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a draft with other values, by dotted name."""
     changed = copy.deepcopy(dict(draft))
     for path, value in values.items():
-        set_value(changed, path, value)
+        set_draft_value(changed, path, value)
     return changed
 
 
-def facts_of(row: ModelRow, config: Mapping[str, Any] | None) -> ModelFacts | None:
+def find_row_facts(row: ModelRow, config: Mapping[str, Any] | None) -> ModelFacts | None:
     """Return the shapes of a row's model from its folder, a hub's config or the catalogue; None if unknown.
 
     Raises:
@@ -62,17 +62,17 @@ def facts_of(row: ModelRow, config: Mapping[str, Any] | None) -> ModelFacts | No
     if row.folder is not None:
         return load_facts(ModelSection(name=str(row.folder)), network=False)
     if config:
-        return facts_from_config(config, row.name, f"{one_line(row.name)}/config.json")
+        return read_config_facts(config, row.name, f"{one_line(row.name)}/config.json")
     if not row.on_hub:
         return None  # which embedded model it means depends on the task
-    from tui_tuner.models.catalog import find_config
+    from tui_tuner.models.catalog import find_catalog_config
 
     # The catalogue holds the newest revision only.
-    shapes = find_config(row.name) if row.revision is None else None
-    return facts_from_config(shapes, row.name, row.name) if shapes is not None else None
+    shapes = find_catalog_config(row.name) if row.revision is None else None
+    return read_config_facts(shapes, row.name, row.name) if shapes is not None else None
 
 
-def fit_of(
+def find_row_fit(
     draft: Mapping[str, Any],
     row: ModelRow,
     card: str,
@@ -84,7 +84,9 @@ def fit_of(
     Args:
         config: The model's config.json, if a hub sent it.
     """
-    changed = draft_with(draft, {"model.name": row.name, "model.architecture": None, "model.revision": None})
+    changed = copy_draft_with(
+        draft, {"model.name": row.name, "model.architecture": None, "model.revision": None}
+    )
     key = json.dumps([changed, card, row.key, str(row.folder), config], sort_keys=True, default=str)
     with _lock:
         if key not in _kept:
@@ -106,10 +108,10 @@ def _compute_fit(
     from tui_tuner.ui import planlook
 
     try:
-        facts = facts_of(row, config)
+        facts = find_row_facts(row, config)
         if facts is None and row.on_hub:
             return Fit(UNKNOWN, why=_("Its config.json is not on this machine, and no hub has sent it yet."))
-        task = str(find_value(draft, "task"))
+        task = str(find_draft_value(draft, "task"))
         kind = TASKS.get(task)
         if facts is not None and facts.encoder and kind is not None and kind.writes:
             why = _(
@@ -119,7 +121,7 @@ def _compute_fit(
         look = planlook.plan_draft(draft, card, root, network=False, facts=facts)
     except TunerError as error:
         state = UNSUITED if isinstance(error, ModelError) or error.field == "model.name" else UNKNOWN
-        return Fit(state, why=words_of(error))
+        return Fit(state, why=format_error_words(error))
     except OSError as error:
         return Fit(UNKNOWN, why=str(error))
     found = look.plan.fit

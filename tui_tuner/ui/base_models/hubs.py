@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_tuner.models.hub.kinds import MODELSCOPE, SOURCES
-from tui_tuner.ui.base_models.model_description import ModelSummary, told_of_folder
+from tui_tuner.ui.base_models.model_description import ModelSummary, describe_model_folder
 from tui_tuner.ui.base_models.model_rows import HERE, HUB, ModelRow
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 LIMIT = 30  # models of one search
 
 
-def search_models(query: str, source: str) -> list[ModelRow]:
+def search_chosen_hub(query: str, source: str) -> list[ModelRow]:
     """Search a hub for models.
 
     Raises:
         TunerError: the hub cannot be reached, or refuses.
     """
-    from tui_tuner.models.hub.api import search_models as ask
+    from tui_tuner.models.hub.api import search_models_on_hub as ask
 
     return [
         ModelRow(
@@ -45,15 +45,15 @@ def search_models(query: str, source: str) -> list[ModelRow]:
     ]
 
 
-def describe_model(row: ModelRow) -> ModelSummary:
+def describe_listed_model(row: ModelRow) -> ModelSummary:
     """Describe a model from the row's folder or from its hub.
 
     Raises:
         TunerError: no model has this name, or the hub cannot be reached, or refuses.
     """
     if row.folder is not None and (row.whole or not row.on_hub):
-        return told_of_folder(row.folder)
-    from tui_tuner.models.hub.api import describe_model as ask
+        return describe_model_folder(row.folder)
+    from tui_tuner.models.hub.api import describe_hub_model as ask
 
     return _convert_description(ask(row.name, revision=row.revision, source=row.source))
 
@@ -78,12 +78,12 @@ def _convert_description(found: ModelDescription) -> ModelSummary:
     )
 
 
-def list_local_models() -> list[ModelRow]:
+def list_local_hub_models() -> list[ModelRow]:
     """List the models in the hubs' caches, most recently used first."""
-    from tui_tuner.models.hub.api import local_models
+    from tui_tuner.models.hub.api import list_hub_models
 
     rows: dict[tuple[str, str], ModelRow] = {}
-    for row in sorted(map(_make_row, local_models()), key=lambda row: (not row.whole, -row.used)):
+    for row in sorted(map(_make_row, list_hub_models()), key=lambda row: (not row.whole, -row.used)):
         # A model may be cached in several revisions: the complete, most recently used one comes first.
         rows.setdefault((row.source, row.name), row)
     return sorted(rows.values(), key=lambda row: -row.used)
@@ -102,32 +102,32 @@ def _make_row(model: LocalModel) -> ModelRow:
     )
 
 
-def find_endpoint(source: str) -> str:
+def find_hub_endpoint(source: str) -> str:
     """Return the address of a hub, or of the mirror that the environment sets."""
-    from tui_tuner.models.hub.api import hub_address as ask
+    from tui_tuner.models.hub.api import find_hub_address as ask
 
     return ask(source)
 
 
-def is_offline() -> bool:
+def is_hub_offline() -> bool:
     """Return whether the environment forbids network access to hubs."""
-    from tui_tuner.models.hub.net import is_offline as ask
+    from tui_tuner.models.hub.net import is_network_offline as ask
 
     return ask()
 
 
-def cache_folder(source: str) -> Path:
+def find_hub_cache(source: str) -> Path:
     """Return the folder of a hub's cache on this machine."""
     if source == MODELSCOPE:
-        from tui_tuner.models.hub.ms_store import cache_root
+        from tui_tuner.models.hub.ms_store import find_modelscope_cache
 
-        return cache_root()
-    from tui_tuner.models.hub.huggingface import cache_folder as ask
+        return find_modelscope_cache()
+    from tui_tuner.models.hub.huggingface import find_huggingface_cache as ask
 
     return Path(ask())
 
 
-def fetch_model(
+def fetch_listed_model(
     name: str,
     source: str,
     revision: str | None,
@@ -140,39 +140,39 @@ def fetch_model(
         TunerError: the hub cannot be reached, refuses or disconnects, or the disk is full.
         Cancelled: `cancelled` returned True.
     """
-    from tui_tuner.models.hub.api import fetch_model as ask
+    from tui_tuner.models.hub.api import fetch_hub_model as ask
 
     return ask(name, revision=revision, source=source, progress=progress, cancelled=cancelled)
 
 
-def find_login(source: str) -> Account | None:
+def find_hub_login(source: str) -> Account | None:
     """Return the user that is logged in, if any.
 
     Raises:
         TunerError: the stored token cannot be read.
     """
-    from tui_tuner.models.hub.api import find_who as ask
+    from tui_tuner.models.hub.api import find_hub_user as ask
 
     return ask(source)
 
 
-def log_in(token: str, source: str) -> Account:
+def log_in_user(token: str, source: str) -> Account:
     """Log in with a token and store it.
 
     Raises:
         TunerError: the hub rejects the token, or it cannot be stored.
     """
-    from tui_tuner.models.hub.api import log_in as ask
+    from tui_tuner.models.hub.api import log_in_to_hub as ask
 
     return ask(token, source)
 
 
-def log_out(source: str) -> None:
+def log_out_user(source: str) -> None:
     """Delete the stored token.
 
     Raises:
         TunerError: the token is set by the environment, or cannot be deleted.
     """
-    from tui_tuner.models.hub.api import log_out as ask
+    from tui_tuner.models.hub.api import log_out_of_hub as ask
 
     ask(source)

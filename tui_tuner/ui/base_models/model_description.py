@@ -10,8 +10,8 @@ from typing import Any
 
 from tui_tuner.locales import _
 from tui_tuner.models.cards.model_card import has_chat_template
-from tui_tuner.models.lookup import read_config
-from tui_tuner.text import human_bytes
+from tui_tuner.models.lookup import read_config_json
+from tui_tuner.text import format_bytes
 from tui_tuner.ui.base_models.model_rows import ModelRow
 
 _MOST_FILES = 2000
@@ -55,13 +55,13 @@ class ModelSummary:
         return None
 
 
-def told_of_folder(folder: Path) -> ModelSummary:
+def describe_model_folder(folder: Path) -> ModelSummary:
     """Describe a model by the files in its folder.
 
     Raises:
         ModelError: config.json is missing or cannot be read.
     """
-    config = read_config(folder / "config.json")
+    config = read_config_json(folder / "config.json")
     files = _list_files(folder)
     names = {name for name, _size in files}
     return ModelSummary(
@@ -87,12 +87,12 @@ def _list_files(folder: Path) -> tuple[tuple[str, int | None], ...]:
     return tuple(found)
 
 
-def told_parameters(row: ModelRow, told: ModelSummary | None) -> int | None:
+def find_described_parameters(row: ModelRow, told: ModelSummary | None) -> int | None:
     """Return the number of parameters, if known."""
     return row.parameters or (told.parameters if told else None)
 
 
-def shape_words(told: ModelSummary) -> list[str]:
+def describe_model_shape(told: ModelSummary) -> list[str]:
     """List architecture, layers, context, vocabulary and number format, as far as the config has them."""
     layers = told.find_value("num_hidden_layers", "n_layer", "n_layers", "num_layers")
     context = told.find_value("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
@@ -110,23 +110,23 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def template_words(told: ModelSummary) -> str:
+def describe_chat_template(told: ModelSummary) -> str:
     """Describe whether the model has a chat template; empty if unknown."""
     if told.chat_template is None:
         return ""
     return _("chat template") if told.chat_template else _("no chat template")
 
 
-def files_words(told: ModelSummary) -> str:
+def describe_model_files(told: ModelSummary) -> str:
     """Describe number and total size of the files."""
     if not told.files:
         return ""
     if told.total is None:
         return _("{count} files", count=len(told.files))
-    return _("{count} files, {size}", count=len(told.files), size=human_bytes(told.total))
+    return _("{count} files, {size}", count=len(told.files), size=format_bytes(told.total))
 
 
-def count_words(count: int | None) -> str:
+def format_parameter_count(count: int | None) -> str:
     """Format a number of parameters: `0.6 B`, `135 M`."""
     if count is None:
         return ""

@@ -88,20 +88,20 @@ class RowFilter:
     order: str = "given"
 
 
-def list_embedded() -> list[ModelRow]:
+def list_embedded_models() -> list[ModelRow]:
     """Return the models inside this package."""
     return [ModelRow(name, HERE, whole=True) for name in _EMBEDDED]
 
 
 @cache
-def list_known(source: str = HUGGINGFACE) -> list[ModelRow]:
+def list_known_models(source: str = HUGGINGFACE) -> list[ModelRow]:
     """Return the models of the catalogue, one name per shape, smallest first."""
-    from tui_tuner.models.catalog import list_entries
-    from tui_tuner.models.facts import facts_from_config
+    from tui_tuner.models.catalog import list_catalog_entries
+    from tui_tuner.models.facts import read_config_facts
 
     rows = []
-    for entry in list_entries():
-        count = entry.parameters or facts_from_config(entry.config).parameters
+    for entry in list_catalog_entries():
+        count = entry.parameters or read_config_facts(entry.config).parameters
         rows.append(ModelRow(_choose_name(entry.ids), KNOWN, source, count, 2 * count, derived=True))
     return sorted(rows, key=lambda row: row.parameters or 0)
 
@@ -113,7 +113,7 @@ def _choose_name(ids: Sequence[str]) -> str:
     return (tuned or owned or list(ids))[-1]
 
 
-def folders_near(roots: Iterable[Path]) -> list[ModelRow]:
+def find_folders_near(roots: Iterable[Path]) -> list[ModelRow]:
     """Return model folders among these folders and up to two levels below; hidden ones are skipped."""
     found: dict[Path, ModelRow] = {}
     for looked, folder in enumerate(_iterate_folders(roots), 1):
@@ -163,7 +163,7 @@ def _folder_row(folder: Path) -> ModelRow | None:
     return ModelRow(str(folder.absolute()), HERE, bytes=size, whole=True, folder=folder.absolute(), used=used)
 
 
-def filter_matching(rows: Iterable[ModelRow], query: str) -> list[ModelRow]:
+def filter_model_rows(rows: Iterable[ModelRow], query: str) -> list[ModelRow]:
     """Return the rows whose names contain all words of a query, ignoring case."""
     words = query.lower().split()
     return [row for row in rows if all(word in row.name.lower() for word in words)]
@@ -172,12 +172,12 @@ def filter_matching(rows: Iterable[ModelRow], query: str) -> list[ModelRow]:
 def make_typed_rows(query: str, source: str, others: Iterable[ModelRow]) -> list[ModelRow]:
     """Return a row for the typed text if it looks like a hub id that no other row has."""
     name = query.strip()
-    if not looks_like_id(name) or any(row.name.lower() == name.lower() for row in others):
+    if not looks_like_hub_id(name) or any(row.name.lower() == name.lower() for row in others):
         return []
     return [ModelRow(name, TYPED, source)]
 
 
-def looks_like_id(name: str) -> bool:
+def looks_like_hub_id(name: str) -> bool:
     """Return whether a text may be the id of a model on a hub: `owner/name`."""
     owner, slash, rest = name.partition("/")
     letters = f"{owner}{rest}".replace("-", "").replace("_", "").replace(".", "")
@@ -215,7 +215,7 @@ def _add_hub_facts(row: ModelRow, hub: ModelRow | None) -> ModelRow:
     )
 
 
-def sort_rows(rows: Sequence[ModelRow], order: str) -> list[ModelRow]:
+def sort_model_rows(rows: Sequence[ModelRow], order: str) -> list[ModelRow]:
     """Sort the rows within each place."""
     by = {
         "smallest": lambda row: row.bytes if row.bytes is not None else 1 << 62,
@@ -233,7 +233,7 @@ def list_licences(rows: Iterable[ModelRow]) -> list[str]:
     return sorted(set(names), key=lambda name: (-names.count(name), name))
 
 
-def place_words(place: str, source: str) -> str:
+def name_list_place(place: str, source: str) -> str:
     """Return the heading of a part of the list."""
     if place == HERE:
         return _("On this machine")
@@ -241,9 +241,9 @@ def place_words(place: str, source: str) -> str:
         return _("In the catalogue, to be downloaded")
     if place == TYPED:
         return _("As typed")
-    return _("Found on {hub}", hub=hub_words(source))
+    return _("Found on {hub}", hub=format_hub_name(source))
 
 
-def hub_words(source: str) -> str:
+def format_hub_name(source: str) -> str:
     """Return the display name of a hub."""
     return LABELS.get(source, source)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tui_tuner.config.options import list_options
-from tui_tuner.models.catalog import find_config
+from tui_tuner.models.catalog import find_catalog_config
 from tui_tuner.models.hub.kinds import HUGGINGFACE
 from tui_tuner.ui.base_models.fits import MISFIT, UNSUITED, Fit
 from tui_tuner.ui.base_models.model_description import ModelSummary
@@ -17,15 +17,15 @@ from tui_tuner.ui.base_models.model_rows import (
     TYPED,
     ModelRow,
     RowFilter,
-    filter_matching,
-    list_embedded,
-    list_known,
+    filter_model_rows,
+    list_embedded_models,
+    list_known_models,
     list_licences,
     make_typed_rows,
     merge_rows,
-    sort_rows,
+    sort_model_rows,
 )
-from tui_tuner.ui.form_values import find_value
+from tui_tuner.ui.form_values import find_draft_value
 
 
 @dataclass
@@ -48,7 +48,7 @@ class ModelSearch:
     answered: str = ""
     error: str = ""
     view: RowFilter = field(default_factory=RowFilter)
-    here: list[ModelRow] = field(default_factory=list_embedded)
+    here: list[ModelRow] = field(default_factory=list_embedded_models)
     found: list[ModelRow] = field(default_factory=list)
     told: dict[str, ModelSummary] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class ModelSearch:
     @property
     def shown_rows(self) -> list[ModelRow]:
         """The rows to show, in order."""
-        rows = sort_rows(self._told_rows(), self.view.order)
+        rows = sort_model_rows(self._told_rows(), self.view.order)
         if self.view.licence:
             rows = [row for row in rows if row.licence == self.view.licence]
         if self.view.fitting:
@@ -74,11 +74,13 @@ class ModelSearch:
 
     def _told_rows(self) -> list[ModelRow]:
         """Return all rows for the typed text, each with what is known about its model."""
-        others = list_known() if self.source == HUGGINGFACE else []
+        others = list_known_models() if self.source == HUGGINGFACE else []
         # Until the hub answers, what it found for the last text is filtered, so that the list does not go
         # empty.
-        found = self.found if self.answered == self.query else filter_matching(self.found, self.query)
-        rows = merge_rows(filter_matching(self.here, self.query), found, filter_matching(others, self.query))
+        found = self.found if self.answered == self.query else filter_model_rows(self.found, self.query)
+        rows = merge_rows(
+            filter_model_rows(self.here, self.query), found, filter_model_rows(others, self.query)
+        )
         rows += make_typed_rows(self.query, self.source, rows)
         return [self._with_told(row) for row in rows]
 
@@ -147,7 +149,10 @@ class ModelSearch:
         """Return whether a model's shapes are known, or will not become known."""
         known_here = row.folder is not None or not row.on_hub or row.place == KNOWN
         return (
-            known_here or row.key in self.told or row.key in self.failed or find_config(row.name) is not None
+            known_here
+            or row.key in self.told
+            or row.key in self.failed
+            or find_catalog_config(row.name) is not None
         )
 
     def take_answer(self, key: str, told: ModelSummary | None, failed: str) -> None:
@@ -169,7 +174,9 @@ class ModelSearch:
         self.failed.clear()
 
 
-def values_for(draft: Mapping[str, Any], row: ModelRow, remote_code: bool = False) -> Mapping[str, Any]:
+def find_model_values(
+    draft: Mapping[str, Any], row: ModelRow, remote_code: bool = False
+) -> Mapping[str, Any]:
     """Return the values that choosing a model changes in a draft, by dotted name; always with the name.
 
     Consent to remote code and the revision of the previous model do not carry over, and random weights are
@@ -184,6 +191,6 @@ def values_for(draft: Mapping[str, Any], row: ModelRow, remote_code: bool = Fals
     changed = {
         path: value
         for path, value in wanted.items()
-        if path in list_options() and find_value(draft, path) != value
+        if path in list_options() and find_draft_value(draft, path) != value
     }
     return {"model.name": row.name, **changed}

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config import consent
-from tui_tuner.config.load import read_text as text_of_config
+from tui_tuner.config.load import read_config_text as text_of_config
 from tui_tuner.config.presets import list_presets
 from tui_tuner.config.problems import suggest_nearest
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
-from tui_tuner.ui.editing.draft_files import hash_text
-from tui_tuner.ui.editing.text_check import CheckedText, is_config, read_text
-from tui_tuner.ui.run_overview import run_values
+from tui_tuner.ui.editing.draft_files import hash_draft_text
+from tui_tuner.ui.editing.text_check import CheckedText, check_edited_text, is_config_text
+from tui_tuner.ui.run_overview import read_run_values
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class OpenedConfig:
 
     def make_draft_fields(self, yaml: str | None = None) -> dict[str, Any]:
         """Return fields for a draft that starts with it: its file, and its text or one derived from it."""
-        known = {self.file: hash_text(self.text)} if self.file else {}
+        known = {self.file: hash_draft_text(self.text)} if self.file else {}
         return {"file": self.file, "yaml": self.text if yaml is None else yaml, "known": known}
 
 
@@ -56,7 +56,7 @@ def open_config(name: str, store: RunStore) -> OpenedConfig:
     # Presets come first, so that a name in the documentation always means the same.
     presets = {preset.name: preset.path for preset in list_presets()}
     if name in presets:
-        return open_file(presets[name], preset=name)
+        return open_config_file(presets[name], preset=name)
     path = Path(os.path.expanduser(name))
     if path.is_dir() and not (path / "config.yaml").is_file():
         raise ConfigError(
@@ -65,15 +65,15 @@ def open_config(name: str, store: RunStore) -> OpenedConfig:
             hint=_("Name a YAML file, a run, or a preset."),
         )
     if path.is_dir():
-        return open_run(RunFolder(path))
+        return open_run_settings(RunFolder(path))
     if os.path.lexists(path):
         # Saving must never overwrite the config of a run, so the file opens like its run.
-        if path.name == "config.yaml" and consent.of_a_run(path):
-            return open_run(RunFolder(path.absolute().parent))
-        return open_file(path)
+        if path.name == "config.yaml" and consent.is_run_config(path):
+            return open_run_settings(RunFolder(path.absolute().parent))
+        return open_config_file(path)
     runs = [run.name for run in store.list_runs()]
     if name == "last" or any(run.startswith(name) for run in runs):
-        return open_run(store.find_run(name))
+        return open_run_settings(store.find_run(name))
     beside = [other.name for other in Path(path.parent).glob("*.y*ml")] if path.parent.is_dir() else []
     nearest = suggest_nearest(path.name, [*presets, *runs, *beside])
     raise ConfigError(
@@ -83,16 +83,16 @@ def open_config(name: str, store: RunStore) -> OpenedConfig:
     )
 
 
-def open_run(folder: RunFolder) -> OpenedConfig:
+def open_run_settings(folder: RunFolder) -> OpenedConfig:
     """Open the settings of a run, to change and start them again.
 
     Raises:
         ConfigError: its config is damaged.
     """
-    return OpenedConfig(folder.name, CheckedText(run_values(folder)))
+    return OpenedConfig(folder.name, CheckedText(read_run_values(folder)))
 
 
-def open_file(path: Path, preset: str = "") -> OpenedConfig:
+def open_config_file(path: Path, preset: str = "") -> OpenedConfig:
     """Open a YAML file. Its relative paths refer to its folder, those of a preset to the working folder.
 
     Raises:
@@ -102,8 +102,8 @@ def open_file(path: Path, preset: str = "") -> OpenedConfig:
     if not text.strip():
         hint = _("Start from a preset: `tui-tuner presets` lists them.")
         raise ConfigError(_("is empty."), where=one_line(path), hint=hint)
-    reading = read_text(text, None if preset else path.absolute().parent)
-    if not reading.whole and not is_config(reading):
+    reading = check_edited_text(text, None if preset else path.absolute().parent)
+    if not reading.whole and not is_config_text(reading):
         first = reading.wrong[0]
         where = f"{one_line(path)}:{first.line}" if first.line else one_line(path)
         hint = _("Start from a preset: `tui-tuner presets` lists them.")

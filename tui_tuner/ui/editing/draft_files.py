@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.runs.private_files import open_private
-from tui_tuner.ui.preferences import preferences_path
+from tui_tuner.ui.preferences import find_preferences_path
 
 LARGEST = 1 << 20  # bytes; a larger file is not ours
 TEXT, OF_TEXT = "settings.yaml", "draft.json"  # a draft's text in an editor, and the draft that it belongs to
@@ -28,7 +28,7 @@ class Draft:
         name: Its origin: a preset, a file, or a run.
         file: The config file that it was opened from, which saving offers.
         yaml: Its values as YAML with the user's comments; empty if there is no such text.
-        known: The `hash_text` of each config file as it was last read or written for this draft.
+        known: The `hash_draft_text` of each config file as it was last read or written for this draft.
         unread: A text edited as YAML that has mistakes, until it is accepted or discarded.
         section: The section that was open, and `at` the field that had the focus.
         folder: The working folder, to which relative paths refer.
@@ -52,7 +52,7 @@ class Draft:
 
     def dump_text(self) -> str:
         """Return the content of its file, without secrets."""
-        from tui_tuner.runs.secrets import current_scrubber
+        from tui_tuner.runs.secrets import get_current_scrubber
 
         held = {
             "version": _VERSION,
@@ -67,27 +67,27 @@ class Draft:
         }
         more = {"file": self.file, "yaml": self.yaml, "known": self.known, "unread": self.unread}
         held |= {name: value for name, value in more.items() if value}
-        return current_scrubber().mask_text(json.dumps(held, indent=1, default=str, ensure_ascii=False))
+        return get_current_scrubber().mask_text(json.dumps(held, indent=1, default=str, ensure_ascii=False))
 
 
-def hash_text(text: str) -> str:
+def hash_draft_text(text: str) -> str:
     """Return a hash that changes with the text."""
     import hashlib
 
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def drafts_folder() -> Path:
+def find_drafts_folder() -> Path:
     """Return the folder of all drafts."""
-    return preferences_path().parent / "drafts"
+    return find_preferences_path().parent / "drafts"
 
 
 def read_drafts() -> list[Draft]:
     """Read the saved drafts, newest first. Unreadable files are skipped and left alone."""
     found = {}
     with contextlib.suppress(OSError):
-        read = [read_draft(path) for path in drafts_folder().glob("*.json")]
-        left = [_left_draft(path) for path in drafts_folder().glob(f"*/{TEXT}")]
+        read = [read_draft(path) for path in find_drafts_folder().glob("*.json")]
+        left = [_left_draft(path) for path in find_drafts_folder().glob(f"*/{TEXT}")]
         # A text left by an editor is newer than the draft of the same name, so it comes last.
         found = {draft.id: draft for draft in (*read, *left) if draft is not None}
     return sorted(found.values(), key=lambda draft: -draft.saved)
@@ -97,7 +97,7 @@ def _left_draft(path: Path) -> Draft | None:
     """Return a draft whose process was killed while an editor had its text, with that text."""
     name = path.parent.name
     # While its process lives, an editor is still open, and the text is not left behind.
-    draft = None if is_alive(name) else read_draft(path.with_name(OF_TEXT))
+    draft = None if is_draft_owner_alive(name) else read_draft(path.with_name(OF_TEXT))
     if draft is None:
         return None
     draft.id = name
@@ -142,7 +142,7 @@ def _keep_texts(held: Any) -> dict[str, str]:
     return {str(key): str(word) for key, word in held.items()} if isinstance(held, dict) else {}
 
 
-def is_alive(name: str) -> bool:
+def is_draft_owner_alive(name: str) -> bool:
     """Return whether the process is running whose id begins the draft's name."""
     pid = name.partition("-")[0]
     if not pid.isdigit():
@@ -161,38 +161,38 @@ def remove_draft(name: str) -> None:
     """Delete a draft's file and the folder of its text."""
     with contextlib.suppress(OSError):
         find_draft_path(name).unlink(missing_ok=True)
-    if name and find_text_folder(name).is_dir():
+    if name and find_draft_text_folder(name).is_dir():
         import shutil
 
-        shutil.rmtree(find_text_folder(name), ignore_errors=True)
+        shutil.rmtree(find_draft_text_folder(name), ignore_errors=True)
 
 
-def make_own_name() -> str:
+def make_draft_name() -> str:
     return f"{os.getpid()}-{os.urandom(6).hex()}"
 
 
 def find_draft_path(name: str) -> Path:
-    return drafts_folder() / f"{name}.json"
+    return find_drafts_folder() / f"{name}.json"
 
 
-def find_text_folder(name: str) -> Path:
-    return drafts_folder() / name
+def find_draft_text_folder(name: str) -> Path:
+    return find_drafts_folder() / name
 
 
 def summarise_draft(values: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return data, task and method of a draft, for a list of drafts."""
-    from tui_tuner.ui.form_values import find_value
+    from tui_tuner.ui.form_values import find_draft_value
 
-    path = find_value(values, "data.path")
+    path = find_draft_value(values, "data.path")
     if isinstance(path, list):
         path = path[0] if path else ""
     if isinstance(path, Mapping):
         path = path.get("path", "")
     name = os.path.basename(str(path).rstrip("/")) or str(path)
-    return name, str(find_value(values, "task")), str(find_value(values, "method.kind"))
+    return name, str(find_draft_value(values, "task")), str(find_draft_value(values, "method.kind"))
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_draft_atomically(path: Path, text: str) -> None:
     """Write a private file atomically.
 
     Raises:

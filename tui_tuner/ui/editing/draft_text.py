@@ -13,16 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.options import list_options
-from tui_tuner.config.paths import PATHS, take_from_beside
-from tui_tuner.config.tiny import values_to_take
-from tui_tuner.config.writing.commented import unread_line, write_commented
-from tui_tuner.config.writing.flat import find_section, flatten_config, same_value
-from tui_tuner.config.writing.patched import patch_text, with_comments, with_defaults, without_defaults
+from tui_tuner.config.paths import PATHS, resolve_config_paths
+from tui_tuner.config.tiny import find_missing_tiny_values
+from tui_tuner.config.writing.commented import write_commented, write_unread_comment
+from tui_tuner.config.writing.flat import are_values_equal, flatten_config, split_config_section
+from tui_tuner.config.writing.patched import (
+    add_default_comments,
+    add_section_comments,
+    patch_config_text,
+    remove_default_comments,
+)
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.editing.draft_files import Draft, summarise_draft
-from tui_tuner.ui.form_values import find_value, is_effective, set_value
+from tui_tuner.ui.form_values import find_draft_value, is_field_effective, set_draft_value
 
 
 @dataclass(frozen=True)
@@ -39,37 +44,39 @@ class WrittenConfig:
     lost: bool = False
 
 
-def write_for_editor(draft: Draft) -> str:
+def write_draft_for_editor(draft: Draft) -> str:
     """Write the draft with every field; defaults are comments. Texts that are not values are included."""
     held = copy.deepcopy(draft.values)
     for path, text in draft.texts.items():
-        set_value(held, path, text)
+        set_draft_value(held, path, text)
     text, _own = _text_of(draft, flatten_config(held), _find_home(draft), [], unread=True)
-    task = str(find_value(draft.values, "task"))
-    return with_defaults("\n".join(f"# {line}" for line in _editor_head()) + "\n\n" + text, task)
+    task = str(find_draft_value(draft.values, "task"))
+    return add_default_comments("\n".join(f"# {line}" for line in _editor_head()) + "\n\n" + text, task)
 
 
-def read_from_editor(text: str) -> str:
-    """Return the text without the lines that `write_for_editor` added."""
+def read_draft_from_editor(text: str) -> str:
+    """Return the text without the lines that `write_draft_for_editor` added."""
     head = {f"# {line}" for line in _editor_head()}
-    return without_defaults("\n".join(line for line in text.splitlines() if line not in head)).lstrip("\n")
+    return remove_default_comments("\n".join(line for line in text.splitlines() if line not in head)).lstrip(
+        "\n"
+    )
 
 
-def write_for_file(draft: Draft, path: Path) -> WrittenConfig:
+def write_draft_for_file(draft: Draft, path: Path) -> WrittenConfig:
     """Write the draft as a config that means the same in the folder of `path`."""
     held = flatten_config(draft.values)
-    unread = {name: value for name, value in held.items() if not is_effective(draft.values, name)}
+    unread = {name: value for name, value in held.items() if not is_field_effective(draft.values, name)}
     unread = {name: value for name, value in unread.items() if not _is_default(name, value)}
-    kept = {name: value for name, value in held.items() if is_effective(draft.values, name)}
+    kept = {name: value for name, value in held.items() if is_field_effective(draft.values, name)}
     # With a tiny model, an omitted field does not get its default (`config.tiny`): write the form's value
-    told = [name for name in values_to_take(draft.values) if is_effective(draft.values, name)]
-    kept |= {name: find_value(draft.values, name) for name in told}
+    told = [name for name in find_missing_tiny_values(draft.values) if is_field_effective(draft.values, name)]
+    kept |= {name: find_draft_value(draft.values, name) for name in told}
     text, own = _text_of(draft, kept, path.absolute().parent, _file_head(draft, path), told=told)
-    task = str(find_value(draft.values, "task"))
+    task = str(find_draft_value(draft.values, "task"))
     comments: dict[str, list[str]] = {}
     for name, value in unread.items():
-        comments.setdefault(find_section(name)[0], []).append(unread_line(name, value, task))
-    return WrittenConfig(with_comments(text, comments), tuple(unread), bool(draft.yaml) and not own)
+        comments.setdefault(split_config_section(name)[0], []).append(write_unread_comment(name, value, task))
+    return WrittenConfig(add_section_comments(text, comments), tuple(unread), bool(draft.yaml) and not own)
 
 
 def _text_of(
@@ -83,7 +90,7 @@ def _text_of(
 ) -> tuple[str, bool]:
     """Return values as a text for a folder, and whether it is the draft's own text."""
     if draft.yaml:
-        text = patch_text(draft.yaml, _find_wanted_values(draft, held, folder), told)
+        text = patch_config_text(draft.yaml, _find_wanted_values(draft, held, folder), told)
         # A text that cannot be changed in place is written again, without the user's comments.
         if text is not None:
             return text, True
@@ -106,10 +113,10 @@ def _find_wanted_values(draft: Draft, held: Mapping[str, Any], folder: Path) -> 
     there = _resolve_paths(held, Path.cwd())
     for path in written:
         if path not in held and path in list_options():
-            if is_effective(draft.values, path):
+            if is_field_effective(draft.values, path):
                 # The form reset this field, so the line in the text must not bring the old value back.
                 wanted[path] = list_options()[path].default
-        elif path in PATHS and path in held and same_value(meant[path], there[path]):
+        elif path in PATHS and path in held and are_values_equal(meant[path], there[path]):
             wanted[path] = written[path]
     return wanted
 
@@ -125,9 +132,9 @@ def _resolve_paths(held: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return values as read from a folder: paths found there or in the working folder become absolute."""
     nested: dict[str, Any] = {}
     for path, value in held.items():
-        set_value(nested, path, copy.deepcopy(value))
+        set_draft_value(nested, path, copy.deepcopy(value))
     for place in (folder, Path.cwd()):
-        take_from_beside(nested, place)
+        resolve_config_paths(nested, place)
     return flatten_config(nested)
 
 
@@ -136,7 +143,7 @@ def _find_home(draft: Draft) -> Path:
 
 
 def _is_default(path: str, value: Any) -> bool:
-    return path in list_options() and same_value(value, list_options()[path].default)
+    return path in list_options() and are_values_equal(value, list_options()[path].default)
 
 
 def _editor_head() -> list[str]:

@@ -70,7 +70,7 @@ def find_editor() -> EditorCommand | None:
     return None
 
 
-async def edit_file(app: App[Any], command: tuple[str, ...], path: Path) -> str:
+async def edit_file_externally(app: App[Any], command: tuple[str, ...], path: Path) -> str:
     """Run an editor on a file until it exits. Returns why its text should not be used, or an empty string.
 
     Raises:

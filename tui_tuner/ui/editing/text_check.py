@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config import peers
-from tui_tuner.config.load import MAX_CONFIG_BYTES, config_problems
-from tui_tuner.config.options import known_field, list_options
-from tui_tuner.config.paths import take_from_beside
-from tui_tuner.config.writing.flat import flatten_config, list_sections
+from tui_tuner.config.load import MAX_CONFIG_BYTES, find_config_problems
+from tui_tuner.config.options import find_known_field, list_options
+from tui_tuner.config.paths import resolve_config_paths
+from tui_tuner.config.writing.flat import flatten_config, list_config_sections
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
-from tui_tuner.ui.form_values import drop_ineffective, drop_keys, find_given, set_value
+from tui_tuner.ui.form_values import drop_draft_keys, drop_ineffective_fields, find_given, set_draft_value
 
 _TRIES = 5  # removing one wrong value may reveal another problem
 
@@ -58,20 +58,20 @@ class CheckedText:
         """Return the valid values, with those from before in place of invalid ones."""
         values = copy.deepcopy(self.values)
         for attempt in range(_TRIES):
-            problems = [path for path in config_problems(drop_ineffective(values)) if path]
+            problems = [path for path in find_config_problems(drop_ineffective_fields(values)) if path]
             if not problems:
                 return values
             for path in problems:
-                name = known_field(path)
+                name = find_known_field(path)
                 # Only on the first try: the old value may itself be what does not fit the new values.
                 old = find_given(before, name) if name and not attempt else None
-                values = drop_keys(values, [name or path])
+                values = drop_draft_keys(values, [name or path])
                 if old is not None:
-                    set_value(values, name, copy.deepcopy(old))
+                    set_draft_value(values, name, copy.deepcopy(old))
         return copy.deepcopy(dict(before))
 
 
-def read_text(text: str, folder: Path | None = None) -> CheckedText:
+def check_edited_text(text: str, folder: Path | None = None) -> CheckedText:
     """Parse and check a text; its relative paths are relative to `folder`, if given."""
     lines = text.splitlines()
     if not text.strip():
@@ -98,8 +98,8 @@ def _judge_values(
     values: dict[str, Any], places: Mapping[str, int], lines: list[str], folder: Path | None
 ) -> CheckedText:
     values = _without_empty({str(key): value for key, value in values.items()})
-    notes = take_from_beside(values, folder) if folder is not None else []
-    problems = config_problems(drop_ineffective(values))
+    notes = resolve_config_paths(values, folder) if folder is not None else []
+    problems = find_config_problems(drop_ineffective_fields(values))
     wrong = []
     for path, sentence in problems.items():
         line = _line_of(path, places)
@@ -107,7 +107,11 @@ def _judge_values(
     # Problems without a line come last.
     wrong.sort(key=lambda one: one.line or len(lines) + 1)
     return CheckedText(
-        values, wrong, True, peers.name_peer(path for path in problems if path not in list_options()), notes
+        values,
+        wrong,
+        True,
+        peers.name_peer_trainer(path for path in problems if path not in list_options()),
+        notes,
     )
 
 
@@ -115,7 +119,7 @@ def _without_empty(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the values without sections that contain nothing but comments."""
     found = {}
     for key, value in values.items():
-        if f"{prefix}{key}" in list_sections():
+        if f"{prefix}{key}" in list_config_sections():
             value = _without_empty(value, f"{prefix}{key}.") if isinstance(value, dict) else value
             if not value and value in (None, {}):
                 continue
@@ -165,8 +169,8 @@ def _describe_bad_yaml(bad: BadYaml) -> str:
     return f"{said} {bad.hint}" if bad.hint else said
 
 
-def is_config(reading: CheckedText) -> bool:
+def is_config_text(reading: CheckedText) -> bool:
     """Return whether a text contains any field of a config."""
     return any(
-        path in list_options() or known_field(path) for path in flatten_config(reading.values)
+        path in list_options() or find_known_field(path) for path in flatten_config(reading.values)
     ) or bool(reading.peer)

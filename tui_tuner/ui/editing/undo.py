@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.locales import _, _n
-from tui_tuner.text import list_items, one_line
+from tui_tuner.text import join_sentence_items, one_line
 
 MOST = 1000  # steps that can be undone; they take a few MB of memory
 _NAMED = 3  # fields of a step that are named in its description
@@ -62,7 +62,7 @@ class UndoStep:
     @property
     def fields(self) -> list[str]:
         """The dotted names of the fields that it changed."""
-        return changed_fields(self.before, self.after)
+        return list_changed_fields(self.before, self.after)
 
 
 @dataclass
@@ -119,7 +119,7 @@ class UndoHistory:
         return step
 
 
-def copy_changed(values: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+def copy_changed_sections(values: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """Copy values, but share sections that equal those of an earlier copy."""
     return {
         key: before[key] if key in before and _is_same_value(before[key], value) else copy.deepcopy(value)
@@ -127,14 +127,14 @@ def copy_changed(values: Mapping[str, Any], before: Mapping[str, Any]) -> dict[s
     }
 
 
-def changed_fields(before: DraftState, after: DraftState) -> list[str]:
+def list_changed_fields(before: DraftState, after: DraftState) -> list[str]:
     """Return the fields in which two states differ, in the order of the form."""
-    from tui_tuner.ui.form_values import find_given, list_options, list_unknown_keys, value_of
+    from tui_tuner.ui.form_values import find_given, get_option_value, list_options, list_unknown_keys
 
     names = [
         path
         for path, option in list_options().items()
-        if not _is_same_value(value_of(before.values, option), value_of(after.values, option))
+        if not _is_same_value(get_option_value(before.values, option), get_option_value(after.values, option))
         or before.texts.get(path) != after.texts.get(path)
     ]
     # A dict and not a set: the order of the draft is kept.
@@ -144,7 +144,7 @@ def changed_fields(before: DraftState, after: DraftState) -> list[str]:
     ]
 
 
-def words_of_step(step: UndoStep, back: bool) -> str:
+def describe_undo_step(step: UndoStep, back: bool) -> str:
     """Describe an undone or redone step in a few words."""
     fields = step.fields
     if step.words:
@@ -157,7 +157,7 @@ def words_of_step(step: UndoStep, back: bool) -> str:
     elif not fields:
         what = _("comments of the YAML text")
     else:
-        what = list_items(_name_first(fields))
+        what = join_sentence_items(_name_first(fields))
     return _("Undone: {what}", what=what) if back else _("Redone: {what}", what=what)
 
 
@@ -168,20 +168,22 @@ def _name_first(fields: list[str]) -> list[str]:
 
 
 def _show_value(state: DraftState, path: str) -> str:
-    from tui_tuner.ui.form_values import find_given, format_value, list_options, value_of
+    from tui_tuner.ui.form_values import find_given, format_field_value, get_option_value, list_options
 
     if path in state.texts:
         return one_line(state.texts[path], 40)
     value = (
-        value_of(state.values, list_options()[path])
+        get_option_value(state.values, list_options()[path])
         if path in list_options()
         else find_given(state.values, path)
     )
-    return one_line(format_value(value), 40) or _("empty")
+    return one_line(format_field_value(value), 40) or _("empty")
 
 
 def _is_same_value(one: Any, other: Any) -> bool:
     """Return whether two values mean the same in YAML."""
-    from tui_tuner.config.writing.flat import same_value  # imported late: not needed before the first change
+    from tui_tuner.config.writing.flat import (
+        are_values_equal,  # imported late: not needed before the first change
+    )
 
-    return same_value(one, other)
+    return are_values_equal(one, other)

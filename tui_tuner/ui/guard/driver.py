@@ -59,7 +59,7 @@ class TerminalOutput:
         self._tell()
 
 
-def terminal_stream() -> TextIO:
+def find_terminal_stream() -> TextIO:
     """Return the stream that leads to the terminal: standard output, else standard error, else /dev/tty."""
     for stream in (sys.__stdout__, sys.__stderr__):
         try:
@@ -81,7 +81,7 @@ class TunerDriver(LinuxDriver):
     def __init__(self, app: Any, **more: Any) -> None:
         super().__init__(app, **more)
         self._tuner = app
-        self._file = self.output = TerminalOutput(terminal_stream(), app.terminal_lost)  # type: ignore[assignment]
+        self._file = self.output = TerminalOutput(find_terminal_stream(), app.terminal_lost)  # type: ignore[assignment]
         self._went_on = False  # the next SIGCONT ends a stop that this driver made
         # Replaces the handlers that LinuxDriver has just installed, so this must come after its constructor.
         signal.signal(signal.SIGTSTP, partial(self._between_callbacks, self._stop_process))

@@ -25,7 +25,7 @@ _MOST_ERRORS = 6  # of a chain
 _MOST_MESSAGE = 2000  # characters of an error's own text
 
 
-def log_path() -> Path:
+def find_fault_log() -> Path:
     """Return the path of the log; `TUI_TUNER_CONFIG_DIR` overrides its folder."""
     folder = os.environ.get("TUI_TUNER_CONFIG_DIR")
     if folder:
@@ -48,25 +48,25 @@ class FaultLog:
 
     @property
     def file_path(self) -> Path:
-        return self._given or log_path()
+        return self._given or find_fault_log()
 
     def record_fault(self, title: str, error: BaseException | None = None, text: str = "") -> str:
         """Write an entry and return the path of the file, or an empty string if it cannot be written."""
         # Reporting a fault must not raise a second one, whatever the disk or the error's own `str` does.
         with contextlib.suppress(Exception):
             entry = f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} pid {os.getpid()}: {title}\n"
-            entry += traceback_text(error) if error is not None else ""
+            entry += format_tracebacks(error) if error is not None else ""
             return self._append_entry(entry + (f"{text.rstrip()}\n" if text else ""))
         return ""
 
     def _append_entry(self, entry: str) -> str:
-        from tui_tuner.runs.secrets import current_scrubber
+        from tui_tuner.runs.secrets import get_current_scrubber
 
         if len(entry) > _MOST_ENTRY:
             half = _MOST_ENTRY // 2
             entry = f"{entry[:half]}\n  […]\n{entry[-half:]}"
         # Error texts may quote URLs and headers, and with them access tokens.
-        block = (current_scrubber().mask_text(entry) + "\n").encode("utf-8", "replace")
+        block = (get_current_scrubber().mask_text(entry) + "\n").encode("utf-8", "replace")
         with self._lock:
             path = self.file_path
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -100,7 +100,7 @@ def _open_log(path: Path) -> int:
     return fd
 
 
-def traceback_text(error: BaseException) -> str:
+def format_tracebacks(error: BaseException) -> str:
     """Return the tracebacks of an error and its causes as text, cut in the middle if they are long."""
     out = io.StringIO()
     for index, one in enumerate(_list_causes(error)):
@@ -113,7 +113,7 @@ def traceback_text(error: BaseException) -> str:
             if number:
                 out.write(f"  [{cut} more frames]\n")
             out.writelines(traceback.StackSummary.extract(iter(part)).format())
-        out.write(error_text(one) + "\n")
+        out.write(format_error_safely(one) + "\n")
     return out.getvalue()
 
 
@@ -127,7 +127,7 @@ def _list_causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def error_text(error: BaseException, most: int = _MOST_MESSAGE) -> str:
+def format_error_safely(error: BaseException, most: int = _MOST_MESSAGE) -> str:
     """Return an error's type and message, even if its `__str__` raises."""
     kind = type(error).__name__
     try:
@@ -139,7 +139,7 @@ def error_text(error: BaseException, most: int = _MOST_MESSAGE) -> str:
     return f"{kind}: {words}" if words else kind
 
 
-def stacks_text(most: int = 60) -> str:
+def format_thread_stacks(most: int = 60) -> str:
     """Return the current stack of each thread of this process, innermost call last."""
     import sys
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tui_tuner.ui.guard.faultlog import FaultLog, stacks_text
+from tui_tuner.ui.guard.faultlog import FaultLog, format_thread_stacks
 
 LEAST = 5.0  # seconds without a turn of the event loop
 _LOOK = 0.5
@@ -57,5 +57,5 @@ class StallWatch:
                 # Only on the check that crosses the limit, so that one stall gives one entry.
                 if was < self._least <= quiet:
                     path = self._log.record_fault(
-                        f"the screen has been frozen for {quiet:.1f} s", text=stacks_text()
+                        f"the screen has been frozen for {quiet:.1f} s", text=format_thread_stacks()
                     )

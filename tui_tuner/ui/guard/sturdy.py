@@ -29,7 +29,7 @@ from textual.worker_manager import WorkerManager
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.guard.faultlog import FaultLog, error_text
+from tui_tuner.ui.guard.faultlog import FaultLog, format_error_safely
 from tui_tuner.ui.guard.keys import OrderlyApp
 from tui_tuner.ui.guard.repaint import PaintRecord
 from tui_tuner.ui.guard.textual_patches import Survivor, WorkStopped, patch_textual
@@ -150,13 +150,13 @@ class SturdyApp(OrderlyApp[R], Survivor):
             place = _screen_of(pump)
             title = _describe_screen(place)
             part = f"{type(pump).__name__}.{worker.name}" if worker else type(pump).__name__
-            if self._is_new(f"{part} {error_text(error, 300)} {_locate_error(error)}"):
+            if self._is_new(f"{part} {format_error_safely(error, 300)} {_locate_error(error)}"):
                 path = self.fault_log.record_fault(f"{title}, {part}", error)
                 # A screen that is about to close may fail some more times; its first notice is enough.
                 if place is None or place not in self._left:
                     self._say_fault(error, title, path)
             if worker is not None and isinstance(pump, WorkerOwner):
-                pump.work_failed(worker.group, one_line(error_text(error, 300), 200))
+                pump.work_failed(worker.group, one_line(format_error_safely(error, 300), 200))
             if place is not None and (made or (_is_painting(error) and self._paints_badly(place))):
                 self._left.add(place)
                 self.call_later(self._leave_screen, place)
@@ -174,7 +174,7 @@ class SturdyApp(OrderlyApp[R], Survivor):
         self._told = [when for when in self._told if now - when < _WHILE] + [now]
         if len(self._told) > _AT_ONCE:
             return  # more notices would cover the screen; the log has it
-        words = one_line(error_text(error, 300), 200)
+        words = one_line(format_error_safely(error, 300), 200)
         if isinstance(error, TunerError):
             words = one_line(error, 300)
         if isinstance(error, MemoryError):
@@ -225,7 +225,8 @@ class SturdyApp(OrderlyApp[R], Survivor):
         # Closing may raise further errors: the first one is the cause.
         if not self.fatal:
             self.fatal = _(
-                "The screen ended because of an error: {error}.", error=one_line(error_text(error), 300)
+                "The screen ended because of an error: {error}.",
+                error=one_line(format_error_safely(error), 300),
             )
             if path:
                 self.fatal = f"{self.fatal} {_('Report it with {path}.', path=one_line(path))}"
@@ -260,7 +261,7 @@ class _GuardedWork:
         except Exception:
             raise
         except BaseException as error:
-            raise WorkStopped(error_text(error)) from error
+            raise WorkStopped(format_error_safely(error)) from error
 
 
 def _describe_screen(place: Screen[Any] | None) -> str:

@@ -13,21 +13,21 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static, TextArea
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.errors import TunerError
-from tui_tuner.evaluation.inside_text import read_shown
+from tui_tuner.evaluation.inside_text import read_shown_sample
 from tui_tuner.evaluation.samples import ShownSample
-from tui_tuner.evaluation.text_input import LARGEST, read_text
+from tui_tuner.evaluation.text_input import LARGEST, read_text_input
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line, sanitize
-from tui_tuner.ui.screen_words import safe_block, safe_line
+from tui_tuner.ui.screen_words import make_safe_block, make_safe_line
 from tui_tuner.ui.screens.dialogs import PathDialog
 from tui_tuner.ui.screens.screen_base import TunerScreen
-from tui_tuner.ui.screens.using.load_progress import describe_fetching, describe_loading
+from tui_tuner.ui.screens.using.load_progress import describe_fetch_progress, describe_loading
 from tui_tuner.ui.widgets.judged.fitted_text import Fitted
-from tui_tuner.ui.widgets.judged.pair import judged_parts
+from tui_tuner.ui.widgets.judged.pair import draw_judged_parts
 
 _BEGINNING = 600  # characters of a file that are shown
 
@@ -86,7 +86,7 @@ class AskScreen(TunerScreen):
         self._turn = 0
 
     def build_crumb(self) -> Content:
-        return Content.assemble(safe_line(self.folder.name), ("  ›  ", "$dim"), _("Ask"))
+        return Content.assemble(make_safe_line(self.folder.name), ("  ›  ", "$dim"), _("Ask"))
 
     def compose_body(self) -> ComposeResult:
         with Vertical(id="asked") as box:
@@ -141,15 +141,15 @@ class AskScreen(TunerScreen):
         if not path:
             return
         try:
-            text = read_text(path)
+            text = read_text_input(path)
         except TunerError as error:
-            self._show_status(words_of(error), "$error")
+            self._show_status(format_error_words(error), "$error")
             return
         self._text = text
         name = _("{path}: {count:,} characters", path=one_line(path, 200), count=len(text))
         beginning = text[:_BEGINNING] + (" …" if len(text) > _BEGINNING else "")
         self.query_one("#file", Static).update(
-            Content.assemble((name + "\n", "$accent"), safe_block(beginning).stylize("$dim"))
+            Content.assemble((name + "\n", "$accent"), make_safe_block(beginning).stylize("$dim"))
         )
         self.add_class("-file")
         self._show_status(_("Press F5 to ask."))
@@ -213,9 +213,9 @@ class AskScreen(TunerScreen):
 
         shown, error = None, ""
         try:
-            shown = read_shown(request.wait_for_result())
+            shown = read_shown_sample(request.wait_for_result())
         except TunerError as problem:
-            error = words_of(problem)
+            error = format_error_words(problem)
         except Cancelled:
             error = ""
         self.post_message(AnswerArrived(turn, shown, error))
@@ -240,7 +240,7 @@ class AskScreen(TunerScreen):
             return
         self._show_status("")
         self.query_one("#found", Fitted).show_drawn(
-            lambda width: Content("\n").join(judged_parts(shown, width, judged=False))
+            lambda width: Content("\n").join(draw_judged_parts(shown, width, judged=False))
         )
         self.set_focus(self.query_one("#answer"))
 
@@ -250,14 +250,14 @@ class AskScreen(TunerScreen):
             self._show_status(_("Cancelling…"))
 
     def _show_status(self, words: str, style: str = "$dim") -> None:
-        self.query_one("#status", Static).update(safe_block(words).stylize(style))
+        self.query_one("#status", Static).update(make_safe_block(words).stylize(style))
 
 
 def describe_answering(told: Mapping[str, Any]) -> str:
     """Return the helper's progress as words; empty for steps that are not worth showing."""
     doing, name = told.get("doing"), told.get("name", "")
     if doing == "fetching":
-        return describe_fetching(name, told)
+        return describe_fetch_progress(name, told)
     if doing == "loading":
         return describe_loading(name, told) if told.get("total") else _("Loading the model…")
     return _("Reading the text…") if doing == "answering" else ""

@@ -16,15 +16,15 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.planning.fit import Candidate
-from tui_tuner.planning.gpus import Card, parse_cards
+from tui_tuner.planning.gpus import Card, parse_gpu_cards
 from tui_tuner.text import one_line
 from tui_tuner.ui import planlook
-from tui_tuner.ui.screen_words import fit_column, rough, safe_line
+from tui_tuner.ui.screen_words import fit_screen_column, make_safe_line, rough
 
 HERE = "here"
 
@@ -52,7 +52,7 @@ class CardDialog(ModalScreen[str | None]):
     def __init__(self, draft: dict[str, Any], now: str) -> None:
         super().__init__()
         self._draft, self._now = draft, now
-        self._cards = len(planlook.known_cards())
+        self._cards = len(planlook.list_known_cards())
         self._done = 0  # cards that have been estimated
         self._failed = False
         self._began = time.monotonic()
@@ -63,7 +63,7 @@ class CardDialog(ModalScreen[str | None]):
             yield Static(Content(_("Which GPU is the run planned for?")))
             first = Option(Content(_("this machine's own")), HERE)
             yield OptionList(
-                first, *(Option(_line_of_card(card), card.name) for card in planlook.known_cards())
+                first, *(Option(_line_of_card(card), card.name) for card in planlook.list_known_cards())
             )
             yield Static(classes="count")
             yield Input(
@@ -92,7 +92,7 @@ class CardDialog(ModalScreen[str | None]):
         line.update(Content(words).stylize("$dim"))
 
     def _is_known(self, name: str) -> bool:
-        return any(card.name == name for card in planlook.known_cards())
+        return any(card.name == name for card in planlook.list_known_cards())
 
     @work(thread=True, group="cards", exclusive=True)
     def _estimate_cards(self) -> None:
@@ -102,11 +102,13 @@ class CardDialog(ModalScreen[str | None]):
             self.post_message(CardEstimated(found, seconds))
 
         try:
-            planlook.report_cards(self._draft, post_estimate, lambda: worker.is_cancelled)
+            planlook.report_card_fits(self._draft, post_estimate, lambda: worker.is_cancelled)
         except (TunerError, OSError) as problem:
             # In a thread: widgets may only be touched by the app's own, hence `call_later`.
             self._failed = True
-            self.app.call_later(self.query_one(Static).update, safe_line(words_of(problem), 120))
+            self.app.call_later(
+                self.query_one(Static).update, make_safe_line(format_error_words(problem), 120)
+            )
 
     @on(CardEstimated)
     def _show_estimate(self, message: CardEstimated) -> None:
@@ -124,9 +126,9 @@ class CardDialog(ModalScreen[str | None]):
     @on(Input.Submitted)
     def _dismiss_with_size(self, event: Input.Submitted) -> None:
         try:
-            parse_cards(event.value, RunConfig())
+            parse_gpu_cards(event.value, RunConfig())
         except TunerError as problem:
-            self.query_one(Static).update(safe_line(problem.what, 120).stylize("$error"))
+            self.query_one(Static).update(make_safe_line(problem.what, 120).stylize("$error"))
             return
         self.dismiss(one_line(event.value.strip()))
 
@@ -136,12 +138,12 @@ class CardDialog(ModalScreen[str | None]):
 
 def _line_of_card(card: Card) -> Content:
     """Return the line of a card that has no estimate yet: name and memory."""
-    return Content.assemble(f"{fit_column(card.name, 18)}{card.usable:6.1f} GiB  ", ("…", "$dim"))
+    return Content.assemble(f"{fit_screen_column(card.name, 18)}{card.usable:6.1f} GiB  ", ("…", "$dim"))
 
 
 def _line_of_estimate(found: Candidate, seconds: float | None) -> Content:
     """Return the line of a card with the memory that the run needs there, and its duration."""
-    head = f"{fit_column(found.card.name, 18)}{found.card.usable:6.1f} GiB  "
+    head = f"{fit_screen_column(found.card.name, 18)}{found.card.usable:6.1f} GiB  "
     mark = ("✓", "$success") if found.fits else ("✗", "$error")
     wants = _("needs {gib:.1f}", gib=found.estimate.safe_limit)
     # The duration of a run that does not fit would only mislead.

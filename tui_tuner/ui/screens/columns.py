@@ -25,9 +25,9 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
 from tui_tuner.ui.guard.sturdy import WorkerOwner
-from tui_tuner.ui.screen_words import fit_column, safe_line
+from tui_tuner.ui.screen_words import fit_screen_column, make_safe_line
 from tui_tuner.ui.screens.dialogs import ChoiceDialog
-from tui_tuner.ui.start_checking import Refusal, refusal_of
+from tui_tuner.ui.start_checking import Refusal, convert_error_to_refusal
 
 MOST_ROWS = 100  # the furthest row that `n` goes to
 _FORMAT, _USE, _NONE = "format", "use", "none"
@@ -121,9 +121,9 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], WorkerOwner):
     def _read_columns(self) -> None:
         table, refusal = None, None
         try:
-            table = datalook.read_table(self._draft, self._path)
+            table = datalook.read_raw_table(self._draft, self._path)
         except (TunerError, OSError) as error:
-            refusal = refusal_of(error)
+            refusal = convert_error_to_refusal(error)
         if not get_current_worker().is_cancelled:
             self.post_message(ColumnsRead(table, refusal))
 
@@ -131,7 +131,9 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], WorkerOwner):
     def _show_columns(self, message: ColumnsRead) -> None:
         if message.refusal is not None or message.table is None:
             words = message.refusal.sentence if message.refusal else ""
-            self.query_one("#meaning", Static).update(Content.assemble(("✗ ", "$error"), safe_line(words)))
+            self.query_one("#meaning", Static).update(
+                Content.assemble(("✗ ", "$error"), make_safe_line(words))
+            )
             return
         self.table = message.table
         self.roles = dict(message.table.roles)
@@ -148,7 +150,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], WorkerOwner):
     def _take_format(self, format: str) -> None:
         """List the roles of a format; columns keep those roles that it has, too."""
         self.format = format
-        self._needed, self._more = datalook.roles_of(format)
+        self._needed, self._more = datalook.list_format_roles(format)
         self.roles = {role: name for role, name in self.roles.items() if role in self._listed_roles}
         self._draw_roles()
 
@@ -157,7 +159,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], WorkerOwner):
     def _draw_roles(self) -> None:
         roles = self.query_one("#roles", OptionList)
         now = roles.highlighted_option.id if roles.highlighted_option else None
-        first = Content.assemble((fit_column(_("format"), 13), "bold"), (self.format, "$primary"))
+        first = Content.assemble((fit_screen_column(_("format"), 13), "bold"), (self.format, "$primary"))
         use = Content(_("Use these columns")).stylize("bold $success" if self._is_complete else "$dim")
         options = [
             Option(first, _FORMAT),
@@ -187,9 +189,13 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], WorkerOwner):
     def _role_line(self, role: str) -> Content:
         name = self.roles.get(role)
         if name is not None:
-            return Content.assemble((fit_column(role, 13), "bold"), "← ", (one_line(name, 40), "$success"))
+            return Content.assemble(
+                (fit_screen_column(role, 13), "bold"), "← ", (one_line(name, 40), "$success")
+            )
         missing = (_("needed"), "$warning") if role in self._needed else (_("optional"), "$dim")
-        return Content.assemble((fit_column(role, 13), "bold" if role in self._needed else ""), missing)
+        return Content.assemble(
+            (fit_screen_column(role, 13), "bold" if role in self._needed else ""), missing
+        )
 
     def _column_line(self, seen: datalook.ColumnSeen) -> Content:
         return Content.assemble((one_line(seen.name, 30), "bold"), "  ", (seen.example, "$dim"))
@@ -268,7 +274,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], WorkerOwner):
 
     @work(thread=True, group="try-columns", exclusive=True)
     def _read_row(self, turn: int, format: str, roles: dict[str, str], place: int) -> None:
-        reading = datalook.read_as(self._draft, self._path, format, roles, place)
+        reading = datalook.read_row_as_format(self._draft, self._path, format, roles, place)
         if not get_current_worker().is_cancelled:
             self.post_message(RowTried(turn, reading))
 
@@ -280,9 +286,11 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], WorkerOwner):
         # A key goes forward without knowing how many rows there are; the reader stops at the last one.
         self._place = message.reading.place
         self._title_row()
-        lines = [safe_line(line.strip(), 300) for line in message.reading.lines[:4]]
+        lines = [make_safe_line(line.strip(), 300) for line in message.reading.lines[:4]]
         if message.reading.refusal is not None:
-            lines.insert(0, Content.assemble(("✗ ", "$error"), safe_line(message.reading.refusal.sentence)))
+            lines.insert(
+                0, Content.assemble(("✗ ", "$error"), make_safe_line(message.reading.refusal.sentence))
+            )
         self.query_one("#first", Static).update(Content("\n").join(lines))
 
     def work_failed(self, group: str, words: str) -> None:

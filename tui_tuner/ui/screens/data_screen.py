@@ -22,16 +22,16 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
-from tui_tuner.ui.form_values import find_given, find_value
-from tui_tuner.ui.recent_paths import note_recent
-from tui_tuner.ui.screen_words import mark_value, render_marked
-from tui_tuner.ui.screens.fixing import FixingScreen, put_values
-from tui_tuner.ui.start_checking import Refusal, refusal_of
-from tui_tuner.ui.widgets.data.how_read import HowRead, format_counts
+from tui_tuner.ui.form_values import find_draft_value, find_given
+from tui_tuner.ui.recent_paths import note_recent_path
+from tui_tuner.ui.screen_words import mark_placeholder_value, render_marked_sentence
+from tui_tuner.ui.screens.fixing import FixingScreen, put_fix_values
+from tui_tuner.ui.start_checking import Refusal, convert_error_to_refusal
+from tui_tuner.ui.widgets.data.how_read import HowRead, format_ledger_counts
 from tui_tuner.ui.widgets.data.row_list import RowList
 from tui_tuner.ui.widgets.data.token_pane import TokenPane
 from tui_tuner.ui.widgets.long_list import LongList
-from tui_tuner.ui.widgets.paths.folder_listing import DATA_SUFFIXES, is_no_local_path, name_source, short_path
+from tui_tuner.ui.widgets.paths.folder_listing import DATA_SUFFIXES, fold_home, is_no_local_path, name_source
 from tui_tuner.ui.widgets.paths.path_picker import PathPicker
 from tui_tuner.ui.widgets.topbar import TopBar
 
@@ -158,16 +158,16 @@ class DataScreen(FixingScreen):
             self._spool.close()
 
     def _show_model(self) -> None:
-        name = find_value(self.tuner_app.draft, "model.name")
-        words = _("tokens of {model}", model=mark_value(one_line(name, 40), ""))
-        self.query_one(TopBar).set_right_words(render_marked(words, "$dim"))
+        name = find_draft_value(self.tuner_app.draft, "model.name")
+        words = _("tokens of {model}", model=mark_placeholder_value(one_line(name, 40), ""))
+        self.query_one(TopBar).set_right_words(render_marked_sentence(words, "$dim"))
 
     # Reading
 
     @on(PathPicker.Taken)
     def _take_path(self, message: PathPicker.Taken) -> None:
         path = message.path
-        threading.Thread(target=note_recent, args=("data", path), daemon=True).start()
+        threading.Thread(target=note_recent_path, args=("data", path), daemon=True).start()
         self._open_path(path)
 
     def _show_picker(self, yes: bool) -> None:
@@ -178,7 +178,7 @@ class DataScreen(FixingScreen):
     def _show_path(self) -> None:
         """Put the path into its field; several paths are listed in its placeholder instead."""
         several = isinstance(self._path, list)
-        shown = "" if several else short_path(str(self._path))
+        shown = "" if several else fold_home(str(self._path))
         words = _("a file, a folder, a hub data set, or demo")
         if several:
             names = ", ".join(name_source(item) for item in self._path)
@@ -208,32 +208,32 @@ class DataScreen(FixingScreen):
     def _draft_on_view(self) -> dict[str, Any]:
         """Return the draft with the path of the file on view."""
         if self._held_out:
-            return datalook.held_out_draft(self.tuner_app.draft, self._path)
-        return datalook.draft_for(self.tuner_app.draft, self._path)
+            return datalook.make_held_out_draft(self.tuner_app.draft, self._path)
+        return datalook.make_path_draft(self.tuner_app.draft, self._path)
 
     @work(thread=True, group="look", exclusive=True)
     def _read_data(self, turn: int, draft: dict[str, Any], path: datalook.DataPath) -> None:
         look, refusal = None, None
         try:
-            look = datalook.read_first_rows(draft, path)
+            look = datalook.read_draft_rows(draft, path)
         except (TunerError, OSError) as problem:
-            refusal = refusal_of(problem)
+            refusal = convert_error_to_refusal(problem)
         worker = get_current_worker()
         if not worker.is_cancelled:
             self.post_message(RowsLooked(turn, look, refusal))
         if look is None or worker.is_cancelled:
             return
         # The first rows are shown before this check, which may take longer than reading them.
-        refusal = datalook.find_refusal(draft, path)
-        better = datalook.find_better_task(draft, path) if refusal is None else None
+        refusal = datalook.find_draft_refusal(draft, path)
+        better = datalook.find_better_draft_task(draft, path) if refusal is None else None
         self.post_message(RowsChecked(turn, refusal, better))
         with contextlib.suppress(TunerError, OSError):  # what is wrong with the data was said above
-            spool = datalook.open_spool()
+            spool = datalook.open_row_spool()
 
             def post_counts(census: datalook.RowCensus) -> None:
                 self.post_message(RowsCounted(turn, census, spool))
 
-            datalook.count_rows(draft, path, post_counts, lambda: worker.is_cancelled, spool)
+            datalook.count_draft_rows(draft, path, post_counts, lambda: worker.is_cancelled, spool)
 
     @on(RowsLooked)
     def _show_look(self, message: RowsLooked) -> None:
@@ -245,10 +245,10 @@ class DataScreen(FixingScreen):
         if message.look is None:
             words = _(
                 "No rows were read. Press {o} to choose another file, {u} to see how to fix it.",
-                o=mark_value("o"),
-                u=mark_value("u"),
+                o=mark_placeholder_value("o"),
+                u=mark_placeholder_value("u"),
             )
-            self._row_list.show_items(0, empty=render_marked(words, "$dim"))
+            self._row_list.show_items(0, empty=render_marked_sentence(words, "$dim"))
             return
         rows = message.look.rows
         self._row_list.set_title(Content(_("First {n} rows, counting the rest…", n=len(rows))))
@@ -265,7 +265,7 @@ class DataScreen(FixingScreen):
 
     def _draw_how(self) -> None:
         self.query_one(HowRead).show_reading(
-            self.look, self.refusal, self.better, str(find_value(self.tuner_app.draft, "task"))
+            self.look, self.refusal, self.better, str(find_draft_value(self.tuner_app.draft, "task"))
         )
 
     @on(RowsCounted)
@@ -276,7 +276,7 @@ class DataScreen(FixingScreen):
             return
         self._spool = message.spool
         self._row_list.take_rows(message.spool)
-        self._row_list.set_title(format_counts(message.census, self._held_out))
+        self._row_list.set_title(format_ledger_counts(message.census, self._held_out))
         found = message.census.refusal
         # The first check sees only the first rows; the count may find the first bad one a million rows
         # further down.
@@ -374,7 +374,7 @@ class DataScreen(FixingScreen):
     def _keep_data(self, values: Mapping[str, Any]) -> None:
         """Put this data and its settings into the draft."""
         self.tuner_app.drafts.draft.values = self._draft_on_view()
-        put_values(self.tuner_app, {"data.path": self._path, **values})
+        put_fix_values(self.tuner_app, {"data.path": self._path, **values})
 
     def action_held_out(self) -> None:
         """Switch between the held-out rows and the training rows."""
@@ -410,7 +410,7 @@ class DataScreen(FixingScreen):
     def action_format(self) -> None:
         """Open the list of record formats."""
         self.ask_format(
-            self.look.format if self.look else str(find_value(self._draft_on_view(), "data.format"))
+            self.look.format if self.look else str(find_draft_value(self._draft_on_view(), "data.format"))
         )
 
     async def take_values(self, values: Mapping[str, Any]) -> None:
@@ -420,9 +420,9 @@ class DataScreen(FixingScreen):
 
     def action_model(self) -> None:
         """Choose the model whose tokens are shown."""
-        from tui_tuner.ui.screens.models.open_models import ask_model
+        from tui_tuner.ui.screens.models.open_models import ask_for_base_model
 
-        ask_model(self, self._model_chosen)
+        ask_for_base_model(self, self._model_chosen)
 
     def _model_chosen(self, values: Mapping[str, Any]) -> None:
         """Put a model into the draft, with the data on view if the draft has none yet."""
@@ -434,7 +434,7 @@ class DataScreen(FixingScreen):
         ):
             self._keep_data(values)
         else:
-            put_values(self.tuner_app, values)
+            put_fix_values(self.tuner_app, values)
         self._show_model()
         self.query_one(TokenPane).show_again(self._draft_on_view())
 

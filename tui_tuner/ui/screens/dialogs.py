@@ -14,7 +14,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui_tuner.locales import _
-from tui_tuner.ui.screen_words import mark_value, render_marked, safe_line
+from tui_tuner.ui.screen_words import make_safe_line, mark_placeholder_value, render_marked_sentence
 
 
 class ChoiceDialog(ModalScreen[str | None]):
@@ -65,8 +65,10 @@ class QuitDialog(ChoiceDialog):
     """Ask what happens to the run of this process when the workbench closes."""
 
     def __init__(self, name: str) -> None:
-        run = mark_value(safe_line(name, 60).plain, "bold")
-        question = render_marked(_("This process is training {run}. What should happen to it?", run=run))
+        run = mark_placeholder_value(make_safe_line(name, 60).plain, "bold")
+        question = render_marked_sentence(
+            _("This process is training {run}. What should happen to it?", run=run)
+        )
         super().__init__(
             _("Quit"),
             question,
@@ -107,7 +109,7 @@ class ConfirmDialog(ModalScreen[bool]):
             box.border_title = Content(self._title)
             yield Static(Content(self._question))
             if self._code:
-                yield Static(Content.assemble("  ", (safe_line(self._code).plain, "$accent")))
+                yield Static(Content.assemble("  ", (make_safe_line(self._code).plain, "$accent")))
             yield OptionList(Option(Content(self._yes), "yes"), Option(Content(self._no), "no"))
 
     def on_mount(self) -> None:

@@ -16,9 +16,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui_tuner.locales import N_, _
-from tui_tuner.ui.form_values import find_value
-from tui_tuner.ui.recent_paths import note_recent
-from tui_tuner.ui.screen_words import mark_value, render_marked
+from tui_tuner.ui.form_values import find_draft_value
+from tui_tuner.ui.recent_paths import note_recent_path
+from tui_tuner.ui.screen_words import mark_placeholder_value, render_marked_sentence
 from tui_tuner.ui.screens.screen_base import TunerScreen
 from tui_tuner.ui.widgets.paths.folder_listing import DATA_SUFFIXES
 from tui_tuner.ui.widgets.paths.path_picker import PathPicker
@@ -66,13 +66,13 @@ class FileDialog(ModalScreen[str | None]):
             )
             words = _(
                 "{tab} complete  {down} list  {left} up  {enter} choose  {esc} cancel",
-                tab=mark_value("Tab"),
-                down=mark_value("↓"),
-                left=mark_value("←"),
-                enter=mark_value("Enter"),
-                esc=mark_value("Esc"),
+                tab=mark_placeholder_value("Tab"),
+                down=mark_placeholder_value("↓"),
+                left=mark_placeholder_value("←"),
+                enter=mark_placeholder_value("Enter"),
+                esc=mark_placeholder_value("Esc"),
             )
-            yield Static(render_marked(words, "$dim"), id="keys")
+            yield Static(render_marked_sentence(words, "$dim"), id="keys")
 
     def on_mount(self) -> None:
         picker = self.query_one(PathPicker)
@@ -87,7 +87,7 @@ class FileDialog(ModalScreen[str | None]):
             self.dismiss(message.path)
             return
         # In a thread: noting it writes to disk, and the dialog closes at once.
-        threading.Thread(target=note_recent, args=(self._kind, path), daemon=True).start()
+        threading.Thread(target=note_recent_path, args=(self._kind, path), daemon=True).start()
         self.dismiss(path)
 
     def action_dismiss_none(self) -> None:
@@ -119,12 +119,12 @@ FILES: dict[str, FileChoice] = {
 }
 
 
-def is_choosable(path: str) -> bool:
+def is_value_choosable(path: str) -> bool:
     """Return whether the values of a field can be chosen in a dialog."""
     return path == MODEL or path in FILES
 
 
-def choose_value(screen: TunerScreen, path: str, values: Mapping[str, Any], taken: Taken) -> None:
+def choose_field_value(screen: TunerScreen, path: str, values: Mapping[str, Any], taken: Taken) -> None:
     """Open the dialog that fits a field, on top of a screen.
 
     Args:
@@ -133,16 +133,16 @@ def choose_value(screen: TunerScreen, path: str, values: Mapping[str, Any], take
         taken: Called with the choice.
     """
     if path == MODEL:
-        from tui_tuner.ui.screens.models.open_models import ask_model
+        from tui_tuner.ui.screens.models.open_models import ask_for_base_model
 
-        ask_model(screen, taken)
+        ask_for_base_model(screen, taken)
         return
 
     async def take_path(chosen: str | None) -> None:
         if chosen is not None:
             await taken({path: chosen})
 
-    files, now = FILES[path], find_value(values, path)
+    files, now = FILES[path], find_draft_value(values, path)
     # A bare word is a name (`demo`, a template, an id), not a place to start looking.
     start = now if isinstance(now, str) and "/" in now else ""
     dialog = FileDialog(_(files.title), start, files.suffixes, files.recent, folders=files.folders)

@@ -37,7 +37,7 @@ class OpenedGuide:
 First = OpenedConfig | OpenedChat | OpenedGuide
 
 
-def open_at_once(app: Tuner, opened: First) -> None:
+def open_first_screen(app: Tuner, opened: First) -> None:
     """Push the screen that a command asked for on top of the home screen."""
     if isinstance(opened, OpenedConfig):
         # Each screen is imported only if it is opened: a start of the app must not wait for the other two.

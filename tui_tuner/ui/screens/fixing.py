@@ -7,12 +7,12 @@ from typing import Any
 
 from textual.content import Content
 
-from tui_tuner.config.advice import write_value
+from tui_tuner.config.advice import write_shell_value
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.form_values import drop_keys, find_value, set_value
+from tui_tuner.ui.form_values import drop_draft_keys, find_draft_value, set_draft_value
 from tui_tuner.ui.hosting import Tuner
-from tui_tuner.ui.screen_words import safe_block
+from tui_tuner.ui.screen_words import make_safe_block
 from tui_tuner.ui.screens.dialogs import ChoiceDialog, ConfirmDialog
 from tui_tuner.ui.screens.screen_base import TunerScreen
 from tui_tuner.ui.start_checking import Refusal
@@ -41,7 +41,7 @@ class FixesDialog(ChoiceDialog):
         if refusal.field and (on_data or not answers):
             answers.append((FIELD, _("Change {field} in the settings", field=refusal.field), ""))
         question = Content("\n").join(
-            [safe_block(refusal.sentence), safe_block(refusal.advice).stylize("$dim")]
+            [make_safe_block(refusal.sentence), make_safe_block(refusal.advice).stylize("$dim")]
         )
         super().__init__(_("What to do"), question, answers)
 
@@ -50,15 +50,15 @@ def describe_fix(fix: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     """Return the label of a fix: the fields that it changes and their new values."""
     # A fix may name values that are set already. If it changes nothing at all, its full text is still
     # clearer.
-    changed = {path: value for path, value in fix.items() if find_value(values, path) != value} or fix
-    what = ", ".join(f"{path} = {one_line(write_value(value), 80)}" for path, value in changed.items())
+    changed = {path: value for path, value in fix.items() if find_draft_value(values, path) != value} or fix
+    what = ", ".join(f"{path} = {one_line(write_shell_value(value), 80)}" for path, value in changed.items())
     return _("Set {what}", what=what)
 
 
-def put_values(tuner: Tuner, values: Mapping[str, Any]) -> None:
+def put_fix_values(tuner: Tuner, values: Mapping[str, Any]) -> None:
     """Put values into the draft, keyed by dotted field names, and save it."""
     for path, value in values.items():
-        set_value(tuner.draft, path, value)
+        set_draft_value(tuner.draft, path, value)
         # A text that did not parse would otherwise come back and hide the new value.
         tuner.drafts.draft.texts.pop(path, None)
     tuner.drafts.note_change()
@@ -100,7 +100,7 @@ class FixingScreen(TunerScreen):
             if answer == COLUMNS:
                 self.ask_columns(values)
             elif answer == FORMAT:
-                self.ask_format(str(find_value(values, "data.format")))
+                self.ask_format(str(find_draft_value(values, "data.format")))
             elif answer == DATA:
                 self.choose_other_data()
             elif answer == FIELD:
@@ -118,7 +118,7 @@ class FixingScreen(TunerScreen):
             if columns is not None:
                 await self.take_values(columns)
 
-        self.app.push_screen(ColumnsDialog(dict(values), find_value(values, "data.path")), take_columns)
+        self.app.push_screen(ColumnsDialog(dict(values), find_draft_value(values, "data.path")), take_columns)
 
     def ask_format(self, now: str) -> None:
         """Open the list of record formats."""
@@ -141,7 +141,7 @@ class FixingScreen(TunerScreen):
 
         def remove_unknown(yes: bool | None) -> None:
             if yes:
-                self.tuner_app.draft = drop_keys(self.tuner_app.draft, strange)
+                self.tuner_app.draft = drop_draft_keys(self.tuner_app.draft, strange)
                 then()
 
         dialog = ConfirmDialog(_("Unknown settings"), question, _("Leave them out"), _("Keep them"))

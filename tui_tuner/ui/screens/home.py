@@ -14,13 +14,20 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.preset_rows import PresetRow, preset_rows, preset_values, read_comment
-from tui_tuner.ui.screen_words import fit_column, format_age, mark_value, render_marked, safe_block, safe_line
-from tui_tuner.ui.screens.run_rows import RowsRead, RowsScreen, describe_count
+from tui_tuner.ui.preset_rows import PresetRow, list_preset_rows, read_preset_comment, read_preset_values
+from tui_tuner.ui.screen_words import (
+    fit_screen_column,
+    format_age,
+    make_safe_block,
+    make_safe_line,
+    mark_placeholder_value,
+    render_marked_sentence,
+)
+from tui_tuner.ui.screens.run_rows import RowsRead, RowsScreen, describe_run_count
 from tui_tuner.ui.widgets.long_list import LongList
 from tui_tuner.ui.widgets.run_list import RunHeads, RunList
 
@@ -170,9 +177,9 @@ class HomeScreen(RowsScreen):
         runs = self.query_one(RunList)
         runs.show_rows(found)
         self.query_one(RunHeads).show_for(runs)
-        count = describe_count(len(found), message.more)
+        count = describe_run_count(len(found), message.more)
         title = Content.assemble(
-            _("Runs"), (f"  {count} · {safe_line(self.tuner_app.store.root, 40).plain}", "$dim")
+            _("Runs"), (f"  {count} · {make_safe_line(self.tuner_app.store.root, 40).plain}", "$dim")
         )
         # Setting a border title repaints the panel even if it is the same, and this comes every two seconds.
         if title.plain != self._title:
@@ -192,7 +199,7 @@ class HomeScreen(RowsScreen):
     # Presets
 
     def _fill_presets(self) -> None:
-        self._presets = self._presets or preset_rows()
+        self._presets = self._presets or list_preset_rows()
         presets = self.query_one("#presets", OptionList)
         under = presets.highlighted_option if presets.highlighted else None  # the first is where it began
         kept = under.id if under else None
@@ -221,25 +228,27 @@ class HomeScreen(RowsScreen):
         words = _("five questions, then the training starts")
         line = Content.assemble(
             ("g ", "bold $accent"),
-            (fit_column(_("Guide me"), names - 2), "bold $primary"),
-            fit_column(words, width - names),
+            (fit_screen_column(_("Guide me"), names - 2), "bold $primary"),
+            fit_screen_column(words, width - names),
         )
         presets.replace_option_prompt_at_index(0, line)
         for index, draft in enumerate(self._drafts, _GUIDE):
             words = _("{draft}, {when}", draft=_describe_draft(draft), when=format_age(draft.saved))
-            mark = ("✎ " + fit_column(_("your draft"), names - 2), "bold $accent")
+            mark = ("✎ " + fit_screen_column(_("your draft"), names - 2), "bold $accent")
             presets.replace_option_prompt_at_index(
-                index, Content.assemble(mark, fit_column(words, width - names))
+                index, Content.assemble(mark, fit_screen_column(words, width - names))
             )
         for index, preset in enumerate(self._presets, _GUIDE + len(self._drafts)):
             words = one_line(preset.description.splitlines()[0] if preset.description else "")
             line = Content.assemble(
-                (fit_column(preset.name, names), "bold"), (fit_column(words, width - names), "$dim")
+                (fit_screen_column(preset.name, names), "bold"),
+                (fit_screen_column(words, width - names), "$dim"),
             )
             presets.replace_option_prompt_at_index(index, line)
         words = _("Your own model, data and method, from the defaults")
         line = Content.assemble(
-            (fit_column(_("new run"), names), "bold"), (fit_column(words, width - names), "$dim")
+            (fit_screen_column(_("new run"), names), "bold"),
+            (fit_screen_column(words, width - names), "$dim"),
         )
         if presets.option_count:
             presets.replace_option_prompt_at_index(presets.option_count - 1, line)
@@ -247,8 +256,8 @@ class HomeScreen(RowsScreen):
     @on(OptionList.OptionHighlighted, "#presets")
     def _show_about(self, event: OptionList.OptionHighlighted) -> None:
         index = event.option_index - _GUIDE - len(self._drafts)
-        text = read_comment(self._presets[index]) if 0 <= index < len(self._presets) else ""
-        self.query_one("#about", Static).update(safe_block(text))
+        text = read_preset_comment(self._presets[index]) if 0 <= index < len(self._presets) else ""
+        self.query_one("#about", Static).update(make_safe_block(text))
 
     @on(RunList.Divided)
     def _draw_heads(self) -> None:
@@ -269,9 +278,9 @@ class HomeScreen(RowsScreen):
             return
         preset = self._presets[index]
         try:
-            values = preset_values(preset)
+            values = read_preset_values(preset)
         except TunerError as error:
-            self.tuner_app.show_notice(words_of(error), "error")
+            self.tuner_app.show_notice(format_error_words(error), "error")
             return
         self.tuner_app.drafts.begin_draft(values, preset.name)
         self._open_settings(preset.name)
@@ -295,9 +304,9 @@ class HomeScreen(RowsScreen):
 
     def action_models(self) -> None:
         """Open the models of this machine and of a hub; choosing one starts a run with it."""
-        from tui_tuner.ui.screens.models.open_models import open_models
+        from tui_tuner.ui.screens.models.open_models import open_models_screen
 
-        open_models(self.tuner_app)
+        open_models_screen(self.tuner_app)
 
     def action_runs(self) -> None:
         from tui_tuner.ui.screens.runs import RunsScreen
@@ -322,16 +331,20 @@ def _build_welcome() -> Content:
     guide = _(
         "Press {enter}: the guide asks five questions about what your model should learn, chooses all "
         "settings, explains them, and trains.",
-        enter=mark_value("Enter"),
+        enter=mark_placeholder_value("Enter"),
     )
     demo = _(
         "{demo} below trains a small model without data, download or GPU.",
-        demo=mark_value("demo", "bold"),
+        demo=mark_placeholder_value("demo", "bold"),
     )
-    own = _("{d} looks at your data, {n} sets up a run of your own.", d=mark_value("d"), n=mark_value("n"))
+    own = _(
+        "{d} looks at your data, {n} sets up a run of your own.",
+        d=mark_placeholder_value("d"),
+        n=mark_placeholder_value("n"),
+    )
     lines = (
-        Content.assemble((_("No runs yet."), "bold"), " ", render_marked(guide)),
-        render_marked(demo),
-        render_marked(own),
+        Content.assemble((_("No runs yet."), "bold"), " ", render_marked_sentence(guide)),
+        render_marked_sentence(demo),
+        render_marked_sentence(own),
     )
     return Content("\n").join(lines)

@@ -74,14 +74,14 @@ class RowScreen(TunerScreen):
         self.call_after_refresh(self._show_row, True)
 
     def _show_row(self, stay: bool = False) -> None:
-        from tui_tuner.ui.widgets.data.row_text import format_whole
+        from tui_tuner.ui.widgets.data.row_text import format_whole_row
 
         text, row = self.query_one(RowText), self._rows.current_row
         kept = self._rows.find_kept(row) if row is not None else None
         if kept is None or row is None:
             return
         width = max(20, text.scrollable_content_region.width - 1)
-        text.show_lines(format_whole(kept, width), stay)
+        text.show_lines(format_whole_row(kept, width), stay)
         of = self._rows.count
         if self._rows.only_bad:
             words = _("row {row:,}, one of {n:,} broken ones", row=row + 1, n=of)

@@ -13,27 +13,27 @@ from textual.content import Content
 from textual.widgets import OptionList, Static, Tab, Tabs
 from textual.worker import get_current_worker
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Phase
 from tui_tuner.text import one_line
 from tui_tuner.ui import planlook
-from tui_tuner.ui.form_values import find_problems, set_value
+from tui_tuner.ui.form_values import find_draft_problems, set_draft_value
 from tui_tuner.ui.planwords import (
-    advice_offers,
-    describe_basis,
-    describe_fit,
-    lever_offers,
-    range_offers,
-    rule_offers,
-    time_words,
+    describe_memory_basis,
+    describe_plan_fit,
+    describe_plan_time,
+    list_advice_offers,
+    list_lever_offers,
+    list_range_offers,
+    list_rule_offers,
 )
 from tui_tuner.ui.preferences import save_preferences
-from tui_tuner.ui.screen_words import plain_value, safe_block, safe_line
+from tui_tuner.ui.screen_words import format_plain_value, make_safe_block, make_safe_line
 from tui_tuner.ui.screens.screen_base import TunerScreen
 from tui_tuner.ui.widgets.form.plan_line import PlanFound
-from tui_tuner.ui.widgets.memory_bar import bar_content, draw_breakdown
+from tui_tuner.ui.widgets.memory_bar import draw_memory_bar, draw_memory_breakdown
 from tui_tuner.ui.widgets.plan.plan_checks import LongWorks
 from tui_tuner.ui.widgets.plan.plan_messages import CountProgress
 from tui_tuner.ui.widgets.plan.plan_pages import PAGES, Pages
@@ -61,6 +61,7 @@ class PlanScreen(LongWorks, TunerScreen):
         Binding("ctrl+z", "undo", "", show=False),
         Binding("ctrl+y", "redo", _("Redo"), key_display="^y", show=False),
         Binding("c", "card", _("Card")),
+        Binding("f7", "methods", _("Compare all methods"), show=False),
         Binding("m", "price", _("Price of an hour"), show=False),
         Binding("t", "tokens", _("Tokens")),
         Binding("x", "trace", _("Trace")),
@@ -155,7 +156,7 @@ class PlanScreen(LongWorks, TunerScreen):
                 stop=lambda: worker.is_cancelled,
             )
         except (TunerError, OSError, ImportError) as problem:
-            error = words_of(problem)
+            error = format_error_words(problem)
         if not worker.is_cancelled:
             self.post_message(PlanFound(turn, found, error))
 
@@ -176,7 +177,7 @@ class PlanScreen(LongWorks, TunerScreen):
             return
         if message.look is None:
             self.query_one("#verdict", Static).update(
-                Content.assemble(("✗ ", "$error"), safe_block(message.error))
+                Content.assemble(("✗ ", "$error"), make_safe_block(message.error))
             )
             return
         # A trace is of one config: a new plan has none.
@@ -192,7 +193,7 @@ class PlanScreen(LongWorks, TunerScreen):
         self.query_one(TopBar).set_right_words(
             self.waits.describe_newest()
             if self.waits
-            else safe_line(self.tuner_app.card or _("this machine"), 30)
+            else make_safe_line(self.tuner_app.card or _("this machine"), 30)
         )
 
     def work_failed(self, group: str, words: str) -> None:
@@ -208,9 +209,9 @@ class PlanScreen(LongWorks, TunerScreen):
     def _draw_pages(self, look: planlook.PlanPreview) -> None:
         pages = self.query_one(Pages)
         self._draw_memory(look)
-        pages.fill_page("memory", lever_offers(look))
+        pages.fill_page("memory", list_lever_offers(look))
         self.draw_ranged(look)
-        pages.fill_page("advice", advice_offers(look))
+        pages.fill_page("advice", list_advice_offers(look))
         count = len(look.plan.advice)
         label = f"4 {PAGES['advice']}" + (f" ({count})" if count else "")
         self.query_one("#tabs #advice", Tab).label = Content(label)
@@ -223,15 +224,15 @@ class PlanScreen(LongWorks, TunerScreen):
         both = self.has_class("-wide") and self.has_class("-tall")
         # In the grid the right column has a third of the width (see the style sheet).
         room = (self.size.width // 3 if both else self.size.width) - 2
-        self.query_one("#verdict", Static).update(describe_fit(look))
+        self.query_one("#verdict", Static).update(describe_plan_fit(look))
         self.draw_traced()
-        self.query_one("#bar", Static).update(bar_content(look.estimate, look.card, self.size.width - 2))
-        pages.query_one("#parts Static", Static).update(draw_breakdown(look.estimate, 36))
-        pages.query_one("#time Static", Static).update(time_words(look, room))
+        self.query_one("#bar", Static).update(draw_memory_bar(look.estimate, look.card, self.size.width - 2))
+        pages.query_one("#parts Static", Static).update(draw_memory_breakdown(look.estimate, 36))
+        pages.query_one("#time Static", Static).update(describe_plan_time(look, room))
 
     def draw_traced(self) -> None:
         """Show the basis of the figures, and the result of a trace."""
-        words = describe_basis(self.look, self.traced) if self.look is not None else Content("")
+        words = describe_memory_basis(self.look, self.traced) if self.look is not None else Content("")
         line = self.query_one("#footing", Static)
         line.display = bool(words.plain)
         line.update(words)
@@ -239,7 +240,7 @@ class PlanScreen(LongWorks, TunerScreen):
     def draw_ranged(self, look: planlook.PlanPreview) -> None:
         """Show the learning rate of the range test, then those of the rules."""
         pages = self.query_one(Pages)
-        pages.fill_page("rates", range_offers(self._ranged) + rule_offers(look))
+        pages.fill_page("rates", list_range_offers(self._ranged) + list_rule_offers(look))
 
     # Pages
 
@@ -279,7 +280,7 @@ class PlanScreen(LongWorks, TunerScreen):
             return
         if self._change_settings(offer.values):
             self.tuner_app.show_notice(
-                ", ".join(f"{path}: {plain_value(value)}" for path, value in offer.values.items())
+                ", ".join(f"{path}: {format_plain_value(value)}" for path, value in offer.values.items())
             )
 
     def _change_settings(self, values: dict[str, Any]) -> bool:
@@ -287,8 +288,8 @@ class PlanScreen(LongWorks, TunerScreen):
         # Tried on a copy: invalid values must not reach the settings.
         draft = copy.deepcopy(self.tuner_app.draft)
         for path, value in values.items():
-            set_value(draft, path, value)
-        wrong = find_problems(draft, {})
+            set_draft_value(draft, path, value)
+        wrong = find_draft_problems(draft, {})
         if wrong:
             self.tuner_app.show_notice(one_line(next(iter(wrong.values())), 200), "error", 8)
             return False
@@ -305,14 +306,14 @@ class PlanScreen(LongWorks, TunerScreen):
         self._step_history(back=False)
 
     def _step_history(self, back: bool) -> None:
-        from tui_tuner.ui.editing.undo import words_of_step
+        from tui_tuner.ui.editing.undo import describe_undo_step
 
         step = self.tuner_app.drafts.undo() if back else self.tuner_app.drafts.redo()
         if step is None:
             said = _("There is nothing to undo.") if back else _("There is nothing to redo.")
             self.tuner_app.show_notice(said, timeout=3)
             return
-        self.tuner_app.show_notice(words_of_step(step, back), timeout=4)
+        self.tuner_app.show_notice(describe_undo_step(step, back), timeout=4)
         self._plan_again()
 
     def action_tokens(self) -> None:
@@ -341,6 +342,16 @@ class PlanScreen(LongWorks, TunerScreen):
             return
         if self._change_settings({"hardware.price_per_hour": price}):
             self.action_go("time")
+
+    def action_methods(self) -> None:
+        """Compare all methods for this model and card, and put one of them into the settings."""
+        from tui_tuner.ui.screens.method_table import MethodTableScreen
+
+        def take_method(values: dict[str, Any] | None) -> None:
+            if values is not None:
+                self._change_settings(values)
+
+        self.app.push_screen(MethodTableScreen(self.tuner_app.draft, self.tuner_app.card), take_method)
 
     def action_card(self) -> None:
         from tui_tuner.ui.screens.cards import CardDialog

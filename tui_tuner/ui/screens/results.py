@@ -20,35 +20,35 @@ from textual.worker import get_current_worker
 
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
-from tui_tuner.runs.event_lines import describe_gpu_use
+from tui_tuner.runs.event_lines import format_gpu_use
 from tui_tuner.runs.events import Verdict
 from tui_tuner.runs.phases.time_by_phase import AWAY
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 from tui_tuner.ui.bridge import RunSnapshot, RunUpdated
 from tui_tuner.ui.screen_words import (
     PHASES,
-    fit_column,
-    flow_parts,
-    format_duration,
-    safe_block,
-    safe_line,
-    state_content,
+    fit_screen_column,
+    flow_screen_parts,
+    format_screen_duration,
+    make_safe_block,
+    make_safe_line,
+    render_run_state,
 )
-from tui_tuner.ui.screens.past.improvement import can_improve, open_improved
+from tui_tuner.ui.screens.past.improvement import can_improve, open_improved_settings
 from tui_tuner.ui.screens.screen_base import TunerScreen
-from tui_tuner.ui.widgets.judged.evaluation_tables import Tables, chosen_tables
+from tui_tuner.ui.widgets.judged.evaluation_tables import Tables, choose_shown_tables
 from tui_tuner.ui.widgets.judged.fitted_text import Fitted
 from tui_tuner.ui.widgets.judged.held_out_answers import Answers
-from tui_tuner.ui.widgets.judged.measures import metrics_content
+from tui_tuner.ui.widgets.judged.measures import draw_metric_changes
 from tui_tuner.ui.widgets.judged.next_steps import (
     NextStep,
-    break_command,
-    keys_content,
-    next_keys,
-    next_steps,
-    shorten_path,
+    break_shell_command,
+    lay_out_keys,
+    list_next_keys,
+    list_next_steps,
+    shorten_lead_path,
 )
 from tui_tuner.ui.widgets.judged.verdict_pane import VerdictPane
 from tui_tuner.ui.widgets.live.live_samples import AnswerKeys
@@ -121,7 +121,7 @@ class ResultsScreen(Zooms, TunerScreen):
         self._leads = {"s"}  # keys of next steps; this one needs no model
 
     def build_crumb(self) -> Content:
-        return Content.assemble(safe_line(self.folder.name), ("  ›  ", "$dim"), _("Results"))
+        return Content.assemble(make_safe_line(self.folder.name), ("  ›  ", "$dim"), _("Results"))
 
     def compose_body(self) -> ComposeResult:
         yield Fitted(_no_head, id="head")
@@ -141,7 +141,7 @@ class ResultsScreen(Zooms, TunerScreen):
                 yield Static()
             with Vertical(classes="panel", id="next") as box:
                 box.border_title = Content.assemble(_("Next steps"), ("  y ", "$accent"), _("copies one"))
-                yield Fitted(partial(steps_content, []))
+                yield Fitted(partial(render_next_steps, []))
 
     def on_mount(self) -> None:
         self.tuner_app.follow_run(self.folder).add_listener(self)
@@ -209,19 +209,19 @@ class ResultsScreen(Zooms, TunerScreen):
         if key == self._drawn:
             return
         self._drawn = key
-        keys = next_keys(self.folder, view)
+        keys = list_next_keys(self.folder, view)
         self._leads = {name for name, _words in keys}
         self.refresh_bindings()
         self.query_one("#head", Fitted).show_drawn(partial(_head_content, view, snapshot.state))
-        self.query_one("#path", Static).update(safe_line(shorten_path(self.folder.path)))
-        self.query_one("#keys", Fitted).show_drawn(partial(keys_content, keys))
+        self.query_one("#path", Static).update(make_safe_line(shorten_lead_path(self.folder.path)))
+        self.query_one("#keys", Fitted).show_drawn(partial(lay_out_keys, keys))
         self.query_one(VerdictPane).show_verdict(view)
         self._judge_old(view, snapshot.is_live)
-        self.query_one("#metrics > Static", Static).update(metrics_content(view))
+        self.query_one("#metrics > Static", Static).update(draw_metric_changes(view))
         self.query_one("#files > Static", Static).update(_files_content(self.folder))
-        self._steps = next_steps(self.folder, view, snapshot.state, snapshot.is_live)
-        self.query_one("#next > Fitted", Fitted).show_drawn(partial(steps_content, self._steps))
-        await self.query_one(Tables).show_tables(chosen_tables(view))
+        self._steps = list_next_steps(self.folder, view, snapshot.state, snapshot.is_live)
+        self.query_one("#next > Fitted", Fitted).show_drawn(partial(render_next_steps, self._steps))
+        await self.query_one(Tables).show_tables(choose_shown_tables(view))
         self._show_answers(view)
 
     def _show_answers(self, view: RunView) -> None:
@@ -247,7 +247,7 @@ class ResultsScreen(Zooms, TunerScreen):
     def action_improve(self) -> None:
         """Open the run's settings with the changes that its verdict advises."""
         if self._snapshot is not None and self._judged_view.verdict is not None:
-            open_improved(self, self.folder, self._judged_view.verdict)
+            open_improved_settings(self, self.folder, self._judged_view.verdict)
 
     def action_live(self) -> None:
         from tui_tuner.ui.screens.run import RunScreen
@@ -276,7 +276,8 @@ class ResultsScreen(Zooms, TunerScreen):
         texts = [(words, os.path.abspath(path)) for words, path in paths]
         texts += [(step.words, step.text) for step in self._steps]
         shown = [
-            (str(place), one_line(words), safe_block(text).plain) for place, (words, text) in enumerate(texts)
+            (str(place), one_line(words), make_safe_block(text).plain)
+            for place, (words, text) in enumerate(texts)
         ]
 
         def copy_choice(answer: str | None) -> None:
@@ -297,7 +298,7 @@ class ResultsScreen(Zooms, TunerScreen):
 
 def _head_content(view: RunView, state: str, width: int) -> Content:
     """Return the header: state, steps, trained tokens, GPU use, sources, and how the time was spent."""
-    parts = [state_content(state, verdict=view.verdict_name)]
+    parts = [render_run_state(state, verdict=view.verdict_name)]
     if view.total_steps:
         total = view.total_steps
         steps = _n(
@@ -309,12 +310,12 @@ def _head_content(view: RunView, state: str, width: int) -> Content:
         parts.append(Content(_n("{n:,} trained token", "{n:,} trained tokens", tokens, n=tokens)))
     parts += [
         Content(words)
-        for words in describe_gpu_use(view.mean_mfu(len(view.steps)), view.mean_gpu_busy(len(view.steps)))
+        for words in format_gpu_use(view.mean_mfu(len(view.steps)), view.mean_gpu_busy(len(view.steps)))
     ]
     parts += [Content(f"{_(source.what)}: {one_line(source.source_text)}") for source in view.sources]
     if view.message and state != "completed":
-        parts.append(safe_block(view.message))
-    return Content("\n").join([*flow_parts(parts, "   ", width), *_time_lines(view, width)])
+        parts.append(make_safe_block(view.message))
+    return Content("\n").join([*flow_screen_parts(parts, "   ", width), *_time_lines(view, width)])
 
 
 def _no_head(_width: int) -> Content:
@@ -328,18 +329,20 @@ def _time_lines(view: RunView, width: int) -> list[Content]:
         return []
     phases = sorted(spent.seconds.items(), key=lambda item: -item[1])
     told = [
-        f"{PHASES.get(phase) or one_line(phase, 30)} {format_duration(seconds)}"
+        f"{PHASES.get(phase) or one_line(phase, 30)} {format_screen_duration(seconds)}"
         for phase, seconds in phases
         # Time between a stop and a resume is part of the dates, not of the run's duration.
         if phase != AWAY and seconds >= 0.5
     ]
-    whole = _("took {time}:", time=format_duration(spent.total_seconds)) if len(told) > 1 else ""
-    told = told if len(told) > 1 else [_("took {time}", time=format_duration(spent.total_seconds))]
+    whole = _("took {time}:", time=format_screen_duration(spent.total_seconds)) if len(told) > 1 else ""
+    told = told if len(told) > 1 else [_("took {time}", time=format_screen_duration(spent.total_seconds))]
     away = spent.seconds.get(AWAY, 0.0)
     if away >= 1:
-        told.append(_("not running for {time}", time=format_duration(away)))
+        told.append(_("not running for {time}", time=format_screen_duration(away)))
     told[0] = f"{whole} {told[0]}".strip()
-    return [line.stylize("$dim") for line in flow_parts([Content(part) for part in told], " · ", width)]
+    return [
+        line.stylize("$dim") for line in flow_screen_parts([Content(part) for part in told], " · ", width)
+    ]
 
 
 def _files_content(folder: RunFolder) -> Content:
@@ -354,7 +357,7 @@ def _files_content(folder: RunFolder) -> Content:
     )
     there = [(path, words) for path, words in named if path.exists()]
     lines = [
-        Content.assemble(fit_column(path.name, 22), (f"{_format_size(path):>10}  {words}", "$dim"))
+        Content.assemble(fit_screen_column(path.name, 22), (f"{_format_size(path):>10}  {words}", "$dim"))
         for path, words in there
     ]
     return Content("\n").join(lines) if lines else Content(_("Nothing was saved yet.")).stylize("$dim")
@@ -363,20 +366,20 @@ def _files_content(folder: RunFolder) -> Content:
 def _format_size(path: Path) -> str:
     try:
         files = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
-        return human_bytes(sum(item.stat().st_size for item in files))
+        return format_bytes(sum(item.stat().st_size for item in files))
     # A checkpoint may be pruned while its folder is being listed.
     except OSError:
         return ""
 
 
-def steps_content(steps: list[NextStep], width: int) -> Content:
+def render_next_steps(steps: list[NextStep], width: int) -> Content:
     """Return the next steps with their commands.
 
     A command is broken with backslashes, so that a shell reads its lines as one; a path is never broken.
     """
     lines: list[Content] = []
     for step in steps:
-        typed = step.text.splitlines() if step.code else break_command(step.text, width - 2, cell_len)
+        typed = step.text.splitlines() if step.code else break_shell_command(step.text, width - 2, cell_len)
         lines.append(Content(step.words).stylize("$dim"))
         lines += [Content(f"  {one_line(line)}").stylize("$accent") for line in typed]
     return Content("\n").join(lines) if lines else Content("–")

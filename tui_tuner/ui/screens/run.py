@@ -11,19 +11,19 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
-from tui_tuner.inference.leads import has_model
+from tui_tuner.inference.leads import has_saved_model
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.ui.bridge import RunSnapshot, RunUpdated
 from tui_tuner.ui.machine_load import LoadReader, MachineLoad
-from tui_tuner.ui.run_overview import can_resume, run_values
-from tui_tuner.ui.screen_words import safe_line
-from tui_tuner.ui.screens.past.improvement import can_improve, open_improved
+from tui_tuner.ui.run_overview import can_resume_run, read_run_values
+from tui_tuner.ui.screen_words import make_safe_line
+from tui_tuner.ui.screens.past.improvement import can_improve, open_improved_settings
 from tui_tuner.ui.screens.screen_base import TunerScreen
-from tui_tuner.ui.start_checking import refusal_of_run
-from tui_tuner.ui.widgets.judged.next_steps import next_keys
+from tui_tuner.ui.start_checking import convert_run_to_refusal
+from tui_tuner.ui.widgets.judged.next_steps import list_next_keys
 from tui_tuner.ui.widgets.live.choices import Choices
 from tui_tuner.ui.widgets.live.failure import Failure
 from tui_tuner.ui.widgets.live.live_samples import Samples
@@ -32,16 +32,16 @@ from tui_tuner.ui.widgets.live.numbers import Numbers
 from tui_tuner.ui.widgets.live.run_chart import RunChart
 from tui_tuner.ui.widgets.live.run_head import RunHead
 from tui_tuner.ui.widgets.live.run_words import (
-    attach_command,
-    describe_run,
-    detach_question,
-    is_local,
-    left_words,
+    describe_live_run,
+    format_attach_command,
+    format_detach_question,
+    format_left_message,
+    is_run_local,
 )
-from tui_tuner.ui.widgets.live.verdict_line import stop_question
+from tui_tuner.ui.widgets.live.verdict_line import format_stop_question
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.widgets.zoom import Zooms
-from tui_tuner.verdicts.verdict_lines import is_useless
+from tui_tuner.verdicts.verdict_lines import is_verdict_useless
 
 _FIGURES_SECONDS = 1.0
 _MACHINE_SECONDS = 2.0  # these figures change at every reading, and most terminal output comes from them
@@ -107,11 +107,11 @@ class RunScreen(Zooms, TunerScreen):
         self._machine: LoadReader | None = None
         self._load: MachineLoad | None = None
         self._asking: Screen[Any] | None = None  # a dialog that only makes sense while the run is live
-        self._local = is_local(folder)
+        self._local = is_run_local(folder)
         self._leads: dict[str, str] = {}
 
     def build_crumb(self) -> Content:
-        return safe_line(self.folder.name)
+        return make_safe_line(self.folder.name)
 
     def compose_body(self) -> ComposeResult:
         yield RunHead()
@@ -148,7 +148,7 @@ class RunScreen(Zooms, TunerScreen):
         # empty.
         if not self.is_on_view and before is not None:
             return
-        self.query_one(TopBar).set_right_words(describe_run(message.snapshot))
+        self.query_one(TopBar).set_right_words(describe_live_run(message.snapshot))
         self.query_one(RunChart).show_view(message.snapshot.view)
         if before is None or before.state != message.snapshot.state:
             self._draw_new_state(before)
@@ -181,7 +181,7 @@ class RunScreen(Zooms, TunerScreen):
             # Only once: the user may come back from the results to this screen.
             self._then_results = False
             self.action_results()
-        elif snapshot.state == "completed" and is_useless(snapshot.view.verdict_name):
+        elif snapshot.state == "completed" and is_verdict_useless(snapshot.view.verdict_name):
             said = _("The run is complete, but its result is not usable. Press v to see why.")
             self.tuner_app.show_notice(said, "warning", 15)
         elif snapshot.state == "completed":
@@ -200,13 +200,13 @@ class RunScreen(Zooms, TunerScreen):
     @property
     def _is_resumable(self) -> bool:
         found = self.snapshot
-        return found is not None and can_resume(found.state, len(found.view.steps), found.view.exit_code)
+        return found is not None and can_resume_run(found.state, len(found.view.steps), found.view.exit_code)
 
     def _show_failure(self) -> None:
         self.set_class(self._has_failed_early, "-failed")
         if self._has_failed_early and self.snapshot is not None:
             pane = self.query_one(Failure)
-            pane.show_refusal(refusal_of_run(self.snapshot.view), self._is_resumable)
+            pane.show_refusal(convert_run_to_refusal(self.snapshot.view), self._is_resumable)
             self.set_focus(pane, scroll_visible=False)
         elif isinstance(self.focused, Failure):
             self._show_tab("log")
@@ -257,7 +257,7 @@ class RunScreen(Zooms, TunerScreen):
             if found is None or live:
                 return False
             return (
-                refusal_of_run(found.view).is_fixable
+                convert_run_to_refusal(found.view).is_fixable
                 if self._has_failed_early
                 else can_improve(found.view.verdict)
             )
@@ -287,7 +287,7 @@ class RunScreen(Zooms, TunerScreen):
 
         question = _("Stop this run? It saves a checkpoint first and can be resumed.")
         if self.snapshot is not None:
-            question = stop_question(self.snapshot.view) or question
+            question = format_stop_question(self.snapshot.view) or question
         self._asking = ConfirmDialog(
             _("Stop"), question, _("Stop and save"), _("Keep it running"), careful=True
         )
@@ -308,12 +308,12 @@ class RunScreen(Zooms, TunerScreen):
         if self.snapshot is None:
             return
         try:
-            values = run_values(self.folder)
+            values = read_run_values(self.folder)
         except TunerError as error:
-            self.tuner_app.show_notice(words_of(error), "error")
+            self.tuner_app.show_notice(format_error_words(error), "error")
             return
         self.tuner_app.drafts.begin_draft(values, self.folder.name)
-        refusal = refusal_of_run(self.snapshot.view)
+        refusal = convert_run_to_refusal(self.snapshot.view)
         self.tuner_app.open_settings(self.folder.name, refusal, mend=mend, instead=True)
 
     def action_mend(self) -> None:
@@ -322,14 +322,16 @@ class RunScreen(Zooms, TunerScreen):
         if self._has_failed_early or verdict is None:
             self.action_settings(True)
         else:
-            open_improved(self, self.folder, verdict)
+            open_improved_settings(self, self.folder, verdict)
 
     def _find_leads(self) -> dict[str, str]:
         """Return the keys of next steps with their labels; empty while the run is live or without a model."""
         found = self.snapshot
-        if found is None or found.is_live or self._has_failed_early or not has_model(self.folder):
+        if found is None or found.is_live or self._has_failed_early or not has_saved_model(self.folder):
             return {}
-        keys = {key: words for key, words in next_keys(self.folder, found.view) if key in ("c", "u", "s")}
+        keys = {
+            key: words for key, words in list_next_keys(self.folder, found.view) if key in ("c", "u", "s")
+        }
         return {"v": _("results"), **keys}
 
     def action_lead(self, key: str) -> None:
@@ -346,13 +348,15 @@ class RunScreen(Zooms, TunerScreen):
         if self.tuner_app.is_hosting(self.folder):
             from tui_tuner.ui.screens.dialogs import ConfirmDialog
 
-            question = detach_question(self.snapshot is not None and self.snapshot.state == "paused")
-            command = attach_command(self.folder)
+            question = format_detach_question(self.snapshot is not None and self.snapshot.state == "paused")
+            command = format_attach_command(self.folder)
             dialog = ConfirmDialog(_("Detach"), question, _("Detach"), _("Stay"), code=command)
             self._asking = dialog
             self.app.push_screen(dialog, lambda yes: self.tuner_app.leave_app() if yes else None)
         else:
-            self.tuner_app.leave_app(words=left_words(self.snapshot) if self.snapshot is not None else "")
+            self.tuner_app.leave_app(
+                words=format_left_message(self.snapshot) if self.snapshot is not None else ""
+            )
 
     def action_suspend(self) -> None:
         """Refuse to suspend: point to `d`, which leaves the screen without stopping the run."""

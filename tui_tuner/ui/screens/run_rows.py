@@ -32,7 +32,7 @@ class RowsRead(Message):
         return isinstance(message, RowsRead)
 
 
-def describe_count(count: int, more: bool) -> str:
+def describe_run_count(count: int, more: bool) -> str:
     """Return the number of runs as words; while they are still being read, the number so far."""
     if more:
         return _("reading the runs, {n:,} so far", n=count)
@@ -61,11 +61,11 @@ class RowsScreen(TunerScreen):
 
     @work(thread=True, group="rows")
     def _read_runs(self, hosted: RunFolder | None) -> None:
-        from tui_tuner.ui.run_overview import overview_of
+        from tui_tuner.ui.run_overview import get_run_overview
 
         found: list[RunRow] = []
         worker, said = get_current_worker(), time.monotonic()
-        for row in overview_of(self.tuner_app.store).iterate_rows(hosted):
+        for row in get_run_overview(self.tuner_app.store).iterate_rows(hosted):
             if worker.is_cancelled:
                 return
             found.append(row)

@@ -12,24 +12,24 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from tui_tuner.config.advice import words_of
-from tui_tuner.config.deciding import is_better_higher, metric_name
+from tui_tuner.config.advice import format_error_words
+from tui_tuner.config.deciding import is_deciding_higher_better, name_shown_metric
 from tui_tuner.config.load import dump_config
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.ui.run_overview import RunRow, can_resume, run_values
+from tui_tuner.ui.run_overview import RunRow, can_resume_run, read_run_values
 from tui_tuner.ui.screen_words import (
     STATES,
-    format_metric,
-    format_number,
-    safe_block,
-    safe_line,
-    state_content,
-    state_words,
+    describe_run_state,
+    format_screen_metric,
+    format_screen_number,
+    make_safe_block,
+    make_safe_line,
+    render_run_state,
 )
-from tui_tuner.ui.screens.past.run_keeper import RunKeeper, notes_content
-from tui_tuner.ui.screens.run_rows import RowsRead, RowsScreen, describe_count
+from tui_tuner.ui.screens.past.run_keeper import RunKeeper, render_run_notes
+from tui_tuner.ui.screens.run_rows import RowsRead, RowsScreen, describe_run_count
 from tui_tuner.ui.widgets.long_list import LongList
 from tui_tuner.ui.widgets.run_list import SORT_WORDS, SORTS, RunHeads, RunList
 
@@ -114,7 +114,7 @@ class RunsScreen(RowsScreen):
     @on(Input.Changed, "#search")
     def _show_matching(self) -> None:
         words = self.query_one("#search", Input).value.split()
-        kept = sort_rows([row for row in self._found if row.matches_words(words)], self._sort)
+        kept = sort_run_rows([row for row in self._found if row.matches_words(words)], self._sort)
         self._run_list.show_rows(kept)
         self._draw_heads()
         self._show_details()
@@ -124,7 +124,7 @@ class RunsScreen(RowsScreen):
         runs = self._run_list
         self.query_one(RunHeads).show_for(runs, self._sort)
         kept, whole = len(runs.rows), len(self._found)
-        title = describe_count(whole, self._more)
+        title = describe_run_count(whole, self._more)
         if kept != whole and not self._more:
             title = _n("{n:,} of {all:,} run", "{n:,} of {all:,} runs", whole, n=kept, all=whole)
         title += f" · {_(SORT_WORDS[self._sort])}"
@@ -155,7 +155,9 @@ class RunsScreen(RowsScreen):
         if self._shown == before:
             return
         self.refresh_bindings()
-        self.query_one("#details Static", Static).update(describe_run(row, wide) if row else Content(""))
+        self.query_one("#details Static", Static).update(
+            describe_run_details(row, wide) if row else Content("")
+        )
 
     def _find_row(self) -> RunRow | None:
         return self._run_list.chosen_row
@@ -172,7 +174,7 @@ class RunsScreen(RowsScreen):
         if action == "resume":
             # Textual asks for bindings before the widgets exist.
             row = self._find_row() if self.is_mounted else None
-            return bool(row and can_resume(row.state, row.step, row.exit_code))
+            return bool(row and can_resume_run(row.state, row.step, row.exit_code))
         return True
 
     def action_back(self) -> None:
@@ -192,7 +194,7 @@ class RunsScreen(RowsScreen):
         """Choose a state, a task or a tag to filter the list by."""
         from tui_tuner.ui.screens.dialogs import ChoiceDialog
 
-        answers = [("", _("all runs"), ""), *list_filters(self._found)]
+        answers = [("", _("all runs"), ""), *list_run_filters(self._found)]
 
         def apply_filter(answer: str | None) -> None:
             if answer is not None:
@@ -231,11 +233,11 @@ class RunsScreen(RowsScreen):
 
     def action_chat(self) -> None:
         """Chat with the model of the run under the cursor."""
-        from tui_tuner.ui.screens.chat.open_chat import open_chat
+        from tui_tuner.ui.screens.chat.open_chat import open_chat_screen
 
         row = self._find_row()
         if row:
-            open_chat(self.app, row.folder)
+            open_chat_screen(self.app, row.folder)
 
     def action_resume(self) -> None:
         row = self._find_row()
@@ -249,9 +251,9 @@ class RunsScreen(RowsScreen):
         if row is None:
             return
         try:
-            values = run_values(row.folder)
+            values = read_run_values(row.folder)
         except TunerError as error:
-            self.tuner_app.show_notice(words_of(error), "error")
+            self.tuner_app.show_notice(format_error_words(error), "error")
             return
         self.tuner_app.drafts.begin_draft(values, row.folder.name)
         self.tuner_app.open_settings(row.folder.name)
@@ -277,7 +279,7 @@ class RunsScreen(RowsScreen):
         self._run_keeper.restore_run()
 
 
-def sort_rows(rows: list[RunRow], sort: str) -> list[RunRow]:
+def sort_run_rows(rows: list[RunRow], sort: str) -> list[RunRow]:
     """Return the rows sorted by a key of `SORTS`; rows without a value for it come last."""
     if sort == "name":
         return sorted(rows, key=lambda row: row.folder.name.casefold())
@@ -297,7 +299,7 @@ def sort_rows(rows: list[RunRow], sort: str) -> list[RunRow]:
 
 def _lower_is_better(row: RunRow) -> float | None:
     """Return the best value of a metric, negated if higher is better, so that smaller sorts first."""
-    return None if row.best is None else -row.best if is_better_higher(row.metric) else row.best
+    return None if row.best is None else -row.best if is_deciding_higher_better(row.metric) else row.best
 
 
 def _sort_missing_last(value: float | None) -> tuple[bool, float]:
@@ -306,36 +308,48 @@ def _sort_missing_last(value: float | None) -> tuple[bool, float]:
     return not known, value if known and value is not None else 0.0
 
 
-def list_filters(rows: list[RunRow]) -> list[tuple[str, str, str]]:
+def list_run_filters(rows: list[RunRow]) -> list[tuple[str, str, str]]:
     """Return the filters as (search words, label with count, empty), most frequent first."""
     states = Counter((row.state, row.verdict if row.state == "completed" else "") for row in rows)
     tasks = Counter(row.task for row in rows if row.task)
     tags = Counter(tag for row in rows for tag in row.tags)
     found = [
-        (state_words(state, verdict, short=True)[1], state_content(state, verdict=verdict).plain, count)
+        (
+            describe_run_state(state, verdict, short=True)[1],
+            render_run_state(state, verdict=verdict).plain,
+            count,
+        )
         for (state, verdict), count in states.most_common()
     ]
-    found += [(task, safe_line(task, 40).plain, count) for task, count in tasks.most_common()]
-    found += [(f"#{tag}", safe_line(f"#{tag}", 40).plain, count) for tag, count in tags.most_common(40)]
+    found += [(task, make_safe_line(task, 40).plain, count) for task, count in tasks.most_common()]
+    found += [(f"#{tag}", make_safe_line(f"#{tag}", 40).plain, count) for tag, count in tags.most_common(40)]
     return [(words, f"{label}  {count:,}", "") for words, label, count in found]
 
 
-def describe_run(row: RunRow, wide: bool) -> Content:
+def describe_run_details(row: RunRow, wide: bool) -> Content:
     """Return the details of a run: state, figures, tags, note and, if wide, the changed settings."""
-    figures = _("loss {loss}   held out {v}", loss=format_number(row.loss), v=format_number(row.validation))
+    figures = _(
+        "loss {loss}   held out {v}",
+        loss=format_screen_number(row.loss),
+        v=format_screen_number(row.validation),
+    )
     if row.metric:
-        name, best = metric_name(row.metric), format_metric(row.metric, row.best)
+        name, best = name_shown_metric(row.metric), format_screen_metric(row.metric, row.best)
         figures += "   " + _("best {metric} {value}", metric=name, value=best)
-    about = Content("   ").join(safe_line(part, 60) for part in (row.task, row.model) if part).stylize("$dim")
-    state = state_content(row.state, verdict=row.verdict)
+    about = (
+        Content("   ")
+        .join(make_safe_line(part, 60) for part in (row.task, row.model) if part)
+        .stylize("$dim")
+    )
+    state = render_run_state(row.state, verdict=row.verdict)
     lines = [state, Content(figures)] if wide else [Content.assemble(state, "   ", figures)]
-    lines += [part for part in (about, notes_content(row.tags, row.note)) if part.plain]
+    lines += [part for part in (about, render_run_notes(row.tags, row.note)) if part.plain]
     if row.message:
-        lines.append(safe_block(row.message))
+        lines.append(make_safe_block(row.message))
     if wide:
         try:
             config = dump_config(row.folder.load_config(), changed_only=True)
         except TunerError as error:
-            config = words_of(error)
-        lines += [Content(""), safe_block(config).stylize("$dim")]
+            config = format_error_words(error)
+        lines += [Content(""), make_safe_block(config).stylize("$dim")]
     return Content("\n").join(lines)

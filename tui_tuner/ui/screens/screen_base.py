@@ -11,7 +11,7 @@ from textual.screen import ModalScreen, Screen
 
 from tui_tuner.locales import _
 from tui_tuner.ui.guard.sturdy import WorkerOwner
-from tui_tuner.ui.hosting import Tuner, tuner_of
+from tui_tuner.ui.hosting import Tuner, get_tuner_app
 from tui_tuner.ui.widgets.keys_below import KeysBelow
 from tui_tuner.ui.widgets.topbar import TopBar
 
@@ -31,7 +31,7 @@ class TunerScreen(Screen[Any], WorkerOwner):
 
     @property
     def tuner_app(self) -> Tuner:
-        return tuner_of(self.app)
+        return get_tuner_app(self.app)
 
     def compose(self) -> ComposeResult:
         yield TopBar(self.build_crumb())

@@ -16,21 +16,22 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
 
-from tui_tuner.config.options import known_field
+from tui_tuner.config.options import find_known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.ui import form_values
-from tui_tuner.ui.screen_words import safe_line
+from tui_tuner.ui.screen_words import make_safe_line
 from tui_tuner.ui.screens.editing.sections import SectionsForm
-from tui_tuner.ui.screens.editing.start_from import create_run
-from tui_tuner.ui.screens.file_dialog import choose_value, is_choosable
-from tui_tuner.ui.screens.fixing import put_values
-from tui_tuner.ui.start_checking import Refusal, refusal_of
+from tui_tuner.ui.screens.editing.start_from import create_draft_run
+from tui_tuner.ui.screens.file_dialog import choose_field_value, is_value_choosable
+from tui_tuner.ui.screens.fixing import put_fix_values
+from tui_tuner.ui.start_checking import Refusal, convert_error_to_refusal
 from tui_tuner.ui.widgets.form.about import About
 from tui_tuner.ui.widgets.form.field import FieldChanged
 from tui_tuner.ui.widgets.form.form_pages import FormPages
 from tui_tuner.ui.widgets.form.method_costs import MethodCosts
+from tui_tuner.ui.widgets.form.method_size import MethodSize
 from tui_tuner.ui.widgets.form.plan_line import PlanLine, PlanShown
 from tui_tuner.ui.widgets.form.section_list import Sections
 from tui_tuner.ui.widgets.form.start_check import StartCheck, StartChecked
@@ -59,6 +60,9 @@ class SettingsScreen(SectionsForm):
         Binding("f4", "columns", _("Columns"), show=False),
         Binding("f5", "other_task", _("Task")),
         Binding("f6", "choose", _("Choose")),
+        Binding("f7", "methods", _("Methods")),
+        Binding("f7", "all_methods", _("Methods"), show=False),
+        Binding("f8", "read_on", _("Read the help on"), show=False),
         Binding("down", "step(1)", _("Next field"), show=False),
         Binding("up", "step(-1)", _("Previous field"), show=False),
     ]
@@ -84,7 +88,9 @@ class SettingsScreen(SectionsForm):
 
     def build_crumb(self) -> Content:
         name = (
-            Content.assemble("  ", (safe_line(self._preset).plain, "$dim")) if self._preset else Content("")
+            Content.assemble("  ", (make_safe_line(self._preset).plain, "$dim"))
+            if self._preset
+            else Content("")
         )
         return Content.assemble(_("New run"), name)
 
@@ -96,10 +102,11 @@ class SettingsScreen(SectionsForm):
         yield PlanLine()
         yield StartCheck()
         yield MethodCosts()
+        yield MethodSize()
 
     async def on_mount(self) -> None:
         draft, sections = self.tuner_app.drafts.draft, self._section_list
-        self._standing.untyped = form_values.take_texts(draft.values, draft.texts)
+        self._standing.untyped = form_values.take_draft_texts(draft.values, draft.texts)
         sections.current = draft.section if draft.section in form_values.SECTIONS else "model"
         await self._show_section(sections.current)
         self.set_focus(sections.list)
@@ -114,7 +121,7 @@ class SettingsScreen(SectionsForm):
     def _show_draft_again(self) -> None:
         """Show the draft again after its values were changed outside of the form."""
         draft = self.tuner_app.drafts.draft
-        self._standing.untyped = form_values.take_texts(draft.values, draft.texts)
+        self._standing.untyped = form_values.take_draft_texts(draft.values, draft.texts)
         self.tuner_app.drafts.note_change()
         self._form_pages.take_draft(draft)
         self._check_draft()
@@ -134,10 +141,10 @@ class SettingsScreen(SectionsForm):
         if message.sentence:
             texts[path] = str(message.value)
         else:
-            form_values.set_value(self.draft_values, path, message.value)
+            form_values.set_draft_value(self.draft_values, path, message.value)
         # Undo joins keystrokes in one field into one step; other changes are a step each.
         self.tuner_app.drafts.note_change(
-            typed=path if form_values.choose_editor(message.option) == "input" else ""
+            typed=path if form_values.choose_field_editor(message.option) == "input" else ""
         )
         self._check_draft()
         self._explain_field(path)
@@ -157,6 +164,7 @@ class SettingsScreen(SectionsForm):
         else:
             check.cancel_check()
             line.clear_plan()
+        self._ask_size()
         self._draw_problems()
 
     def _draw_problems(self) -> None:
@@ -184,7 +192,7 @@ class SettingsScreen(SectionsForm):
             await self._lead_to_refusal(message.refusal)
         # Starting switches the screen, which would close a dialog or screen that was opened during the check.
         elif self.app.screen is self:
-            self._begin_run(form_values.config_of(message.values))
+            self._begin_run(form_values.build_draft_config(message.values))
         else:
             self.tuner_app.show_notice(
                 _("The run can be started. Close this and press {key}.", key="^r"), timeout=8
@@ -213,21 +221,44 @@ class SettingsScreen(SectionsForm):
         if self._read_config() is not None:
             self.app.push_screen(PlanScreen(), self._renew_after_plan)
 
+    def action_methods(self) -> None:
+        """Compare all methods for this model and GPU, and put one of them into the settings."""
+        from tui_tuner.ui.screens.method_table import MethodTableScreen
+
+        if self._read_config() is not None:
+            screen = MethodTableScreen(self.draft_values, self.tuner_app.card)
+            self.app.push_screen(screen, self._take_method)
+
+    action_all_methods = action_methods
+
+    async def _take_method(self, values: Mapping[str, Any] | None) -> None:
+        if values is not None:
+            await self.take_values(values)
+            wrong = (path for path in self._standing.problems if path.startswith("method."))
+            await self._go_to_field(next(wrong, "method.kind"))
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """F4 fixes the problem if there is a fix to offer; otherwise it opens the columns dialog."""
         # Two bindings share F4; exactly one of them is active at a time.
         if action in ("mend", "columns"):
             offered = self.fixable_refusal is not None and self.fixable_refusal.is_fixable
             return offered == (action == "mend")
+        # In the footer the table of methods is offered where the method is chosen; the key works anywhere.
+        if action in ("methods", "all_methods"):
+            return (self.is_mounted and self._section_list.current == "method") == (action == "methods")
         if action == "other_task":
             return self.other_task_values is not None
         if action == "choose":
-            return is_choosable(self._focused_path)
+            return is_value_choosable(self._focused_path)
         return True
 
     def action_choose(self) -> None:
         """Choose a path or a model for the focused field from a dialog."""
-        choose_value(self, self._focused_path, self.draft_values, self.take_values)
+        choose_field_value(self, self._focused_path, self.draft_values, self.take_values)
+
+    def action_read_on(self) -> None:
+        """Scroll the panel of help."""
+        self.query_one(About).read_on()
 
     def action_mend(self) -> None:
         """List the fixes for the problem."""
@@ -239,7 +270,7 @@ class SettingsScreen(SectionsForm):
         self.ask_columns(self.draft_values)
 
     async def take_values(self, values: Mapping[str, Any]) -> None:
-        put_values(self.tuner_app, values)
+        put_fix_values(self.tuner_app, values)
         self._show_draft_again()
 
     async def show_draft(self, fields: Sequence[str]) -> None:
@@ -247,7 +278,7 @@ class SettingsScreen(SectionsForm):
         self.query_one(TopBar).set_crumb(self.build_crumb())
         self._show_draft_again()
         await self._go_to_field(
-            next((path for path in fields if form_values.is_effective(self.draft_values, path)), "")
+            next((path for path in fields if form_values.is_field_effective(self.draft_values, path)), "")
         )
 
     def _renew_after_plan(self, _nothing: None) -> None:
@@ -258,9 +289,9 @@ class SettingsScreen(SectionsForm):
 
     def _read_config(self) -> RunConfig | None:
         """Return the config if all values are valid; otherwise show the first problem and go to its field."""
-        found = form_values.find_problems(self.draft_values, self._standing.untyped)
+        found = form_values.find_draft_problems(self.draft_values, self._standing.untyped)
         if not found:
-            return form_values.config_of(self.draft_values)
+            return form_values.build_draft_config(self.draft_values)
         path, sentence = next(iter(found.items()))
         # No field of the form shows an unknown setting, so there is nowhere to lead to: it can only be
         # removed.
@@ -269,7 +300,7 @@ class SettingsScreen(SectionsForm):
             self.ask_to_remove(strange, self._check_draft)
             return None
         self.tuner_app.show_notice(sentence, "error", 8)
-        self.run_worker(self._go_to_field(known_field(path) or path), exclusive=True)
+        self.run_worker(self._go_to_field(find_known_field(path) or path), exclusive=True)
         return None
 
     def action_start(self) -> None:
@@ -283,9 +314,9 @@ class SettingsScreen(SectionsForm):
     def _begin_run(self, config: RunConfig) -> None:
         """Create the run's folder, start it and switch to its live pane."""
         try:
-            folder = create_run(self.tuner_app, self.draft_values, config)
+            folder = create_draft_run(self.tuner_app, self.draft_values, config)
         except (TunerError, OSError) as error:
-            refusal = refusal_of(error)
+            refusal = convert_error_to_refusal(error)
             self._standing.refuse_start(refusal)
             self._standing.check_values(self.draft_values)
             self._draw_problems()

@@ -30,13 +30,13 @@ class Lines(Widget):
         """Show lines; only the cells that differ are drawn again."""
         old, self.lines = self.lines, lines
         pairs = enumerate(zip_longest(old, lines, fillvalue=Content("")))
-        spans = [(y, *find_difference(before, after)) for y, (before, after) in pairs]
+        spans = [(y, *find_line_difference(before, after)) for y, (before, after) in pairs]
         regions = [Region(start, y, end - start, 1) for y, start, end in spans if start < end]
         if regions:
             self.refresh(*regions)
 
 
-def find_difference(old: Content, new: Content) -> tuple[int, int]:
+def find_line_difference(old: Content, new: Content) -> tuple[int, int]:
     """Return the cells [start, end) in which two lines differ; equal numbers if they do not."""
     before, after = old.plain, new.plain
     first = _count_same(before, after)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from tui_tuner.locales import _
-from tui_tuner.ui.screen_words import fit_column
+from tui_tuner.ui.screen_words import fit_screen_column
 
 if TYPE_CHECKING:
     from tui_tuner.planning.estimate import Estimate, Row
@@ -27,18 +27,18 @@ OTHER = ("░", "$dim")
 LEAST = 0.005  # GiB; smaller parts are not listed
 
 
-def sort_parts(found: Estimate) -> list[Row]:
+def sort_memory_parts(found: Estimate) -> list[Row]:
     """Return the parts of the total on the device, in the order of the bar."""
     order = {name: index for index, name in enumerate(PARTS)}
     return sorted(found.rows, key=lambda row: (order.get(row.name, len(order)), -row.gib))
 
 
-def bar_content(found: Estimate, card: Card | None, width: int) -> Content:
+def draw_memory_bar(found: Estimate, card: Card | None, width: int) -> Content:
     """Draw the bar in `width` cells; its width is the GPU's memory, or the run's if that is more."""
     whole = max(found.device, card.usable if card else 0.0)
     if whole <= 0 or width < 4:
         return Content("")
-    ends, total, pieces = [], 0.0, sort_parts(found)
+    ends, total, pieces = [], 0.0, sort_memory_parts(found)
     for row in pieces:
         total += row.gib
         # Ends are rounded, not lengths, so that rounding errors do not add up.
@@ -57,20 +57,22 @@ def bar_content(found: Estimate, card: Card | None, width: int) -> Content:
     return content
 
 
-def draw_breakdown(found: Estimate, width: int) -> Content:
+def draw_memory_breakdown(found: Estimate, width: int) -> Content:
     """List the parts and their totals, one per line."""
     lines = []
-    for row in sort_parts(found):
+    for row in sort_memory_parts(found):
         if row.gib < LEAST:
             continue
         sign, colour = PARTS.get(row.name, OTHER)
         lines.append(
-            Content.assemble((sign, colour), " ", fit_column(_(row.name), width - 14), f"{row.gib:8.2f} GiB")
+            Content.assemble(
+                (sign, colour), " ", fit_screen_column(_(row.name), width - 14), f"{row.gib:8.2f} GiB"
+            )
         )
     small = sum(row.gib for row in found.rows if row.gib < LEAST)
     if small >= LEAST:
-        name = fit_column(_("smaller parts"), width - 14)
+        name = fit_screen_column(_("smaller parts"), width - 14)
         lines.append(Content.assemble(OTHER, " ", name, f"{small:8.2f} GiB"))
     for name, gib in ((_("on the device"), found.device), (_("between steps"), found.static)):
-        lines.append(Content.assemble("  ", (fit_column(name, width - 14), "$dim"), f"{gib:8.2f} GiB"))
+        lines.append(Content.assemble("  ", (fit_screen_column(name, width - 14), "$dim"), f"{gib:8.2f} GiB"))
     return Content("\n").join(lines)

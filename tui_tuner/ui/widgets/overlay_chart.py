@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui_tuner.config.deciding import metric_word
+from tui_tuner.config.deciding import name_metric_in_text
 from tui_tuner.evaluation.run_overlay import BY, RunOverlay
 from tui_tuner.locales import _
 
@@ -55,7 +55,11 @@ class OverlayChart(Widget):
     def _make_title(self) -> str:
         if self._metric == TRAINING:
             return _("training loss A, held out a, by {measure}", measure=_(BY[self._by]))
-        return _("held-out {metric} by {measure}", metric=metric_word(self._metric), measure=_(BY[self._by]))
+        return _(
+            "held-out {metric} by {measure}",
+            metric=name_metric_in_text(self._metric),
+            measure=_(BY[self._by]),
+        )
 
     def _draw_chart(self, force: bool = False) -> None:
         size = self.content_size
@@ -64,8 +68,8 @@ class OverlayChart(Widget):
         if not size.width or not size.height or (key == self._drawn and not force):
             return
         self._drawn = key
-        lines = [points_of(run, self._by, self._metric) for run in self._runs]
-        marks = [points_of(run, self._by, "loss") if not self._metric else [] for run in self._runs]
+        lines = [list_curve_points(run, self._by, self._metric) for run in self._runs]
+        marks = [list_curve_points(run, self._by, "loss") if not self._metric else [] for run in self._runs]
         if not any(lines) and not any(marks):
             words = Content(_("None of these runs has measured this.")).plain
             self._lines = [
@@ -99,7 +103,7 @@ class OverlayChart(Widget):
         return Strip.blank(self.size.width, self.rich_style)
 
 
-def points_of(run: RunOverlay, by: str, metric: str) -> Points:
+def list_curve_points(run: RunOverlay, by: str, metric: str) -> Points:
     """Return the points of a run's curve."""
     return list(run.curves.get(by, ()) if metric == TRAINING else run.held_out.get(metric, {}).get(by, ()))
 
@@ -135,7 +139,7 @@ def _build_chart(
     falls = any(marks)
     told = [value for line in lines for _place, value in (line[len(line) // 10 :] if falls else line)]
     told += [value for line in marks for _place, value in line]
-    low, high, step = find_limits(min(told), max(told), max(2, height // 3))
+    low, high, step = find_overlay_limits(min(told), max(told), max(2, height // 3))
     # A chart with a single point at 0 still needs an axis of some length.
     right = max(max(place for line in (*lines, *marks) for place, _value in line), 1e-9)
     plot.xlim(0, right)
@@ -143,7 +147,7 @@ def _build_chart(
     ticks = [low + index * step for index in range(round((high - low) / step) + 1)]
     digits = max(0, min(6, -math.floor(math.log10(step)) + (1 if f"{step:e}".startswith("2.5") else 0)))
     plot.yticks(ticks, [f"{tick:.{digits}f}".rjust(5) for tick in ticks])
-    _first, _last, apart = find_limits(0.0, right, 5 if width > 44 else 2)
+    _first, _last, apart = find_overlay_limits(0.0, right, 5 if width > 44 else 2)
     places = [apart * part for part in range(int(right / apart * 1.0001) + 1)]
     plot.xticks(places, [_format_tick(place, right) for place in places])
     plot.xaxes(True, False)
@@ -180,7 +184,7 @@ def _format_tick(value: float, whole: float) -> str:
     return f"{value:,.0f}" if whole >= 10 else f"{value:.2g}"
 
 
-def find_limits(low: float, high: float, ticks: int) -> tuple[float, float, float]:
+def find_overlay_limits(low: float, high: float, ticks: int) -> tuple[float, float, float]:
     """Return round limits around `low`..`high` and the distance between ticks."""
     span = max(high - low, abs(high) * 0.02, 1e-9)
     raw = span / max(1, ticks)

@@ -9,9 +9,15 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.message import Message
 
-from tui_tuner.config.deciding import metric_name
+from tui_tuner.config.deciding import name_shown_metric
 from tui_tuner.locales import N_, _
-from tui_tuner.ui.screen_words import fit_column, format_age, format_metric, format_number, state_words
+from tui_tuner.ui.screen_words import (
+    describe_run_state,
+    fit_screen_column,
+    format_age,
+    format_screen_metric,
+    format_screen_number,
+)
 from tui_tuner.ui.widgets.changed_lines import Lines
 from tui_tuner.ui.widgets.long_list import LongList
 
@@ -121,10 +127,10 @@ class RunList(LongList):
     def draw_item(self, index: int, width: int) -> list[Content]:
         row = self.rows[index]
         sign = "◆ " if row.folder.path in self.marked else ""
-        line = run_line(row, width, self._judged, self._minute, self._told)
+        line = format_run_line(row, width, self._judged, self._minute, self._told)
         if self._marks:
-            line = run_line(row, width - _MARK, self._judged, self._minute, self._told)
-            line = Content.assemble((fit_column(sign, _MARK), "bold $accent"), line)
+            line = format_run_line(row, width - _MARK, self._judged, self._minute, self._told)
+            line = Content.assemble((fit_screen_column(sign, _MARK), "bold $accent"), line)
         return [line]
 
 
@@ -136,12 +142,12 @@ class RunHeads(Lines):
     def show_for(self, runs: RunList, sort: str = "") -> None:
         """Show the headings for the current columns of a list."""
         if runs.rows:
-            self.show_lines(make_heading(runs.columns, sort))
+            self.show_lines(make_run_heading(runs.columns, sort))
         else:
             self.show_lines(Content(""))
 
 
-def run_line(
+def format_run_line(
     row: RunRow, width: int, judged: bool = False, now: float | None = None, told: bool = False
 ) -> Content:
     """Format state, name and tags, step, loss and age in `width` cells; a narrow line omits the age.
@@ -151,43 +157,43 @@ def run_line(
         told: True if a run in the list has a verdict.
     """
     size = Columns.divide_width(width, judged, False, told)
-    mark, word, colour = state_words(row.state, row.verdict, short=size.state < _TOLD_WIDE)
+    mark, word, colour = describe_run_state(row.state, row.verdict, short=size.state < _TOLD_WIDE)
     step = f"{row.step:,}/{row.total_steps:,}" if row.total_steps else (f"{row.step:,}" if row.step else "")
-    loss = format_number(row.loss, 3) if row.loss is not None else ""
+    loss = format_screen_number(row.loss, 3) if row.loss is not None else ""
     if judged and loss:
         loss = _("loss {value}", value=loss)
     if row.metric:
-        value = format_metric(row.metric, row.best, 3)
-        loss = f"{metric_name(row.metric)} {value}" if row.best is not None else ""
+        value = format_screen_metric(row.metric, row.best, 3)
+        loss = f"{name_shown_metric(row.metric)} {value}" if row.best is not None else ""
         # A number that is cut would be read as another number, so the metric's name gives way.
         loss = loss if cell_len(loss) < size.loss else value
     parts: list[str | Content | tuple[str, str]] = [
-        (fit_column(f"{mark} {word}", size.state), colour),
+        (fit_screen_column(f"{mark} {word}", size.state), colour),
         _format_name(row, size.name),
     ]
     if size.task:
-        parts.append((fit_column(row.task, size.task - 1) + " ", "$dim"))
+        parts.append((fit_screen_column(row.task, size.task - 1) + " ", "$dim"))
     parts += [(step[: size.step - 1].rjust(size.step - 1), "$dim"), loss.rjust(size.loss)]
     if size.age:
         minute = time.time() // 60 * 60 if now is None else now
-        parts.append((fit_column(format_age(row.when, minute), size.age - 2).rjust(size.age), "$dim"))
+        parts.append((fit_screen_column(format_age(row.when, minute), size.age - 2).rjust(size.age), "$dim"))
     return Content.assemble(*parts)
 
 
 def _format_name(row: RunRow, width: int) -> Content:
     """Format the name of a run, with its tags if there is room."""
     tags = " ".join(f"#{tag}" for tag in row.tags)
-    name = fit_column(row.folder.name, width - 1)
+    name = fit_screen_column(row.folder.name, width - 1)
     length = cell_len(name.rstrip())
     # A tag of one or two letters would say nothing.
     if not tags or width - length < 4:
         return Content(name + " ")
     return Content.assemble(
-        name[: len(name.rstrip())], " ", (fit_column(tags, width - length - 2), "$accent"), " "
+        name[: len(name.rstrip())], " ", (fit_screen_column(tags, width - length - 2), "$accent"), " "
     )
 
 
-def make_heading(size: Columns, sort: str = "") -> Content:
+def make_run_heading(size: Columns, sort: str = "") -> Content:
     """Return the column headings, with an arrow at the sort column."""
     names = {
         "state": _("state"),
@@ -199,8 +205,12 @@ def make_heading(size: Columns, sort: str = "") -> Content:
     if sort == "best":
         names["loss"] = _("best")
     names[key] = f"{names[key]} ↓"
-    text = " " * size.mark + fit_column(names["state"], size.state) + fit_column(names["name"], size.name)
-    text += fit_column(_("task"), size.task) if size.task else ""
+    text = (
+        " " * size.mark
+        + fit_screen_column(names["state"], size.state)
+        + fit_screen_column(names["name"], size.name)
+    )
+    text += fit_screen_column(_("task"), size.task) if size.task else ""
     text += _("step").rjust(size.step - 1) + names["loss"].rjust(size.loss)
-    text += fit_column(names["age"], size.age - 2).rjust(size.age) if size.age else ""
+    text += fit_screen_column(names["age"], size.age - 2).rjust(size.age) if size.age else ""
     return Content(text).stylize("$dim")

@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.css.scalar import Scalar
 from textual.widgets import Static
 
-from tui_tuner.ui.screen_words import safe_line, state_content
+from tui_tuner.ui.screen_words import make_safe_line, render_run_state
 
 
 class TopBar(Horizontal):
@@ -93,9 +93,9 @@ class TopBar(Horizontal):
         share = f" {view.step / view.total_steps:.0%}" if view.total_steps else ""
         self._put_right_words(
             Content.assemble(
-                state_content(follower.find_state(), False, view.verdict_name),
+                render_run_state(follower.find_state(), False, view.verdict_name),
                 " ",
-                safe_line(host.folder.name, 30),
+                make_safe_line(host.folder.name, 30),
                 share,
             )
         )

@@ -18,7 +18,7 @@ from tui_tuner.compute.check_rows import CheckRows
 from tui_tuner.data.records import IGNORE, Example
 from tui_tuner.evaluation import padded_logits
 from tui_tuner.evaluation.padded_logits import compute_padded_logits
-from tui_tuner.inference.asking import ask_loaded
+from tui_tuner.inference.asking import ask_loaded_model
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.predicting.engine import predict_file
 from tui_tuner.runs.store import RunFolder
@@ -54,7 +54,7 @@ def test_classes_have_the_probabilities_of_one_text_alone(classes: RunFolder, tm
     found = predicted(classes, rows, tmp_path / "rows.jsonl", batch_size=5)
     loaded = load_run(classes, "best", "cpu")
     for row, said in zip(rows, found, strict=True):
-        shown = ask_loaded(loaded, row["text"])
+        shown = ask_loaded_model(loaded, row["text"])
         assert said["label"] == shown.text
         assert set(said["probabilities"]) == {"negative", "positive"}
         for name, share in shown.scores:
@@ -67,7 +67,7 @@ def test_tags_are_those_of_one_text_alone(root: Path, tmp_path: Path) -> None:
     found = predicted(folder, rows, tmp_path / "texts.jsonl")
     loaded = load_run(folder, "best", "cpu")
     for row, said in zip(rows, found, strict=True):
-        shown = ask_loaded(loaded, row["text"])
+        shown = ask_loaded_model(loaded, row["text"])
         assert [(one["start"], one["end"], one["label"]) for one in said] == [
             (one.start, one.end, one.label) for one in shown.found
         ]
@@ -91,7 +91,7 @@ def test_answers_are_those_of_one_question_alone(root: Path, tmp_path: Path) -> 
     found = predicted(folder, rows, tmp_path / "questions.jsonl")
     loaded = load_run(folder, "best", "cpu")
     for row, said in zip(rows[:-1], found[:-1], strict=True):
-        shown = ask_loaded(loaded, str(row["context"]), str(row["question"]))
+        shown = ask_loaded_model(loaded, str(row["context"]), str(row["question"]))
         assert (said["answer"] or "") == shown.scores[0][0]
         assert said["score"] == pytest.approx(shown.scores[0][1], abs=1e-5)
         assert said["start"] == (shown.found[0].start if shown.found else None)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import chat_rows, write_jsonl
 from tests.core.inference.predicting.models import job, read
-from tui_tuner.cli.using.predict_command import format_outcome
+from tui_tuner.cli.using.predict_command import format_prediction_outcome
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.predicting.engine import predict_file
 from tui_tuner.inference.predicting.job import Job
@@ -111,6 +111,6 @@ def test_a_signal_writes_the_batch_and_the_command_goes_on(asked: Job) -> None:
     assert [row["number"] for row in read(asked.out)] == list(range(ROWS))
     again = predict_file(asked)  # needs no model
     assert again.is_done and again.before == ROWS and again.seconds == 0
-    said = format_outcome(found)
+    said = format_prediction_outcome(found)
     assert said[:2] == [f"{asked.out}: {ROWS} rows", f"{last['rows']} of them from earlier attempts"]
-    assert format_outcome(again)[0] == f"{asked.out} is complete: {ROWS} rows."
+    assert format_prediction_outcome(again)[0] == f"{asked.out} is complete: {ROWS} rows."

@@ -19,7 +19,7 @@ from tui_tuner.inference.loading import ModelKeeper
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.predicting.engine import AFTER_BATCH, GO, predict_file
 from tui_tuner.inference.predicting.job import Job
-from tui_tuner.inference.predicting.operation import answer
+from tui_tuner.inference.predicting.operation import run_predict_operation
 from tui_tuner.inference.predicting.predictors import TextPredictor
 from tui_tuner.launch.helper import Cancelled, Helper
 
@@ -256,7 +256,9 @@ def test_a_full_disk_is_said_and_what_is_whole_stays(
 
 def test_the_operation_tells_what_it_does(origin: Origin, rows: Path) -> None:
     told: list[dict[str, Any]] = []
-    found = answer(job(origin, rows, batch_size=4, **SHORT).list_job_values(), told.append, lambda: False)
+    found = run_predict_operation(
+        job(origin, rows, batch_size=4, **SHORT).list_job_values(), told.append, lambda: False
+    )
     assert found["done"] and found["rows"] == 40 and found["unused"] == 3
     doing = [one.get("doing") for one in told]
     assert doing[0] == "counting" and "loading" in doing and doing[-1] == "predicting"

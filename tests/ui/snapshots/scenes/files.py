@@ -6,7 +6,7 @@ from tests.ui.conftest import text, until
 from tests.ui.snapshots.scenes import scene
 from tests.ui.snapshots.scenes.forms import SHOP, Shown
 from tests.ui.snapshots.stage import Stage
-from tui_tuner.ui.recent_paths import note_recent
+from tui_tuner.ui.recent_paths import note_recent_path
 
 CHAT = [
     {"role": "system", "content": "You work in a shop."},
@@ -26,7 +26,7 @@ async def file_to_choose(stage: Stage) -> Shown:
     for name in ("rows.jsonl", "[more] rows.jsonl", "picture.png"):
         stage.write(name, SHOP)
     (stage.folder / "lost.jsonl").symlink_to("nowhere")
-    note_recent("data", "rows.jsonl")
+    note_recent_path("data", "rows.jsonl")
     async with stage.app() as pilot:
         pilot.app.push_screen(FileDialog("Choose the data", "", (".jsonl",)))
         await until(pilot, lambda: "broken link" in text(pilot) and "↺" in text(pilot))

@@ -17,7 +17,7 @@ Shown = AsyncIterator[Pilot[Any]]
 @scene("HomeScreen")
 async def home_without_runs(stage: Stage) -> Shown:
     async with stage.app() as pilot:
-        await shows(pilot, "No runs yet.", "new run")
+        await shows(pilot, "No runs yet.", "n New run")
         yield pilot
 
 
@@ -25,7 +25,7 @@ async def home_without_runs(stage: Stage) -> Shown:
 async def home_with_runs(stage: Stage) -> Shown:
     three_runs(stage)
     async with stage.app() as pilot:
-        await shows(pilot, "lamps", "new run")
+        await shows(pilot, "lamps", "n New run")
         yield pilot
 
 

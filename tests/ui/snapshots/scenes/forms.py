@@ -58,6 +58,35 @@ async def settings_method(stage: Stage) -> Shown:
 
 
 @scene("SettingsScreen")
+async def settings_method_told(stage: Stage) -> Shown:
+    """What a method is and trains, while its section is looked at."""
+    async with settings(stage, method={"kind": "vera", "rank": 256}) as pilot:
+        await shows(pilot, "fits")
+        await pilot.press("down", "down", "down")
+        await shows(pilot, "trains", "saves", "Usual values")
+        yield pilot
+
+
+@scene("MethodTableScreen")
+async def methods_compared(stage: Stage) -> Shown:
+    async with settings(stage) as pilot:
+        await pilot.press("f7")
+        await shows(pilot, "usual first")
+        yield pilot
+
+
+@scene("MethodTableScreen")
+async def methods_by_file(stage: Stage) -> Shown:
+    """Sorted by the size of what is saved, with the cursor on a method that lacks something."""
+    async with settings(stage) as pilot:
+        await pilot.press("f7")
+        await shows(pilot, "usual first")
+        await pilot.press("s", "s", "s", "s", "end")
+        await shows(pilot, "smallest file", "method.adapters")
+        yield pilot
+
+
+@scene("SettingsScreen")
 async def settings_wrong(stage: Stage) -> Shown:
     async with settings(stage, "✗ 1 problem", method={"rank": 0}) as pilot:
         yield pilot

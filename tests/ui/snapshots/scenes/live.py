@@ -15,7 +15,7 @@ from tests.ui.snapshots.scenes.runs import made, written
 from tests.ui.snapshots.stage import BEGAN, Stage, shows
 from tests.ui.verdicts import runs as verdict_runs
 from tests.ui.verdicts.runs import GOOD
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_
 from tui_tuner.runs.events import Finished, Log, Phase
@@ -103,7 +103,7 @@ async def run_choices(stage: Stage) -> Shown:
 async def run_not_begun(stage: Stage) -> Shown:
     """What is wrong, and the key to where it can be changed."""
     folder = made(stage, "half", data={"path": "demo", "max_length": 99})
-    hint = advise(N_("Accept it with {command}.", command=write_setting({"data.max_dropped": 0.5})))
+    hint = build_hint(N_("Accept it with {command}.", command=write_setting({"data.max_dropped": 0.5})))
     journal = JournalWriter(folder.events_path, folder.name)
     journal.emit(Phase(name="loading", note="importing torch and transformers"))
     journal.emit(

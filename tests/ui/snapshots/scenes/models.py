@@ -16,7 +16,7 @@ from tests.hub_server import PlayedHub
 from tests.ui.conftest import text, until
 from tests.ui.snapshots.scenes import scene
 from tests.ui.snapshots.stage import GIB, Stage
-from tui_tuner.models.catalog import find_config
+from tui_tuner.models.catalog import find_catalog_config
 from tui_tuner.ui.widgets.models.model_list import ModelList
 
 Shown = AsyncIterator[Pilot[Any]]
@@ -33,7 +33,7 @@ async def found(stage: Stage, name: str) -> AsyncIterator[Pilot[Any]]:
         hub.add_demo("acme/tiny-chat", downloads=5000)
         hub.add_demo("acme/gated-chat", gated=True, downloads=4000)
         hub.add_demo("acme/with-code", {"modeling_acme.py": b"pass"}, downloads=3000)
-        shape = json.dumps(find_config("meta-llama/Llama-3.1-405B")).encode()
+        shape = json.dumps(find_catalog_config("meta-llama/Llama-3.1-405B")).encode()
         files = {"config.json": shape, "model.safetensors": b"\0" * 99}
         hub.add("acme/huge", files, parameters=405_853_388_800, downloads=2000)
         async with stage.app() as pilot:

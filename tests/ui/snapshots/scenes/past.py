@@ -7,7 +7,7 @@ from tests.ui.snapshots.scenes import scene
 from tests.ui.snapshots.scenes.first import Shown
 from tests.ui.snapshots.scenes.runs import three_runs
 from tests.ui.snapshots.stage import Stage
-from tui_tuner.runs.notes import change_tags, set_note
+from tui_tuner.runs.notes import change_run_tags, set_run_note
 
 
 @scene("OverlayScreen")
@@ -25,8 +25,8 @@ async def runs_over_one_another(stage: Stage) -> Shown:
 @scene("TextDialog")
 async def note_about_a_run(stage: Stage) -> Shown:
     runs = three_runs(stage)
-    change_tags(runs[0], ["best", "wool"])
-    set_note(runs[0], "the rate of the paper")
+    change_run_tags(runs[0], ["best", "wool"])
+    set_run_note(runs[0], "the rate of the paper")
     async with stage.app() as pilot:
         await until(pilot, lambda: "lamps" in text(pilot))
         await pilot.press("r")

@@ -15,7 +15,7 @@ from tests.ui.snapshots.scenes.runs import written
 from tests.ui.snapshots.stage import BEGAN, Stage, shows
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.predicting.job import Job
-from tui_tuner.inference.predicting.look import preview_job
+from tui_tuner.inference.predicting.look import preview_prediction_job
 from tui_tuner.ui.screens.using.predict_screen import FirstRowsRead, PredictScreen
 
 Shown = AsyncIterator[Pilot[Any]]
@@ -35,7 +35,9 @@ async def use_on_a_file(stage: Stage) -> Shown:
         await shows(pilot, "Choose a file")
         screen.query_one("#path", Input).value = "shop.jsonl"
         screen.query_one("#out", Input).value = "shop.predictions.jsonl"
-        found = preview_job(Job(origin, str(stage.folder / "shop.jsonl"), "shop.predictions.jsonl"))
+        found = preview_prediction_job(
+            Job(origin, str(stage.folder / "shop.jsonl"), "shop.predictions.jsonl")
+        )
         screen.post_message(FirstRowsRead(0, found, ""))
         screen.set_focus(screen.query_one("#below"))
         await shows(pilot, "prompt ← question", "Press ^r to start")

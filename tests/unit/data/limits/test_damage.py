@@ -12,7 +12,7 @@ from tests.unit.data.limits.damage import damaged_files, seeds
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.preview import inspect_data, read_first_rows
 from tui_tuner.errors import DataError
-from tui_tuner.runs.wire import to_plain
+from tui_tuner.runs.wire import convert_to_plain_json
 
 SECONDS = 10.0
 
@@ -34,7 +34,7 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path, seed: int) -> None:
         section = DataSection(path=str(path))
         for look in (read_first_rows, inspect_data):
             try:
-                orjson.dumps(to_plain(look(section).to_json()), default=str)  # type: ignore[operator]
+                orjson.dumps(convert_to_plain_json(look(section).to_json()), default=str)  # type: ignore[operator]
             except DataError as error:
                 refused += 1
                 assert path.name in str(error), str(error)

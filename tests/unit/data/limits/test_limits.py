@@ -25,13 +25,13 @@ import pytest
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.markup import UnparsableHtml, html_to_markdown, html_to_text
+from tui_tuner.data.markup import UnparsableHtml, convert_html_to_markdown, convert_html_to_text
 from tui_tuner.data.nesting import MAX_DEPTH
 from tui_tuner.data.preview import Inspection, inspect_data, read_first_rows
 from tui_tuner.data.records import Chat, Message, Origin, Text
 from tui_tuner.data.sources import datafile, lines, tables, zips
 from tui_tuner.errors import DataError
-from tui_tuner.evaluation.metrics import ScoredAnswer, find_attributes, rouge_l
+from tui_tuner.evaluation.metrics import ScoredAnswer, find_prompt_attributes, measure_rouge_l
 
 SIZE = 100_000
 SECONDS = 10.0
@@ -80,7 +80,7 @@ HTML = {
 def test_html_takes_time_that_grows_with_its_length(tmp_path: Path, name: str) -> None:
     found = read(write(tmp_path / "a.html", HTML[name]))
     assert isinstance(found, Inspection) and found.ledger.read == 1
-    assert str(timed(lambda: html_to_text(HTML[name]))).startswith("x")
+    assert str(timed(lambda: convert_html_to_text(HTML[name]))).startswith("x")
 
 
 def test_html_that_nobody_wrote_is_dropped_and_counted() -> None:
@@ -93,8 +93,8 @@ def test_html_that_nobody_wrote_is_dropped_and_counted() -> None:
         assert timed(clean) is None
         assert ledger.outcomes["dropped"] == 1 and "HTML that cannot be parsed" in str(ledger.to_json())
     with pytest.raises(UnparsableHtml):
-        html_to_text("<p>" + "<!--" * 20_000)
-    timed(lambda: html_to_markdown("<b>" + " " * SIZE + "x</b>"))
+        convert_html_to_text("<p>" + "<!--" * 20_000)
+    timed(lambda: convert_html_to_markdown("<b>" + " " * SIZE + "x</b>"))
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH + 1, 1000, 40_000])
@@ -150,7 +150,7 @@ def test_members_of_a_zip_are_unpacked_piece_by_piece(tmp_path: Path, method: in
     data = os.urandom(3000) + b"a\n" * 200_000
     path = write(tmp_path / "a.zip", packed("a.jsonl", data, method))
     with path.open("rb") as source:
-        member = zips.Member(source, zips.read_index(path)["a.jsonl"])
+        member = zips.Member(source, zips.read_zip_index(path)["a.jsonl"])
         pieces = list(iter(lambda: member.read(1000), b""))
     assert b"".join(pieces) == data and max(map(len, pieces)) <= 1000
     if method != zipfile.ZIP_STORED:
@@ -277,12 +277,18 @@ def test_folders_may_be_deep(tmp_path: Path) -> None:
 def test_answers_of_a_model_are_measured_at_once() -> None:
     timed(
         lambda: [
-            find_attributes(text) for text in ("a: " * 33_000, "a#" * 50_000, "a" * SIZE, "a: b| " * 16_000)
+            find_prompt_attributes(text)
+            for text in ("a: " * 33_000, "a#" * 50_000, "a" * SIZE, "a: b| " * 16_000)
         ]
     )
-    assert find_attributes("Write colour: red | size: small\nx") == [("colour", "red"), ("size", "small")]
+    assert find_prompt_attributes("Write colour: red | size: small\nx") == [
+        ("colour", "red"),
+        ("size", "small"),
+    ]
     long = " ".join(str(number % 997) for number in range(20_000))
-    assert timed(lambda: rouge_l([ScoredAnswer("", long, long + " end", True)])) == pytest.approx(1, abs=1e-3)
+    assert timed(lambda: measure_rouge_l([ScoredAnswer("", long, long + " end", True)])) == pytest.approx(
+        1, abs=1e-3
+    )
 
 
 def test_a_chat_with_thoughts_without_end_is_looked_at_at_once() -> None:

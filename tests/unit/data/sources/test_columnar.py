@@ -18,12 +18,12 @@ import pytest
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.sources import line_tally
 from tui_tuner.data.sources.columnar import read_arrow, read_parquet
-from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.errors import DataError
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    (resolved,) = resolve_paths(DataSection(path=str(path)))
+    (resolved,) = resolve_data_paths(DataSection(path=str(path)))
     rows = [row for file in resolved.files for row in file.iterate_rows()]
     assert not any(row.problem for row in rows)
     return [row.values for row in rows]
@@ -90,10 +90,10 @@ def test_rows_have_to_be_as_many_as_the_file_says(tmp_path: Path, monkeypatch: p
     parquet, feather, _stream = written(pa.table({"text": ["a"] * 1000}), tmp_path)
     assert len(rows_of(parquet)) == len(rows_of(feather)) == 1000
     with pytest.raises(DataError, match=r"x: 999 rows were read, but the file holds 1,000"):
-        line_tally.check_rows_agree("x", 999, 1000)
+        line_tally.check_row_tally("x", 999, 1000)
     seen: list[tuple[int, int]] = []
     monkeypatch.setattr(
-        "tui_tuner.data.sources.columnar.check_rows_agree",
+        "tui_tuner.data.sources.columnar.check_row_tally",
         lambda name, read, there: seen.append((read, there)),
     )
     for rows in (read_parquet(parquet, "p"), read_arrow(feather, "f")):

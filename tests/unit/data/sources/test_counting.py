@@ -12,12 +12,12 @@ import pytest
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.examples import identity
-from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.data.sources.row_estimate import estimate_rows
 
 
 def about(path: Path, limit: int | None = None) -> int | None:
-    return estimate_rows(resolve_paths(DataSection(path=str(path))), limit)
+    return estimate_rows(resolve_data_paths(DataSection(path=str(path))), limit)
 
 
 def test_rows_are_estimated_closely(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_rows_are_estimated_closely(tmp_path: Path) -> None:
 
 def test_a_hub_set_is_cached_by_its_revision(monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: Any) -> None:
     config = build_config({"data": {"path": "hub:owner/set"}})
-    sources = resolve_paths(config.data)
+    sources = resolve_data_paths(config.data)
 
     def key(revision: str) -> str:
         monkeypatch.setattr(identity, "fetch_hub_revision", lambda name: revision)

@@ -14,7 +14,7 @@ import pytest
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.records import Row
 from tui_tuner.data.sources import jsonvalues, lines
-from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.errors import DataError
 
 PIECES = [
@@ -37,7 +37,7 @@ PIECES = [
 
 
 def rows_of(path: Path, **options: Any) -> list[Row]:
-    (resolved,) = resolve_paths(DataSection(path=str(path), **options))
+    (resolved,) = resolve_data_paths(DataSection(path=str(path), **options))
     return [row for file in resolved.files for row in file.iterate_rows()]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.records import Row
-from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.data.sources.paths import find_meant_path
 from tui_tuner.errors import DataError
 
@@ -17,7 +17,7 @@ ROW = '{"prompt": "a", "response": "b"}\n'
 
 
 def rows_of(path: Path | str, **options: str) -> list[Row]:
-    (resolved,) = resolve_paths(DataSection.model_validate({"path": str(path), **options}))
+    (resolved,) = resolve_data_paths(DataSection.model_validate({"path": str(path), **options}))
     return [row for file in resolved.files for row in file.iterate_rows()]
 
 

@@ -17,7 +17,7 @@ from tui_tuner.config.schema import DataSection
 from tui_tuner.data.preview import inspect_data, read_first_rows
 from tui_tuner.data.read_data import DataReading, ReadRow
 from tui_tuner.data.sources import lines, streams, tables
-from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.errors import DataError, HubError, TunerError
 
 ROWS = [{"prompt": f"question {i}", "response": f"answer {i}"} for i in range(5)]
@@ -417,17 +417,17 @@ def test_bytes_that_are_no_text_are_no_data(tmp_path: Path) -> None:
     path = tmp_path / "picture"
     path.write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + bytes(range(32, 256)) * 40)
     with pytest.raises(DataError, match="not a data file"):
-        resolve_paths(DataSection(path=str(path)))
+        resolve_data_paths(DataSection(path=str(path)))
     for encoding in ("utf-8", "utf-16", "utf-16-le", "latin-1"):
         path.write_bytes("Grüße an alle\nund mehr\n".encode(encoding))
-        assert resolve_paths(DataSection(path=str(path)))[0].files[0].kind == "text"
+        assert resolve_data_paths(DataSection(path=str(path)))[0].files[0].kind == "text"
 
 
 def test_a_pointer_of_git_lfs_is_not_the_data(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl.gz"
     path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 875191\n")
     with pytest.raises(DataError, match="Git LFS") as error:
-        resolve_paths(DataSection(path=str(path)))
+        resolve_data_paths(DataSection(path=str(path)))
     assert "git lfs pull" in (error.value.hint or "")
 
 

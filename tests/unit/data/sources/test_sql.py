@@ -14,8 +14,8 @@ from tui_tuner.config.schema import DataSection
 from tui_tuner.data.read_data import DataReading
 from tui_tuner.data.records import Row
 from tui_tuner.data.sources import sqllexer
-from tui_tuner.data.sources.files import resolve_paths
-from tui_tuner.data.sources.sqldump import detect_dialect, read_sql
+from tui_tuner.data.sources.files import resolve_data_paths
+from tui_tuner.data.sources.sqldump import detect_sql_dialect, read_sql
 from tui_tuner.errors import DataError
 
 Table = list[tuple[int, str, str | None]]
@@ -224,7 +224,7 @@ def test_every_text_comes_back_as_it_was(
     write, dialect = WRITERS[name]
     rows = tables(seed)
     text = write(rows)
-    assert detect_dialect(text) == dialect
+    assert detect_sql_dialect(text) == dialect
     found = [tuple(row.values()) for row in values(text, "t")]
     assert [(int(str(number)), one, two) for number, one, two in found] == rows
 
@@ -406,13 +406,13 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
 def test_a_dump_is_one_whatever_its_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.dump"
     path.write_text(text)
-    (resolved,) = resolve_paths(DataSection(path=str(path)))
+    (resolved,) = resolve_data_paths(DataSection(path=str(path)))
     assert [list(row.values.values())[1] for file in resolved.files for row in file.iterate_rows()] == [
         "a",
         "b",
     ]
     path.write_text("Select a seat. Insert into the slot what values you have.\n")
-    assert resolve_paths(DataSection(path=str(path)))[0].files[0].kind == "text"
+    assert resolve_data_paths(DataSection(path=str(path)))[0].files[0].kind == "text"
 
 
 def test_values_for_later_versions_of_mysql_are_values() -> None:
@@ -420,7 +420,7 @@ def test_values_for_later_versions_of_mysql_are_values() -> None:
         "SET NAMES utf8;\nCREATE TABLE `t` (`id` int, /*!50705 `place` GEOMETRY NOT NULL,*/ `text` text);\n"
         "INSERT INTO `t` VALUES (1,/*!50705 0x0000000001F0,*/'it\\'s'),\n(2,/*!50705 0x6869,*/'b');\n"
     )
-    assert detect_dialect(text) == "mysql"
+    assert detect_sql_dialect(text) == "mysql"
     rows = list(read_sql(io.BufferedReader(io.BytesIO(text.encode())), "a.sql"))  # type: ignore[arg-type]
     assert not any(row.problem for row in rows)
     assert [row.values for row in rows] == [

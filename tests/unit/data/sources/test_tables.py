@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.config.load import apply_sets, build_config
+from tui_tuner.config.load import apply_config_sets, build_config
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.preview import inspect_data
 from tui_tuner.data.records import Row
 from tui_tuner.data.sources import line_tally, tables
 from tui_tuner.data.sources.datafile import DataFile
-from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.errors import DataError
 
 PIECES = ["'", '"', '""', "\\", '\\"', "\n", "\r\n", ",", ";", "\t", "|", " ", "é", "你好", "😀", "#",
@@ -24,7 +24,7 @@ PIECES = ["'", '"', '""', "\\", '\\"', "\n", "\r\n", ",", ";", "\t", "|", " ", "
 
 
 def rows_of(path: Path, **options: Any) -> list[Row]:
-    (resolved,) = resolve_paths(DataSection(path=str(path), **options))
+    (resolved,) = resolve_data_paths(DataSection(path=str(path), **options))
     return [row for file in resolved.files for row in file.iterate_rows()]
 
 
@@ -154,7 +154,7 @@ def test_lines_have_to_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     seen: list[tuple[int, int]] = []
     for module in ("tables", "lines", "conll"):
         monkeypatch.setattr(
-            f"tui_tuner.data.sources.{module}.check_lines_agree",
+            f"tui_tuner.data.sources.{module}.check_line_tally",
             lambda name, one, two: seen.append((one, two)),
         )
     values(tmp_path / "a.csv", 'prompt,response\n\na,"b\r\nc"\n,\n"d\n\n",e')
@@ -168,7 +168,7 @@ def test_lines_have_to_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         values(tmp_path / name, data)
     assert seen == [(3, 3), (3, 3), (9, 9)]
     with pytest.raises(DataError, match="x: rows and blank lines make 3 lines, but the file holds 4"):
-        line_tally.check_lines_agree("x", 3, 4)
+        line_tally.check_line_tally("x", 3, 4)
 
 
 def test_a_line_that_the_reader_loses_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +187,7 @@ def test_a_line_that_the_reader_loses_is_an_error(tmp_path: Path, monkeypatch: p
 def test_the_answer_about_a_header_can_be_given_on_the_command_line() -> None:
     for value in ("present", "absent"):
         given: dict[str, Any] = {}
-        apply_sets(given, [f"data.header={value}"])
+        apply_config_sets(given, [f"data.header={value}"])
         assert build_config(given).data.header == value
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.errors import ConfigError
-from tui_tuner.guiding.answer_parsing import parse_judge, parse_limit, parse_machine
-from tui_tuner.guiding.answers_file import read_answers, read_answers_file
+from tui_tuner.guiding.answer_parsing import parse_judge_answer, parse_limit_answer, parse_machine_answer
+from tui_tuner.guiding.answers_file import read_answers_file, read_guide_answers
 from tui_tuner.guiding.guide_answers import Answers
 
 
@@ -20,14 +20,14 @@ def write(folder: Path, text: str) -> Path:
 
 def test_all_six_answers(tmp_path: Path) -> None:
     text = "task: label texts\ndata: rows.csv\nmodel: demo\nmachine: 24\nbudget: 2 h\njudge: [Who are you?]\n"
-    assert read_answers(write(tmp_path, text)) == Answers(
+    assert read_guide_answers(write(tmp_path, text)) == Answers(
         "label texts", "rows.csv", "demo", "24", "2 h", ("Who are you?",)
     )
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}\n", "task:\ndata: ''\nbudget: null\n"])
 def test_everything_may_be_left_out(tmp_path: Path, text: str) -> None:
-    assert read_answers(write(tmp_path, text)) == Answers()
+    assert read_guide_answers(write(tmp_path, text)) == Answers()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_everything_may_be_left_out(tmp_path: Path, text: str) -> None:
 def test_mistakes_are_told_with_their_place(tmp_path: Path, text: str, line: int | None, words: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as told:
-        read_answers(path)
+        read_guide_answers(path)
     place = f"{path}:{line}: " if line else f"{path}: "
     assert str(told.value).startswith(place)
     assert words in str(told.value)
@@ -61,22 +61,22 @@ def test_mistakes_are_told_with_their_place(tmp_path: Path, text: str, line: int
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
-        read_answers(tmp_path / "none.yaml")
+        read_guide_answers(tmp_path / "none.yaml")
 
 
 def test_places_are_kept_for_what_is_found_later(tmp_path: Path) -> None:
     found = read_answers_file(write(tmp_path, "data: a\njudge: blue\n"))
     with pytest.raises(ConfigError) as told:
-        parse_judge(found.answers.judge, "classification")
+        parse_judge_answer(found.answers.judge, "classification")
     assert found.add_place(told.value).where.endswith("answers.yaml:2")
 
 
 def test_machines_and_their_price() -> None:
-    assert parse_machine(None)[0].is_here and parse_machine("this machine")[0].is_here
-    assert parse_machine("cpu")[0].field_values == {"hardware.devices": "cpu"}
-    named, price = parse_machine("RTX 4090 at $0.40/h")
+    assert parse_machine_answer(None)[0].is_here and parse_machine_answer("this machine")[0].is_here
+    assert parse_machine_answer("cpu")[0].field_values == {"hardware.devices": "cpu"}
+    named, price = parse_machine_answer("RTX 4090 at $0.40/h")
     assert (named.card.name, price, named.is_here) == ("RTX 4090", 0.4, False)
-    assert parse_machine("24 GB")[0].card.usable == 24
+    assert parse_machine_answer("24 GB")[0].card.usable == 24
 
 
 @pytest.mark.parametrize(
@@ -84,16 +84,16 @@ def test_machines_and_their_price() -> None:
     [(5, None, 5), ("$5", None, 5), ("5.5", None, 5.5), ("2 h", 7200, None), ("30 min", 1800, None)],
 )
 def test_budgets(text: str | float, seconds: float | None, money: float | None) -> None:
-    found = parse_limit(text)
+    found = parse_limit_answer(text)
     assert (found.seconds, found.money) == (seconds, money)
 
 
 def test_judges() -> None:
     assert (
-        parse_judge(None, "sft")
-        == parse_judge("held-out", "sft")
-        == parse_judge("held out", "classification")
+        parse_judge_answer(None, "sft")
+        == parse_judge_answer("held-out", "sft")
+        == parse_judge_answer("held out", "classification")
     )
-    assert parse_judge("F1 macro", "classification").best == "f1_macro"
-    assert parse_judge("rouge-l", "sft").scored == "rouge_l"
-    assert parse_judge(["Who?"], "sft").prompts == ("Who?",)
+    assert parse_judge_answer("F1 macro", "classification").best == "f1_macro"
+    assert parse_judge_answer("rouge-l", "sft").scored == "rouge_l"
+    assert parse_judge_answer(["Who?"], "sft").prompts == ("Who?",)

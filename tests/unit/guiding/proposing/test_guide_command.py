@@ -16,7 +16,7 @@ from tui_tuner.cli import main
 from tui_tuner.config.load import load_config
 from tui_tuner.runs.events import HeldOutRows
 from tui_tuner.runs.store import RunStore
-from tui_tuner.runs.wire import decode_line
+from tui_tuner.runs.wire import decode_event_line
 
 ROOT = Path(__file__).parents[4]
 
@@ -51,7 +51,7 @@ def test_from_answers_to_a_model_that_is_better(place: Path) -> None:
     assert done.stdout.startswith("The plan")
     assert load_config(place / "config.yaml").data.path == str(place / "rows.jsonl")
     folder = RunStore(place / "runs").find_run("last")
-    events = [decode_line(line) for line in folder.events_path.read_bytes().splitlines()]
+    events = [decode_event_line(line) for line in folder.events_path.read_bytes().splitlines()]
     held = [event.body for event in events if event and isinstance(event.body, HeldOutRows)]
     better = np.array(held[0].losses) - np.array(held[-1].losses)
     assert len(better) == 12 and held[-1].step > held[0].step == 0

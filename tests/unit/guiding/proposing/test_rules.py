@@ -72,9 +72,9 @@ def test_rows_held_out_can_tell_and_are_not_missed(rows: int, kind: object) -> N
 
 
 def test_lengths_are_those_of_the_rows() -> None:
-    assert rules.choose_length([10, 20, 258], 8192) == 320
-    assert rules.choose_length([3], 8192) == rules.SHORTEST
-    assert rules.choose_length([700], 512) == 512
+    assert rules.choose_max_length([10, 20, 258], 8192) == 320
+    assert rules.choose_max_length([3], 8192) == rules.SHORTEST
+    assert rules.choose_max_length([700], 512) == 512
     few_are_long = [100] * 499 + [4000]
-    assert rules.choose_length(few_are_long, 8192) == 128
-    assert rules.choose_length([100] * 300 + [190] * 300, 8192) == 192
+    assert rules.choose_max_length(few_are_long, 8192) == 128
+    assert rules.choose_max_length([100] * 300 + [190] * 300, 8192) == 192

@@ -11,15 +11,19 @@ from typer.testing import CliRunner
 
 from tui_tuner.cli.command_list import app
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.models.facts import facts_from_config, load_facts
+from tui_tuner.models.facts import load_facts, read_config_facts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import count_work
+from tui_tuner.planning.duration import count_run_work
 from tui_tuner.planning.estimate import estimate_memory
-from tui_tuner.planning.heads.outputs import find_head
-from tui_tuner.planning.heads.parameters import count_parameters, count_run_parameters
-from tui_tuner.planning.learning_rate import apply_rules, find_customary_rate
-from tui_tuner.planning.row_counting import count_quickly, measure_windows
-from tui_tuner.planning.traps.advice import find_advice
+from tui_tuner.planning.heads.outputs import find_trained_head
+from tui_tuner.planning.heads.parameters import (
+    count_parameters,
+    count_run_parameters,
+    count_virtual_parameters,
+)
+from tui_tuner.planning.learning_rate import apply_rate_rules, find_customary_rate
+from tui_tuner.planning.row_counting import count_rows_quickly, measure_row_windows
+from tui_tuner.planning.traps.advice import list_trap_findings
 
 DISTILBERT = {
     "model_type": "distilbert",
@@ -93,10 +97,30 @@ def test_the_numbers_of_a_guide(tmp_path):
     ],
 )
 def test_numbers_of_published_examples(method, trained, total):
-    facts = facts_from_config(ROBERTA_LARGE)
+    facts = read_config_facts(ROBERTA_LARGE)
     head = 1024 * 1024 + 1024 + 2 * 1024 + 2
     found = count_parameters(facts, run(method=method).method, "text", 2)
     assert (found.trained, found.total) == (trained, total + head)
+
+
+BERT_LARGE = {
+    "model_type": "bert",
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "numbers"),
+    [(BERT_LARGE, 40, 1_966_080), (ROBERTA_LARGE, 16, 786_432)],
+)
+def test_deep_prompts_are_those_of_their_paper(shape, count, numbers):
+    """P-Tuning v2's own code: layers x 2 x width x length, which its BoolQ and SQuAD scripts set."""
+    facts = read_config_facts(shape)
+    section = run(method={"kind": "p_tuning_v2", "virtual_tokens": count}).method
+    assert count_virtual_parameters(facts, section, decides=True) == numbers
 
 
 @pytest.mark.parametrize(
@@ -111,7 +135,7 @@ def test_numbers_of_published_examples(method, trained, total):
 def test_classes_are_counted_in_the_rows(tmp_path, rows, data, outputs):
     sections = folder(tmp_path, {**BERT, "id2label": {str(place): f"c{place}" for place in range(9)}}, rows)
     asked = run(model=sections["model"], data={**sections["data"], **data})
-    found = find_head(asked, load_facts(asked.model), count_quickly(asked, patience=10).facts)
+    found = find_trained_head(asked, load_facts(asked.model), count_rows_quickly(asked, patience=10).facts)
     assert found.outputs == outputs
 
 
@@ -119,11 +143,21 @@ def test_tags_are_counted_and_a_model_that_knows_them_keeps_its_own(tmp_path):
     rows = [{"tokens": ["A", "b"], "tags": ["B-X", "O"]}, {"tokens": ["c"], "tags": ["I-X"]}]
     sections = folder(tmp_path, BERT, rows)
     asked = run("token_classification", **sections)
-    assert find_head(asked, load_facts(asked.model), count_quickly(asked, patience=10).facts).outputs == 3
+    assert (
+        find_trained_head(
+            asked, load_facts(asked.model), count_rows_quickly(asked, patience=10).facts
+        ).outputs
+        == 3
+    )
     names = ["O", "B-X", "I-X", "B-Y", "I-Y"]
     known = {**BERT, "architectures": ["BertForTokenClassification"], "id2label": dict(enumerate(names))}
     folder(tmp_path, known, rows)
-    assert find_head(asked, load_facts(asked.model), count_quickly(asked, patience=10).facts).outputs == 5
+    assert (
+        find_trained_head(
+            asked, load_facts(asked.model), count_rows_quickly(asked, patience=10).facts
+        ).outputs
+        == 5
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,9 +167,11 @@ def test_tags_are_counted_and_a_model_that_knows_them_keeps_its_own(tmp_path):
 def test_without_rows_the_models_config_tells_the_classes(tmp_path, config, outputs):
     sections = folder(tmp_path, {**BERT, **config})
     asked = run(model=sections["model"], data={"path": "someone/their-rows"})
-    assert find_head(asked, load_facts(asked.model), count_quickly(asked).facts).outputs == outputs
+    assert (
+        find_trained_head(asked, load_facts(asked.model), count_rows_quickly(asked).facts).outputs == outputs
+    )
     spans = run("question_answering", model=sections["model"])
-    assert find_head(spans, load_facts(asked.model)).outputs == 2
+    assert find_trained_head(spans, load_facts(asked.model)).outputs == 2
 
 
 def test_a_stored_model_without_a_pooler_trains_a_new_one(tmp_path):
@@ -152,9 +188,9 @@ def test_a_stored_model_without_a_pooler_trains_a_new_one(tmp_path):
 
 def test_windows_cover_a_text_and_share_what_was_asked_for():
     for tokens in range(1, 60):
-        found = measure_windows(tokens, 16, 4)
+        found = measure_row_windows(tokens, 16, 4)
         assert all(length <= 16 for length in found) and sum(found) - 4 * (len(found) - 1) == tokens
-    assert measure_windows(10, 4, 100) == [4] * 7  # never on the spot
+    assert measure_row_windows(10, 4, 100) == [4] * 7  # never on the spot
 
 
 def test_windows_and_what_is_learnt_of_rows_are_counted(tmp_path):
@@ -169,16 +205,16 @@ def test_windows_and_what_is_learnt_of_rows_are_counted(tmp_path):
     sections = folder(tmp_path, BERT, [row] * 3)
     made.save(str(tmp_path / "tokenizer.json"))
     data = {**sections["data"], "max_length": 25, "stride": 5}
-    found = count_quickly(run("question_answering", model=sections["model"], data=data)).facts
+    found = count_rows_quickly(run("question_answering", model=sections["model"], data=data)).facts
     # 25 less question and three special tokens leave 20 a window: 0 to 20, 15 to 35, 30 to 40
     assert (found.rows, found.supervised, found.tokens) == (9, 18, 3 * (20 + 20 + 10 + 3 * 5))
     folder(tmp_path, BERT, [{"text": "a b", "label": "x"}, {"text": "a " * 90, "label": "y"}])
-    found = count_quickly(run(model=sections["model"], data=data)).facts
+    found = count_rows_quickly(run(model=sections["model"], data=data)).facts
     assert (found.rows, found.supervised, found.tokens) == (2, 2, 4 + 25)
 
 
 def test_memory_of_a_head_does_not_grow_with_the_vocabulary():
-    small, large = (facts_from_config({**BERT, "vocab_size": size}) for size in (30_522, 250_002))
+    small, large = (read_config_facts({**BERT, "vocab_size": size}) for size in (30_522, 250_002))
     asked = run(
         data={"max_length": 128, "packing": False}, training={"micro_batch": 8}, method={"kind": "lora"}
     )
@@ -191,9 +227,9 @@ def test_memory_of_a_head_does_not_grow_with_the_vocabulary():
 
 @pytest.mark.parametrize("task", ["classification", "token_classification", "question_answering"])
 def test_arithmetic_of_a_head_is_small_beside_the_layers(task):
-    facts = facts_from_config(BERT)
+    facts = read_config_facts(BERT)
     data = DataFacts(1000, 128_000, 1000, outputs=2)
-    found = count_work(run(task, method={"kind": "full"}, data={"max_length": 128}), facts, data)
+    found = count_run_work(run(task, method={"kind": "full"}, data={"max_length": 128}), facts, data)
     layers = 12 * (4 * 768**2 + 2 * 768 * 3072)
     rows = 1000 * run(task).training.epochs
     exact = rows * 128 * (6 * layers + 12 * 12 * 64 * 128 * 12)  # and scores that read both ways
@@ -211,8 +247,8 @@ def test_arithmetic_of_a_head_is_small_beside_the_layers(task):
     ],
 )
 def test_rates_for_encoders_have_their_sources(method, shape, low, high, named):
-    facts, asked = facts_from_config(shape), run(method=method)
-    found = apply_rules(asked, facts)
+    facts, asked = read_config_facts(shape), run(method=method)
+    found = apply_rate_rules(asked, facts)
     assert len(found) == 1 and low <= found[0].rate <= high and named in found[0].source
     assert (
         find_customary_rate(asked, facts.parameters).rate
@@ -226,7 +262,7 @@ def test_random_weights_learn_at_the_rates_of_random_weights():
 
 
 def codes(asked: RunConfig, shape: dict[str, Any]) -> set[str]:
-    return {advice.code for advice in find_advice(asked, facts_from_config(shape))}
+    return {advice.code for advice in list_trap_findings(asked, read_config_facts(shape))}
 
 
 def test_positions_that_padding_takes_are_none_of_the_texts():
@@ -234,7 +270,9 @@ def test_positions_that_padding_takes_are_none_of_the_texts():
     assert "too_long" not in codes(at, ROBERTA_LARGE) and "too_long" in codes(beyond, ROBERTA_LARGE)
     assert "too_long" not in codes(at, BERT) and "too_long" in codes(beyond, BERT)
     fix = next(
-        one.fix for one in find_advice(beyond, facts_from_config(ROBERTA_LARGE)) if one.code == "too_long"
+        one.fix
+        for one in list_trap_findings(beyond, read_config_facts(ROBERTA_LARGE))
+        if one.code == "too_long"
     )
     assert fix == {"data.max_length": 512}
 
@@ -258,7 +296,7 @@ def test_traps_of_heads():
 
 
 def test_what_was_never_measured_is_said():
-    facts = facts_from_config({**BERT, "model_type": "new-bert", "architectures": ["NewBertForMaskedLM"]})
+    facts = read_config_facts({**BERT, "model_type": "new-bert", "architectures": ["NewBertForMaskedLM"]})
     assert facts.encoder and not facts.verified and "BERT" in facts.why_unverified
     found = count_run_parameters(run(), facts)
     assert found.doubt and "about" in found.describe_counts()

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.models.catalog import find_config
-from tui_tuner.models.facts import facts_from_config
+from tui_tuner.models.catalog import find_catalog_config
+from tui_tuner.models.facts import read_config_facts
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import find_installed
-from tui_tuner.planning.speed.layer_costs import LIBRARIES, OURS, Kernels, cost_layer
+from tui_tuner.planning.memory.stack import find_installed_stack
+from tui_tuner.planning.speed.layer_costs import LIBRARIES, OURS, Kernels, compute_layer_cost
 
 LLAMA = "meta-llama/Llama-3.1-8B"
 LORA: dict[str, Any] = {"targets": frozenset(["all-linear"])}
@@ -26,8 +26,8 @@ Count = Callable[[Setup, bool], Counter[str]]
 
 
 def setup(name: str, **changes: Any) -> Setup:
-    facts = facts_from_config(find_config(name) or GPT2, name)
-    return Setup(facts, find_installed(), 4, 1024, logits="supervised", **changes)
+    facts = read_config_facts(find_catalog_config(name) or GPT2, name)
+    return Setup(facts, find_installed_stack(), 4, 1024, logits="supervised", **changes)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,6 @@ def test_the_table_says_what_a_count_says(
 ) -> None:
     """`planning.speed.layer_costs`, which the time of a step is predicted by."""
     counted = setup(name, **changes)
-    cost = cost_layer(counted, counted.total_tokens, counted.length, True, kernels)
+    cost = compute_layer_cost(counted, counted.total_tokens, counted.length, True, kernels)
     launches = sum(layer_launches(counted, kernels is OURS).values())
     assert cost.forward + cost.back == pytest.approx(launches, rel=0.15)

@@ -16,13 +16,13 @@ import pytest
 from tui_tuner.errors import RunError
 from tui_tuner.launch.helper import Cancelled
 from tui_tuner.launch.tracing import Tracer
-from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.models.catalog import find_config
-from tui_tuner.models.facts import facts_from_config
+from tui_tuner.methods.numbers.terms import NO_LAYERS, Form, Sublayers
+from tui_tuner.models.catalog import find_catalog_config
+from tui_tuner.models.facts import read_config_facts
 from tui_tuner.planning import trace_check
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import find_installed, parse_stack
-from tui_tuner.planning.trace_check import explain_untraceable, make_request
+from tui_tuner.planning.memory.stack import find_installed_stack, parse_stack
+from tui_tuner.planning.trace_check import explain_untraceable, make_trace_request
 
 pytest.importorskip("peft")
 ALL = frozenset(["all-linear"])
@@ -30,9 +30,12 @@ WIDE = {"weight": 4, "norm": 4, "embedding": 4}
 FULL = {"kind": "full", "whole_model": True, "rank": 0, **WIDE}
 HALF = {"kind": "full", "whole_model": True, "rank": 0, "autocast": False}
 FREEZE = {**FULL, "kind": "freeze", "whole_model": False, "whole_layers": True, "layers": 4}
+HEAD_ALONE = {**FREEZE, "layers": NO_LAYERS, "trains_head": True}
 NF4 = {"quantization": "nf4"}
 INT8 = {"quantization": "int8"}
 DORA = {"kind": "dora", "form": Form.MAGNITUDES}
+ADALORA = {"kind": "adalora", "form": Form.SINGULAR, "measured": 3}
+EXPERTS = {"targets": frozenset(["all-linear", "experts"])}
 QUICK = {"quick": True}
 CHECKPOINTING = {"checkpointing": True}
 EVERY_SECOND = {"checkpointing": True, "every_second": True}
@@ -71,6 +74,18 @@ RAW = {
         "mlp_only_layers": [2],
     },
 }
+
+
+def bottleneck(style, size, **more):
+    told = Sublayers(style, (size,), scaled=style == "parallel", **more)
+    return {"kind": "bottleneck", "form": Form.SUBLAYERS, "rank": 0, "sublayers": told}
+
+
+def fusion(style, sizes):
+    told = Sublayers(style, sizes, fused=True)
+    return {"kind": "fusion", "form": Form.SUBLAYERS, "rank": 0, "sublayers": told}
+
+
 GRID = [
     (LLAMA, {}),
     (LLAMA, {"autocast": False}),
@@ -81,11 +96,16 @@ GRID = [
     (LLAMA, {**INT8, **CHECKPOINTING}),
     (LLAMA, DORA),
     (LLAMA, {**DORA, **NF4, **CHECKPOINTING}),
+    (LLAMA, ADALORA),
+    (LLAMA, {**ADALORA, **NF4, **CHECKPOINTING, "dropout": 0.1}),
+    (LLAMA, {"ranks": (("v_proj", 64), ("down_proj", 2))}),
     (LLAMA, FULL),  # tied
     (LLAMA, {**FULL, "accumulate": True}),
     (LLAMA, {**HALF, **CHECKPOINTING}),
     (LLAMA, FREEZE),
     (LLAMA, {**FREEZE, **CHECKPOINTING}),
+    ("Qwen/Qwen3-8B", HEAD_ALONE),
+    ("Qwen/Qwen3-8B", {**HEAD_ALONE, "chunk": 523, "accumulate": True}),
     (LLAMA, EVERY_SECOND),
     (LLAMA, {**FREEZE, **EVERY_SECOND, "layers": 7}),
     (LLAMA, {**OFFLOAD, "supervised": 0.1}),
@@ -106,6 +126,9 @@ GRID = [
     ("microsoft/phi-4", {**QUICK, "targets": frozenset(["qkv_proj"])}),
     (MIXTRAL, {}),
     (MIXTRAL, {**NF4, **CHECKPOINTING}),
+    (MIXTRAL, {**EXPERTS, **CHECKPOINTING}),
+    ("one dense layer of three", EXPERTS),
+    ("the last of three is dense", {**QUICK, "targets": frozenset(["v_proj", "experts.down_proj"])}),
     (MIXTRAL, FULL),
     ("qwen2_moe", {}),
     ("one dense layer of three", {**NF4, **CHECKPOINTING}),
@@ -126,12 +149,20 @@ GRID = [
     ("google/gemma-2-2b", {"attention": "eager"}),
     ("ibm-granite/granite-3.1-2b-base", {"rank": 64}),
     ("allenai/OLMo-2-0425-1B", FULL),
+    (LLAMA, bottleneck("pfeiffer", 128)),
+    (LLAMA, {**bottleneck("houlsby", 128, layer_norm="after", keeps_input=True), **NF4}),
+    ("gpt2", {**bottleneck("parallel", 384, layer_norm="before"), **CHECKPOINTING}),
+    (LLAMA, {**bottleneck("pfeiffer", 128), **QUICK, "layers": 4}),
+    (LLAMA, fusion("pfeiffer", (128, 128, 128))),
+    ("Qwen/Qwen3-8B", {**fusion("houlsby", (256, 128)), **NF4, **CHECKPOINTING}),
 ]
 
 
 def setup(name, **changes):
-    facts = facts_from_config(RAW.get(name) or find_config(name), name)
-    return Setup(facts, find_installed(), 4, 1024, **{"targets": ALL, "logits": "supervised", **changes})
+    facts = read_config_facts(RAW.get(name) or find_catalog_config(name), name)
+    return Setup(
+        facts, find_installed_stack(), 4, 1024, **{"targets": ALL, "logits": "supervised", **changes}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +203,7 @@ def test_a_trace_can_be_given_up_and_its_process_stays_warm(tracer):
     # While a new process imports the libraries, it does not hear of anything.
     tracer.check_setup(setup(LLAMA))
     pid = tracer.helper.start_process("trace")
-    request = tracer.helper.prepare_request("trace", {**make_request(setup(LLAMA)), "layers": [200]})
+    request = tracer.helper.prepare_request("trace", {**make_trace_request(setup(LLAMA)), "layers": [200]})
     threading.Timer(0.3, request.cancel).start()
     began = time.monotonic()
     with pytest.raises(Cancelled):

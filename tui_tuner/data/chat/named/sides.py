@@ -93,7 +93,7 @@ class SideFormat:
     tokens: tuple[str, ...] = ()
 
 
-def jinja_literal(text: str) -> str:
+def quote_jinja(text: str) -> str:
     """Write any text as a Jinja literal."""
     # A JSON string is a valid Jinja literal too, with the same escapes.
     return json.dumps(text, ensure_ascii=False)
@@ -121,14 +121,14 @@ def write_sides(name: str, sides: SideFormat, tokens: TemplateTokens) -> str:
     asking = sides.answer if sides.prompt is None else sides.prompt
     if asking:
         lines.append(
-            f"{{%- if add_generation_prompt -%}}{_print_expression(jinja_literal(asking))}{{%- endif -%}}"
+            f"{{%- if add_generation_prompt -%}}{_print_expression(quote_jinja(asking))}{{%- endif -%}}"
         )
     return "\n".join(lines)
 
 
 def _write_opening(name: str, sides: SideFormat, tokens: TemplateTokens) -> list[str]:
     """Write the part before the first turn: what is refused, the system text, and the start of the chat."""
-    given = "none" if sides.preamble is None else jinja_literal(sides.preamble)
+    given = "none" if sides.preamble is None else quote_jinja(sides.preamble)
     lines = [
         f"{{%- if tools -%}}{_raise_expression(f'This {name} template writes no tools.')}{{%- endif -%}}",
         '{%- if messages and messages[0].role == "system" -%}',
@@ -145,7 +145,7 @@ def _write_opening(name: str, sides: SideFormat, tokens: TemplateTokens) -> list
     elif sides.rounds:
         lines.append("{%- set state = namespace(round=0) -%}")
     front = "".join(token for token in sides.front if token in tokens.known) + tokens.join_pieces(sides.start)
-    return [*lines, _print_expression(jinja_literal(front))] if front else lines
+    return [*lines, _print_expression(quote_jinja(front))] if front else lines
 
 
 def _write_refusals(name: str, systems: bool) -> list[str]:
@@ -162,7 +162,7 @@ def _write_question(sides: SideFormat, tokens: TemplateTokens) -> list[str]:
     around = [tokens.join_pieces(pieces) for pieces in sides.user]
     lines = []
     if sides.rounds:
-        opening, _unused, closing = map(jinja_literal, sides.rounds.partition("{}"))
+        opening, _unused, closing = map(quote_jinja, sides.rounds.partition("{}"))
         lines.append("{%- set state.round = state.round + 1 -%}")
         lines.append(_print_expression(f"{opening} ~ state.round ~ {closing}"))
     content = "turn.content"
@@ -188,9 +188,9 @@ def _write_answer(sides: SideFormat, tokens: TemplateTokens) -> list[str]:
     last = after if sides.last is None else tokens.join_pieces(sides.last)
     # While an answer is asked for, the last one so far is not the last of the chat.
     if last != after:
-        ends = f"{jinja_literal(last)} if loop.last and not add_generation_prompt else {jinja_literal(after)}"
+        ends = f"{quote_jinja(last)} if loop.last and not add_generation_prompt else {quote_jinja(after)}"
         return [*lines, _print_expression(ends)]
-    return [*lines, _print_expression(jinja_literal(after))] if after else lines
+    return [*lines, _print_expression(quote_jinja(after))] if after else lines
 
 
 def _print_expression(expression: str) -> str:
@@ -207,9 +207,9 @@ def _join_sides(sides: Sequence[str], name: str, trim: bool) -> str:
 
 
 def _list_parts(sides: Sequence[str], content: str) -> list[str]:
-    before, behind = (jinja_literal(side) if side else "" for side in sides)
+    before, behind = (quote_jinja(side) if side else "" for side in sides)
     return [part for part in (before, content, behind) if part]
 
 
 def _raise_expression(sentence: str, more: str = "") -> str:
-    return _print_expression(f"raise_exception({jinja_literal(sentence)}{' ~ ' + more if more else ''})")
+    return _print_expression(f"raise_exception({quote_jinja(sentence)}{' ~ ' + more if more else ''})")

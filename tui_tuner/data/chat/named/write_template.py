@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from tui_tuner.data.chat.named.plain import PLAIN
-from tui_tuner.data.chat.named.sides import SideFormat, TemplateTokens, jinja_literal, write_sides
+from tui_tuner.data.chat.named.sides import SideFormat, TemplateTokens, quote_jinja, write_sides
 
 _CHATML = ("<|im_start|>", "<|im_end|>")
 _MISTRAL = ("[INST]", "[/INST]")
@@ -129,7 +129,7 @@ def _write_header(form: FileFormat, tokens: TemplateTokens) -> str:
 
 
 def _jinja_value(value: Any) -> str:
-    return {None: "none", True: "true", False: "false"}.get(value) or jinja_literal(value)
+    return {None: "none", True: "true", False: "false"}.get(value) or quote_jinja(value)
 
 
 @cache

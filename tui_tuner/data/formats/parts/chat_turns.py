@@ -103,7 +103,7 @@ def _find_round_keys(item: dict[str, Any]) -> tuple[str, str] | None:
     return (ask, answer) if ask and answer and not set(ROLE_KEYS) & set(item) else None
 
 
-def round_leftovers(item: dict[str, Any]) -> set[str]:
+def list_round_leftovers(item: dict[str, Any]) -> set[str]:
     """Return the keys of a round that are not used."""
     return set(item) - {*(_find_round_keys(item) or ()), "system"}
 
@@ -118,7 +118,7 @@ def _read_round(item: dict[str, Any]) -> list[Message]:
     return [*found, Message("assistant", read_text_value(item[keys[1]], troubles.RESPONSE))]
 
 
-def read_system(values: Values, columns: Columns) -> list[Message]:
+def read_system_message(values: Values, columns: Columns) -> list[Message]:
     """Read the system message from its column, if there is one."""
     if "system" not in columns:
         return []
@@ -136,7 +136,7 @@ def read_prompt_text(values: Values, columns: Columns) -> str:
     return f"{prompt}\n{more}" if more.strip() else prompt
 
 
-def read_prompt(values: Values, columns: Columns) -> list[Message]:
+def read_prompt_turns(values: Values, columns: Columns) -> list[Message]:
     """Read the turns before an answer from a list, a transcript or a text."""
     value = values.get(columns["prompt"])
     if is_transcript(value) or isinstance(value, dict | list) or find_chat_shape(value) in _TYPED:
@@ -147,7 +147,7 @@ def read_prompt(values: Values, columns: Columns) -> list[Message]:
 _TYPED = ("from_value", "role_content")
 
 
-def read_answer(value: Any, wrong: TextProblems, whole: bool = False) -> list[Message]:
+def read_answer_turns(value: Any, wrong: TextProblems, whole: bool = False) -> list[Message]:
     """Read an answer from a text, a turn or a list of turns; of SQuAD's equivalent answers the first.
 
     Args:
@@ -179,7 +179,7 @@ def _first_answer(value: Any) -> Any:
     return value
 
 
-def read_history(value: Any) -> list[tuple[str, str]]:
+def read_chat_history(value: Any) -> list[tuple[str, str]]:
     """Read earlier rounds from [[question, answer], …] or from turns."""
     value = parse_if_json(value)
     if not value:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from tui_tuner.data.formats.parts.values import is_nan
-from tui_tuner.data.nesting import MAX_DEPTH, is_deeper
+from tui_tuner.data.nesting import MAX_DEPTH, is_nested_deeper
 
 # Names for roles that several formats have; those of a single format are in its module. Names are compared in
 # lower case, with spaces and dashes as underscores.
@@ -45,7 +45,7 @@ LABEL_NAMES = (
 SELDOM = ("input", "system", "history", "tools")
 
 
-def normalise_name(name: str) -> str:
+def normalise_column_name(name: str) -> str:
     """Normalise a column's name for comparison."""
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
@@ -64,7 +64,7 @@ class Column:
     @property
     def normalised_name(self) -> str:
         """The normalised name."""
-        return normalise_name(self.name)
+        return normalise_column_name(self.name)
 
     def is_mostly(self, *kinds: str) -> bool:
         """Return whether at least 90 % of the filled rows hold one of these kinds."""
@@ -147,7 +147,7 @@ class ColumnSample:
 
 
 def _add_value(column: Column, value: Any) -> None:
-    kind = kind_of(value)
+    kind = find_value_kind(value)
     if kind == "none" or value == "" or value == [] or value == {}:
         return
     column.filled += 1
@@ -168,7 +168,7 @@ def _shorten_value(value: Any) -> str:
         return ""
 
 
-def kind_of(value: Any) -> str:
+def find_value_kind(value: Any) -> str:
     """Return text, number, bool, object or none; for a list texts, numbers, objects, lists or list."""
     if isinstance(value, list | tuple):
         inner = {_kind_of_one(item) for item in value[:20]}
@@ -202,5 +202,5 @@ def parse_if_json(value: Any) -> Any:
             return value
         # Counting is cheap, and spares nearly all values the walk through their levels.
         opened = value.count("[") + value.count("{")
-        return value if opened > MAX_DEPTH and is_deeper([loaded], MAX_DEPTH) else loaded
+        return value if opened > MAX_DEPTH and is_nested_deeper([loaded], MAX_DEPTH) else loaded
     return value

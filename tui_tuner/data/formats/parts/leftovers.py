@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tui_tuner.data.formats.parts.chat_turns import CHAT_KEYS, round_leftovers
+from tui_tuner.data.formats.parts.chat_turns import CHAT_KEYS, list_round_leftovers
 from tui_tuner.data.formats.parts.columns import parse_if_json
 from tui_tuner.data.formats.parts.message import ROLE_KEYS, list_unused_keys
 from tui_tuner.data.formats.parts.values import Columns, Values, is_empty
@@ -51,4 +51,4 @@ def _leftovers_in_turn(item: dict[str, Any]) -> Iterator[str]:
         yield from _leftovers_in_turns(item[held])
         yield from (key for key, value in item.items() if key not in (held, "tools") and not is_empty(value))
     elif "answer_start" not in item:
-        yield from (key for key in round_leftovers(item) if not is_empty(item[key]))
+        yield from (key for key in list_round_leftovers(item) if not is_empty(item[key]))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from tui_tuner.data.formats.parts.columns import normalise_name, parse_if_json
+from tui_tuner.data.formats.parts.columns import normalise_column_name, parse_if_json
 from tui_tuner.data.formats.parts.values import Columns, Values, is_empty
 from tui_tuner.data.records import Chat, JudgedChat, LabelledText, Message, Preference, Question, Record
 from tui_tuner.data.row_problem import RowProblem
@@ -78,7 +78,7 @@ def find_part_kind(part: dict[str, Any]) -> str:
 
 def find_media_columns(names: Iterable[object]) -> dict[str, str]:
     """Return the columns of pictures, sound or films, judging by their names: column -> kind."""
-    kinds = ((str(name), _COLUMNS.get(normalise_name(str(name)), "")) for name in names)
+    kinds = ((str(name), _COLUMNS.get(normalise_column_name(str(name)), "")) for name in names)
     return {name: kind for name, kind in kinds if kind}
 
 

@@ -188,7 +188,7 @@ def convert_column(array: Any) -> tuple[Any, bool]:
         return convert_column(array.storage)
     if types.is_dictionary(kind):
         return convert_column(array.dictionary_decode())
-    if is_plain(kind):
+    if is_plain_type(kind):
         return array, False
     # The parent may not know the types of views, whose plain forms are one cast away.
     wanted = {"string_view": "large_string", "binary_view": "large_binary"}.get(str(kind))
@@ -197,18 +197,18 @@ def convert_column(array: Any) -> tuple[Any, bool]:
     return encode_as_json(array), True
 
 
-def is_plain(kind: Any, depth: int = 0) -> bool:
+def is_plain_type(kind: Any, depth: int = 0) -> bool:
     """Return whether a type can be sent unchanged."""
     from pyarrow import types
 
     if depth > CHECKED_DEPTH or hasattr(kind, "storage_type") or types.is_dictionary(kind):
         return False
     if types.is_struct(kind):
-        return all(is_plain(kind.field(place).type, depth + 1) for place in range(kind.num_fields))
+        return all(is_plain_type(kind.field(place).type, depth + 1) for place in range(kind.num_fields))
     if types.is_map(kind):
-        return is_plain(kind.key_type, depth + 1) and is_plain(kind.item_type, depth + 1)
+        return is_plain_type(kind.key_type, depth + 1) and is_plain_type(kind.item_type, depth + 1)
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return is_plain(kind.value_type, depth + 1)
+        return is_plain_type(kind.value_type, depth + 1)
     plain = (
         types.is_null, types.is_primitive, types.is_decimal, types.is_string, types.is_large_string,
         types.is_binary, types.is_large_binary, types.is_fixed_size_binary,
@@ -220,24 +220,26 @@ def encode_as_json(array: Any) -> Any:
     """Write a column of any type as JSON: for unions, dictionaries in lists, and other rare types."""
     import pyarrow
 
-    values = [json.dumps(to_json_value(value), default=str) for value in map(read_scalar, array)]
+    values = [
+        json.dumps(convert_to_json_value(value), default=str) for value in map(read_arrow_scalar, array)
+    ]
     return pyarrow.array(values, pyarrow.large_string())
 
 
-def read_scalar(scalar: Any) -> Any:
+def read_arrow_scalar(scalar: Any) -> Any:
     try:
         return scalar.as_py()
     except (ArithmeticError, ValueError, LookupError):
         return str(getattr(scalar, "value", None))
 
 
-def to_json_value(value: Any) -> Any:
+def convert_to_json_value(value: Any) -> Any:
     """Convert a value to one that JSON can hold."""
     # Keys with null are dropped: Arrow fills them in for every row that does not have them.
     if isinstance(value, dict):
-        return {str(name): to_json_value(item) for name, item in value.items() if item is not None}
+        return {str(name): convert_to_json_value(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [to_json_value(item) for item in value]
+        return [convert_to_json_value(item) for item in value]
     if isinstance(value, float) and value - value != 0:
         return None
     if isinstance(value, bytes | bytearray):
@@ -245,17 +247,17 @@ def to_json_value(value: Any) -> Any:
     return value
 
 
-def read_parquet(path: str, send: FrameSender) -> int:
+def send_parquet_rows(path: str, send: FrameSender) -> int:
     """Send the rows of a Parquet file; returns how many it says it has."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as table:
         about = table.metadata
         check_distinct_names(table.schema_arrow.names)
-        check_rows(about.num_rows, send)
+        check_sent_rows(about.num_rows, send)
         for group in range(about.num_row_groups):
             part = about.row_group(group)
-            check_rows(part.num_rows, send)
+            check_sent_rows(part.num_rows, send)
             size = part.total_byte_size // max(1, part.num_rows)
             wanted = (
                 BATCH_ROWS,
@@ -263,18 +265,18 @@ def read_parquet(path: str, send: FrameSender) -> int:
                 BATCH_BYTES // max(1, size),
                 BATCH_CELLS // max(1, part.num_columns),
             )
-            read_group(table, group, max(1, min(wanted)), send)
+            send_row_group(table, group, max(1, min(wanted)), send)
         return int(about.num_rows)
 
 
-def check_rows(rows: int, send: FrameSender) -> None:
+def check_sent_rows(rows: int, send: FrameSender) -> None:
     if rows < 0:
         raise FileRefused("damaged", "a negative number of rows")
     if rows > send._request["rows"]:
         raise FileRefused("rows")
 
 
-def read_group(table: Any, group: int, most: int, send: FrameSender) -> None:
+def send_row_group(table: Any, group: int, most: int, send: FrameSender) -> None:
     """Send the rows of a row group; fewer at a time if they do not fit into memory."""
     begun = send.rows
     while True:
@@ -292,7 +294,7 @@ def read_group(table: Any, group: int, most: int, send: FrameSender) -> None:
             most = max(1, most // 32)
 
 
-def read_arrow(path: str, send: FrameSender) -> int:
+def send_arrow_rows(path: str, send: FrameSender) -> int:
     """Send the rows of an Arrow file or stream; returns how many its batches have."""
     import pyarrow
     import pyarrow.ipc
@@ -308,7 +310,7 @@ def read_arrow(path: str, send: FrameSender) -> int:
             schema = batches.schema
         check_distinct_names(schema.names)
         for batch in batches:
-            check_rows(batch.num_rows, send)
+            check_sent_rows(batch.num_rows, send)
             # Arrow trusts the offsets in a file; without this a damaged one crashes in `slice`.
             batch.validate()
             counts += batch.num_rows
@@ -325,7 +327,7 @@ def check_distinct_names(names: list[str]) -> None:
         seen.add(name)
 
 
-def count_rows(paths: list[str], send: FrameSender) -> None:
+def send_row_counts(paths: list[str], send: FrameSender) -> None:
     """Send the number of rows that each Parquet file says it has."""
     import pyarrow.parquet
 
@@ -336,19 +338,19 @@ def count_rows(paths: list[str], send: FrameSender) -> None:
         send.send_json(b"N", rows)
 
 
-READERS = {"parquet": read_parquet, "arrow": read_arrow}
+READERS = {"parquet": send_parquet_rows, "arrow": send_arrow_rows}
 
 
-def answer_request(request: dict[str, Any], send: FrameSender) -> tuple[bytes, Any]:
+def answer_native_request(request: dict[str, Any], send: FrameSender) -> tuple[bytes, Any]:
     """Answer a request; returns the last frame, which gives the reason if the file cannot be read."""
     try:
         import pyarrow
     except ImportError as error:
         return b"X", {"reason": "missing", "text": str(error)}
     try:
-        limit_memory(request["memory"])
+        limit_child_memory(request["memory"])
         if request["kind"] == "count":
-            count_rows(request["paths"], send)
+            send_row_counts(request["paths"], send)
             return b"E", 0
         with open_utf8_path(request["path"]) as path:
             return b"E", READERS[request["kind"]](path, send)
@@ -373,7 +375,7 @@ def open_utf8_path(path: str) -> Iterator[str]:
         yield path
 
 
-def limit_memory(limit: int) -> None:
+def limit_child_memory(limit: int) -> None:
     """Make allocations fail beyond `limit` bytes (on Linux; elsewhere the system's own limits apply)."""
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     # A limit above the hard one would be refused, and then there would be none.
@@ -383,7 +385,7 @@ def limit_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
-def end_with_parent(lifeline: int) -> None:
+def end_child_with_parent(lifeline: int) -> None:
     """Let the kernel kill this process once the other end of a pipe is closed (Linux only).
 
     Nothing may ever be written to that pipe: writing kills as well.
@@ -399,7 +401,7 @@ def end_with_parent(lifeline: int) -> None:
         os._exit(1)
 
 
-def read_requests() -> Iterator[dict[str, Any]]:
+def read_native_requests() -> Iterator[dict[str, Any]]:
     """Yield requests until standard input ends."""
     rest = b""
     while True:
@@ -412,7 +414,7 @@ def read_requests() -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def main() -> None:
+def serve_native_requests() -> None:
     """Answer one request after the other, until standard input ends."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -421,11 +423,11 @@ def main() -> None:
     out = os.dup(1)
     # What a library prints must not end up between frames.
     os.dup2(2, 1)
-    end_with_parent(int(sys.argv[1]))
-    for request in read_requests():
+    end_child_with_parent(int(sys.argv[1]))
+    for request in read_native_requests():
         send = FrameSender(out, request)
-        send.send_json(*answer_request(request, send))
+        send.send_json(*answer_native_request(request, send))
 
 
 if __name__ == "__main__":
-    main()
+    serve_native_requests()

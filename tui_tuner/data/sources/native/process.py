@@ -1,8 +1,9 @@
 """Read columnar files in a separate process: a file that crashes Arrow's native code ends only that process.
 
-`read_batches` yields what `native.child` sends: small record batches of plain types, checked there before
-they are written. The process is killed as soon as no more batches are wanted, and dies with this one even by
-kill -9. After a file it waits a moment for the next one, since a data set may have a thousand of them.
+`read_native_batches` yields what `native.child` sends: small record batches of plain types, checked there
+before they are written. The process is killed as soon as no more batches are wanted, and dies with this one
+even by kill -9. After a file it waits a moment for the next one, since a data set may have a thousand of
+them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tui_tuner.data.sources.native.child import FRAME
 from tui_tuner.data.sources.streams import FREE_BYTES
 from tui_tuner.errors import DataError
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes, human_seconds, one_line
+from tui_tuner.text import format_bytes, format_seconds, one_line
 
 MEMORY = 384 * 1024 * 1024  # for pyarrow, a page of each column and a batch
 MEMORY_RATIO = 8  # and for what a larger file may hold in one piece
@@ -52,7 +53,7 @@ class Batch:
     reason: str = ""
 
 
-def read_batches(kind: str, path: Path, name: str) -> Iterator[Batch | int]:
+def read_native_batches(kind: str, path: Path, name: str) -> Iterator[Batch | int]:
     """Yield the batches of a file, and last the number of rows that the file says it has.
 
     Args:
@@ -169,7 +170,7 @@ class _ReaderProcess:
         while place < size:
             if not poller.poll(STALLED * 1000):
                 self.end_process()
-                what = _("sent no data for {time}, so reading was stopped.", time=human_seconds(STALLED))
+                what = _("sent no data for {time}, so reading was stopped.", time=format_seconds(STALLED))
                 hint = _("Copy it to a local disk if it is on a network drive.")
                 raise DataError(what, where=one_line(name), hint=hint)
             got = os.readv(self._out.fileno(), [view[place:]])
@@ -282,12 +283,12 @@ def _refusal_error(said: dict[str, Any], request: dict[str, Any], name: str) -> 
     if said["reason"] == "bytes":
         what = _(
             "unpacks to more than {limit}: it is not data, or it is a decompression bomb.",
-            limit=human_bytes(request["bytes"]),
+            limit=format_bytes(request["bytes"]),
         )
         return DataError(what, where=where, hint=trust)
     if said["reason"] == "memory":
         what = _(
-            "needs more than {limit} of memory to read a part of it.", limit=human_bytes(request["memory"])
+            "needs more than {limit} of memory to read a part of it.", limit=format_bytes(request["memory"])
         )
         return DataError(what, where=where, hint=anew)
     if said["reason"] == "twice":

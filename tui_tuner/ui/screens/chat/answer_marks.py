@@ -7,13 +7,13 @@ from pathlib import Path
 from textual import work
 from textual.message import Message
 
-from tui_tuner.inference.kept_answers import keep_rating
+from tui_tuner.inference.kept_answers import keep_answer_rating
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.talk import Reply, Turn
 from tui_tuner.locales import _
-from tui_tuner.text import list_items, one_line
+from tui_tuner.text import join_sentence_items, one_line
 from tui_tuner.ui.screens.chat.chat_answers import AnsweringScreen
-from tui_tuner.ui.widgets.judged.next_steps import shorten_path
+from tui_tuner.ui.widgets.judged.next_steps import shorten_lead_path
 
 
 class AnswerSaved(Message):
@@ -38,14 +38,17 @@ class MarkingScreen(AnsweringScreen):
         before, reply.good = reply.good, None if reply.good is good else good
         view.show_reply()
         self._save_mark(
-            view.turn, reply, before, find_kept_folder(self.talk.models, Path(self.tuner_app.store.root))
+            view.turn,
+            reply,
+            before,
+            find_kept_answers_folder(self.talk.models, Path(self.tuner_app.store.root)),
         )
 
     @work(thread=True, group="keep")
     def _save_mark(self, turn: Turn, reply: Reply, before: bool | None, folder: Path) -> None:
         names, error = [], ""
         try:
-            names = keep_rating(folder, reply, self.talk.find_rivals(turn, reply))
+            names = keep_answer_rating(folder, reply, self.talk.find_rivals(turn, reply))
         except OSError as problem:
             # The mark was shown before the file was written, so that the key reacts at once. Now it was
             # wrong.
@@ -58,19 +61,20 @@ class MarkingScreen(AnsweringScreen):
         if column is not None:
             # After an error the mark was reset, and the column still shows it.
             column.draw_turn(message.turn)
-        where = one_line(shorten_path(message.folder), 200)
+        where = one_line(shorten_lead_path(message.folder), 200)
         if message.error:
             words = _("{path} cannot be written: {problem}.", path=where, problem=one_line(message.error))
             self.show_status(words, "$error")
         elif message.names:
             self.show_status(
-                _("Saved in {path}: {files}.", path=where, files=list_items(message.names)), "$success"
+                _("Saved in {path}: {files}.", path=where, files=join_sentence_items(message.names)),
+                "$success",
             )
         else:
             self.show_status(_("Undone: {path} holds no row about this answer any more.", path=where))
 
 
-def find_kept_folder(models: list[Origin], root: Path) -> Path:
+def find_kept_answers_folder(models: list[Origin], root: Path) -> Path:
     """Return the folder for saved answers: that of the first run, else `kept` next to the runs."""
     for model in models:
         if model.kind == "run":

@@ -8,15 +8,15 @@ from textual import on, work
 from textual.content import Content
 from textual.message import Message
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.inference.held_out_prompts import read_held_out_prompts
-from tui_tuner.inference.origin import Origin, check_writes, find_origin
+from tui_tuner.inference.origin import Origin, check_models_write, find_origin
 from tui_tuner.locales import _
-from tui_tuner.ui.screen_words import mark_value, render_marked
+from tui_tuner.ui.screen_words import mark_placeholder_value, render_marked_sentence
 from tui_tuner.ui.screens.chat.chat_answers import AnsweringScreen
 from tui_tuner.ui.screens.chat.helper_screen import OPEN
-from tui_tuner.ui.screens.chat.model_choice import ask_for_model, list_choices
+from tui_tuner.ui.screens.chat.model_choice import ask_for_model, list_chat_choices
 from tui_tuner.ui.widgets.chat.chat_column import Column
 from tui_tuner.ui.widgets.chat.prompt_input import PromptInput
 
@@ -52,9 +52,9 @@ class MembersScreen(AnsweringScreen):
         try:
             for name in names:
                 found.append(name if isinstance(name, Origin) else find_origin(name, self.tuner_app.store))
-            check_writes(found)
+            check_models_write(found)
         except TunerError as problem:
-            error = words_of(problem)
+            error = format_error_words(problem)
         # Only of the model that the chat began with: the prompts of a second run would be other data.
         prompts = read_held_out_prompts(found[0]) if found and not beside else []
         self.post_message(ModelsFound(found, error, prompts))
@@ -86,12 +86,12 @@ class MembersScreen(AnsweringScreen):
         words = _(
             "Type below and press {enter}; {up} recalls a held-out prompt. {f7} adds the base model for "
             "comparison, {help} lists every key.",
-            up=mark_value("↑"),
-            enter=mark_value("Enter"),
-            f7=mark_value("F7"),
-            help=mark_value("F1"),
+            up=mark_placeholder_value("↑"),
+            enter=mark_placeholder_value("Enter"),
+            f7=mark_placeholder_value("F7"),
+            help=mark_placeholder_value("F1"),
         )
-        return render_marked(words, "$dim")
+        return render_marked_sentence(words, "$dim")
 
     def _load_models(self) -> None:
         if not self.current_operation and self.talk.models:
@@ -115,7 +115,7 @@ class MembersScreen(AnsweringScreen):
 
     @work(thread=True, group="offer", exclusive=True)
     def _list_choices(self) -> None:
-        self.post_message(ModelsOffered(list_choices(list(self.talk.models), self.tuner_app.store)))
+        self.post_message(ModelsOffered(list_chat_choices(list(self.talk.models), self.tuner_app.store)))
 
     @on(ModelsOffered)
     def _ask_for_choice(self, message: ModelsOffered) -> None:

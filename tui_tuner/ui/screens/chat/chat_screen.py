@@ -16,7 +16,7 @@ from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.sampling import Sampling
 from tui_tuner.inference.talk import Talk, Turn
 from tui_tuner.locales import _
-from tui_tuner.ui.screen_words import safe_block
+from tui_tuner.ui.screen_words import make_safe_block
 from tui_tuner.ui.screens.chat.answer_marks import MarkingScreen
 from tui_tuner.ui.screens.chat.chat_members import MembersScreen
 from tui_tuner.ui.screens.chat.helper_screen import ANSWER, OPEN, TOKENS
@@ -101,7 +101,7 @@ class ChatScreen(MarkingScreen, MembersScreen):
         return self.query_one(PromptInput)
 
     def show_status(self, words: str, style: str = "$dim") -> None:
-        content = safe_block(words).stylize(style)
+        content = make_safe_block(words).stylize(style)
         status = self.query_one("#status", Static)
         # The waiting time is shown twice a second; the same words again must not repaint the line.
         if getattr(status, "told", None) != (words, style):

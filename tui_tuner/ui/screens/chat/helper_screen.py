@@ -9,13 +9,13 @@ from typing import Any
 from textual import on, work
 from textual.message import Message
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.inference.origin import Origin
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.screens.screen_base import TunerScreen
-from tui_tuner.ui.screens.using.load_progress import describe_fetching
+from tui_tuner.ui.screens.using.load_progress import describe_fetch_progress
 
 OPEN, ANSWER, TOKENS = "chat_open", "chat_answer", "chat_tokens"
 _LOOK = 0.5  # seconds between updates of the waiting time
@@ -120,7 +120,7 @@ class HelperScreen(TunerScreen):
         try:
             result = request.wait_for_result()
         except TunerError as problem:
-            error = words_of(problem)
+            error = format_error_words(problem)
         except Cancelled as stopped:
             result, cancelled = stopped.result, True
         self.post_message(RequestEnded(number, result, error, cancelled))
@@ -140,7 +140,7 @@ class HelperScreen(TunerScreen):
             model = f"{name}: {done / total:.0%}" if total else name
             self._coming = _("Loading {model}…", model=model)
         elif "fetching" in told:
-            self._coming = describe_fetching(told["fetching"], told)
+            self._coming = describe_fetch_progress(told["fetching"], told)
         elif "piece" in told:
             self._coming = ""
             self.take_piece(told)

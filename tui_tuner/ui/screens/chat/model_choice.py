@@ -7,7 +7,7 @@ from typing import Any
 
 from textual.content import Content
 
-from tui_tuner.inference.origin import BASE, Origin, find_base_origin, list_checkpoints
+from tui_tuner.inference.origin import BASE, Origin, find_base_origin, list_loadable_checkpoints
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunStore
 from tui_tuner.text import one_line
@@ -19,7 +19,7 @@ _FOLDER, _HUB = "folder", "hub"
 Named = Callable[[str | Origin], None]
 
 
-def list_choices(models: list[Origin], store: RunStore) -> list[tuple[str, str | Origin]]:
+def list_chat_choices(models: list[Origin], store: RunStore) -> list[tuple[str, str | Origin]]:
     """Return the models that can join a chat as (label, model or its name), base models first."""
     found: list[tuple[str, str | Origin]] = []
     runs = {model.path for model in models if model.kind == "run"}
@@ -38,7 +38,7 @@ def _other_checkpoints(model: Origin) -> Iterable[Origin]:
         return
     if model.checkpoint != BASE:
         yield find_base_origin(model)
-    for checkpoint in list_checkpoints(model):
+    for checkpoint in list_loadable_checkpoints(model):
         if checkpoint != BASE:
             yield Origin(model.kind, model.name, model.path, checkpoint, model.task)
 
@@ -100,7 +100,7 @@ def _ask_folder(screen: TunerScreen, named: Named) -> None:
 
 
 def _ask_hub(screen: TunerScreen, named: Named) -> None:
-    from tui_tuner.ui.screens.models.open_models import ask_model
+    from tui_tuner.ui.screens.models.open_models import ask_for_base_model
 
     def take_hub_model(values: Mapping[str, Any]) -> None:
         name, revision = str(values.get("model.name", "")), values.get("model.revision")
@@ -108,4 +108,4 @@ def _ask_hub(screen: TunerScreen, named: Named) -> None:
             # A revision is a part of the name, so that a chat can be opened again with the same weights.
             named(f"{name}@{revision}" if revision else name)
 
-    ask_model(screen, take_hub_model)
+    ask_for_base_model(screen, take_hub_model)

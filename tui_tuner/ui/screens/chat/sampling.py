@@ -16,7 +16,7 @@ from textual.widgets import Input, Label, Static
 from tui_tuner.errors import UsageError
 from tui_tuner.inference.sampling import Sampling
 from tui_tuner.locales import _
-from tui_tuner.ui.screen_words import mark_value, render_marked, safe_block
+from tui_tuner.ui.screen_words import make_safe_block, mark_placeholder_value, render_marked_sentence
 
 _FIELDS: tuple[tuple[str, str, str], ...] = (
     (
@@ -71,15 +71,19 @@ class SamplingDialog(ModalScreen[Sampling | None]):
                         yield Label(Content(label))
                         yield Input("" if value is None else f"{value:g}", id=name, select_on_focus=True)
                     yield Static(Content(about), classes="about")
-            words = _("{enter} apply  {esc} cancel", enter=mark_value("Enter"), esc=mark_value("Esc"))
-            yield Static(render_marked(words, "$dim"), id="told")
+            words = _(
+                "{enter} apply  {esc} cancel",
+                enter=mark_placeholder_value("Enter"),
+                esc=mark_placeholder_value("Esc"),
+            )
+            yield Static(render_marked_sentence(words, "$dim"), id="told")
 
     @on(Input.Submitted)
     def _dismiss_with_settings(self) -> None:
         try:
             found = self._read_settings()
         except UsageError as error:
-            self.query_one("#told", Static).update(safe_block(error.what).stylize("$error"))
+            self.query_one("#told", Static).update(make_safe_block(error.what).stylize("$error"))
             return
         self.dismiss(found)
 

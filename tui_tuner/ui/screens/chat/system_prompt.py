@@ -13,7 +13,7 @@ from textual.widgets import Static, TextArea
 
 from tui_tuner.locales import _
 from tui_tuner.text import sanitize
-from tui_tuner.ui.screen_words import mark_value, render_marked
+from tui_tuner.ui.screen_words import mark_placeholder_value, render_marked_sentence
 
 
 class SystemDialog(ModalScreen[str | None]):
@@ -41,8 +41,10 @@ class SystemDialog(ModalScreen[str | None]):
                 ).stylize("$dim")
             )
             yield TextArea(self._now, soft_wrap=True)
-            words = _("{f6} apply  {esc} cancel", f6=mark_value("F6"), esc=mark_value("Esc"))
-            yield Static(render_marked(words, "$dim"))
+            words = _(
+                "{f6} apply  {esc} cancel", f6=mark_placeholder_value("F6"), esc=mark_placeholder_value("Esc")
+            )
+            yield Static(render_marked_sentence(words, "$dim"))
 
     def on_mount(self) -> None:
         area = self.query_one(TextArea)

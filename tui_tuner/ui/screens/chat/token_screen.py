@@ -12,7 +12,7 @@ from textual.events import Resize
 from tui_tuner.inference.origin import Origin
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
-from tui_tuner.ui.screen_words import safe_line
+from tui_tuner.ui.screen_words import make_safe_line
 from tui_tuner.ui.screens.screen_base import TunerScreen
 from tui_tuner.ui.widgets.chat.token_lines import TokenLines
 
@@ -61,7 +61,7 @@ class TokensScreen(TunerScreen):
         count = _n("{n:,} token", "{n:,} tokens", len(tokens), n=len(tokens))
         words = _("{count}, {special} of them special", count=count, special=special)
         lines.border_title = Content.assemble(
-            safe_line(self._models[self._at].display_label, 50), ("  " + one_line(words), "$dim")
+            make_safe_line(self._models[self._at].display_label, 50), ("  " + one_line(words), "$dim")
         )
         lines.show_tokens(tokens, self._ids)
 

@@ -12,7 +12,7 @@ from textual.widgets import Input
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import form_values
-from tui_tuner.ui.editing.undo import UndoStep, words_of_step
+from tui_tuner.ui.editing.undo import UndoStep, describe_undo_step
 from tui_tuner.ui.screens.fixing import FixingScreen
 from tui_tuner.ui.widgets.form.field import Field
 
@@ -59,7 +59,7 @@ class EditingForm(FixingScreen):
 
     def _report_step(self, step: UndoStep | None, back: bool) -> None:
         if step is not None:
-            self.tuner_app.show_notice(words_of_step(step, back), timeout=4)
+            self.tuner_app.show_notice(describe_undo_step(step, back), timeout=4)
         elif back:
             self.tuner_app.show_notice(_("There is nothing to undo."), timeout=3)
         else:
@@ -80,7 +80,8 @@ class EditingForm(FixingScreen):
         # Compared also as one line, because the field shows it like that: looking at a value must not change
         # it.
         stands = drafts.draft.texts.get(
-            path, form_values.format_value(form_values.value_of(self.tuner_app.draft, place.option))
+            path,
+            form_values.format_field_value(form_values.get_option_value(self.tuner_app.draft, place.option)),
         )
         if text not in (stands, one_line(stands)):
             self.take_text(path, text)
@@ -89,8 +90,8 @@ class EditingForm(FixingScreen):
         """Put a typed text into the draft: as a value, or as text if it does not parse."""
         draft = self.tuner_app.drafts.draft
         try:
-            form_values.set_value(
-                draft.values, path, form_values.parse_text(form_values.list_options()[path], text)
+            form_values.set_draft_value(
+                draft.values, path, form_values.parse_field_text(form_values.list_options()[path], text)
             )
             draft.texts.pop(path, None)
         except ValueError:
@@ -112,7 +113,7 @@ class EditingForm(FixingScreen):
         draft = self.tuner_app.drafts.draft
         # An edit with mistakes was kept as text: editing continues there, not at the draft that it did not
         # reach.
-        given = draft.unread or draft_text.write_for_editor(draft)
+        given = draft.unread or draft_text.write_draft_for_editor(draft)
         after = await self._open_editor(given)
         if after is None:
             return
@@ -127,9 +128,9 @@ class EditingForm(FixingScreen):
         await self.settle_text(after, draft.values)
 
     async def _open_editor(self, given: str, line: int = 0) -> str | None:
-        from tui_tuner.ui.screens.editing.editor_session import edit_text
+        from tui_tuner.ui.screens.editing.editor_session import edit_draft_text
 
-        return await edit_text(self.app, given, line, self.tuner_app.show_notice, self.tuner_app.drafts)
+        return await edit_draft_text(self.app, given, line, self.tuner_app.show_notice, self.tuner_app.drafts)
 
     async def settle_text(
         self, text: str, before: Mapping[str, Any], opened: OpenedConfig | None = None
@@ -140,14 +141,14 @@ class EditingForm(FixingScreen):
             before: The values to keep where those of the text are wrong.
             opened: The file that the text comes from; the draft then starts again from it.
         """
-        from tui_tuner.ui.editing.text_check import read_text
+        from tui_tuner.ui.editing.text_check import check_edited_text
         from tui_tuner.ui.screens.editing import mistakes
 
         file = opened.file if opened is not None else self.tuner_app.drafts.draft.file
         # Relative paths in a file are relative to its folder.
         folder = Path(file).parent if file else None
         while True:
-            reading = read_text(text, folder)
+            reading = check_edited_text(text, folder)
             # Each round ends with a text without mistakes, or with an answer that says what to do about them.
             if not reading.wrong:
                 await self._take_text(text, reading, reading.values, opened)
@@ -180,14 +181,14 @@ class EditingForm(FixingScreen):
         self, text: str, reading: CheckedText, values: dict[str, Any], opened: OpenedConfig | None
     ) -> None:
         from tui_tuner.config.writing.flat import flatten_config
-        from tui_tuner.config.writing.patched import patch_text
-        from tui_tuner.ui.editing.draft_text import read_from_editor
+        from tui_tuner.config.writing.patched import patch_config_text
+        from tui_tuner.ui.editing.draft_text import read_draft_from_editor
 
         # The user's own comments and order are kept with the draft. Where the values differ from the text, it
         # is patched.
-        own = read_from_editor(text) if reading.whole else ""
+        own = read_draft_from_editor(text) if reading.whole else ""
         if own and values != reading.values:
-            own = patch_text(own, flatten_config(values)) or ""
+            own = patch_config_text(own, flatten_config(values)) or ""
         drafts = self.tuner_app.drafts
         if opened is not None:
             await self.begin_again(values, opened.name, **opened.make_draft_fields(own))

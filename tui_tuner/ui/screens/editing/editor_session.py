@@ -18,13 +18,13 @@ from tui_tuner.runs.private_files import open_private
 from tui_tuner.text import one_line
 from tui_tuner.ui.drafts import DraftKeeper
 from tui_tuner.ui.editing.draft_files import TEXT
-from tui_tuner.ui.editing.external_editor import EditorCommand, edit_file, find_editor
-from tui_tuner.ui.screen_words import safe_block
+from tui_tuner.ui.editing.external_editor import EditorCommand, edit_file_externally, find_editor
+from tui_tuner.ui.screen_words import make_safe_block
 from tui_tuner.ui.screens.dialogs import ChoiceDialog
 from tui_tuner.ui.screens.editing.yaml_editor import YamlEditor
 
 
-async def edit_text(
+async def edit_draft_text(
     app: App[Any], text: str, line: int, say: Callable[..., None], drafts: DraftKeeper
 ) -> str | None:
     """Let the user edit a text, in their editor or in the built-in one; None if it is to be discarded.
@@ -64,7 +64,7 @@ async def _edit_outside(
     """Return the text that the editor left, and a reason to ask about it first (empty if there is none)."""
     with _write_private_file(text, drafts) as path:
         try:
-            trouble = await edit_file(app, editor.at_line(line), path)
+            trouble = await edit_file_externally(app, editor.at_line(line), path)
         except OSError as error:
             name = one_line(editor.words[0], 60)
             return text, _("{editor} cannot be started: {problem}.", editor=name, problem=error.strerror)
@@ -85,7 +85,7 @@ async def _ask_about_trouble(app: App[Any], trouble: str, changed: bool) -> str 
     if changed:
         answers.insert(0, ("take", _("Use the text it wrote"), _("It is checked first, and can be undone.")))
     answers.append(("", _("Discard it; the settings stay as they were"), ""))
-    question = safe_block(_("{problem} Nothing was changed yet.", problem=trouble))
+    question = make_safe_block(_("{problem} Nothing was changed yet.", problem=trouble))
     answer = await app.push_screen_wait(ChoiceDialog(_("Editor"), question, answers))
     return answer or None
 

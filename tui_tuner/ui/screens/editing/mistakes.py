@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 from tui_tuner.ui.editing.text_check import CheckedText, Mistake
-from tui_tuner.ui.screen_words import safe_block
+from tui_tuner.ui.screen_words import make_safe_block
 
 AGAIN, RIGHT, FORM, AWAY = "again", "right", "form", "away"
 
@@ -107,5 +107,5 @@ class MistakesDialog(ModalScreen[str | None]):
 def _mistake_content(wrong: Mistake) -> Content:
     place = _("line {line}", line=wrong.line) if wrong.line else ""
     head = Content.assemble((place, "$accent"), "  ", one_line(wrong.shown, 200)) if place else None
-    told = Content.assemble(("✗ ", "$error"), safe_block(wrong.sentence))
+    told = Content.assemble(("✗ ", "$error"), make_safe_block(wrong.sentence))
     return Content("\n").join([head, Content.assemble("  ", told)]) if head is not None else told

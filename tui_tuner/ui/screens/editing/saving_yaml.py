@@ -8,12 +8,12 @@ import shlex
 import stat
 from pathlib import Path
 
-from tui_tuner.config.advice import words_of
-from tui_tuner.config.load import read_text
+from tui_tuner.config.advice import format_error_words
+from tui_tuner.config.load import read_config_text
 from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.locales import _
-from tui_tuner.text import list_items, one_line
-from tui_tuner.ui.editing.draft_files import Draft, hash_text
+from tui_tuner.text import join_sentence_items, one_line
+from tui_tuner.ui.editing.draft_files import Draft, hash_draft_text
 from tui_tuner.ui.screens.dialogs import ConfirmDialog, PathDialog
 from tui_tuner.ui.screens.screen_base import TunerScreen
 
@@ -61,22 +61,22 @@ def _has_changed(path: Path, draft: Draft) -> bool:
     """Return whether a file has changed since the draft read or wrote it."""
     known = draft.known.get(str(path.absolute()))
     try:
-        return known is not None and hash_text(read_text(path)) != known
+        return known is not None and hash_draft_text(read_config_text(path)) != known
     except ConfigError:  # it is not a config any more, so it has changed
         return True
 
 
 def _write_settings(screen: TunerScreen, path: Path) -> None:
     from tui_tuner.runs.secrets import refuse_secrets
-    from tui_tuner.ui.editing.draft_text import write_for_file
+    from tui_tuner.ui.editing.draft_text import write_draft_for_file
 
     draft, tuner = screen.tuner_app.drafts.draft, screen.tuner_app
-    written = write_for_file(draft, path)
+    written = write_draft_for_file(draft, path)
     try:
         refuse_secrets(written.text, "config")
-        write_whole(path, written.text)
+        write_whole_file(path, written.text)
     except TunerError as error:
-        tuner.show_notice(words_of(error), "error", 12)
+        tuner.show_notice(format_error_words(error), "error", 12)
         return
     except OSError as error:
         words = _(
@@ -89,13 +89,13 @@ def _write_settings(screen: TunerScreen, path: Path) -> None:
         ask_where_to_save(screen, one_line(path))
         return
     draft.file, draft.yaml = str(path.absolute()), written.text
-    draft.known[draft.file] = hash_text(written.text)
+    draft.known[draft.file] = hash_draft_text(written.text)
     # Saving is not a change of the settings, so undo must not stop at it.
     tuner.drafts.note_saved()
     _note_recent(path)
     said = [_("Saved. Run it with: tui-tuner run {path}", path=shlex.quote(one_line(path)))]
     if written.unread:
-        names = list_items([one_line(name, 60) for name in written.unread])
+        names = join_sentence_items([one_line(name, 60) for name in written.unread])
         said.append(_("Kept as comments, because they have no effect here: {names}.", names=names))
     if written.lost:
         said.append(_("The comments of the text could not be kept."))
@@ -105,13 +105,13 @@ def _write_settings(screen: TunerScreen, path: Path) -> None:
 def _note_recent(path: Path) -> None:
     import threading
 
-    from tui_tuner.ui.recent_paths import note_recent
+    from tui_tuner.ui.recent_paths import note_recent_path
 
     # The list of recent files is on disk: a slow one must not hold the screen.
-    threading.Thread(target=note_recent, args=("config", str(path.absolute())), daemon=True).start()
+    threading.Thread(target=note_recent_path, args=("config", str(path.absolute())), daemon=True).start()
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole_file(path: Path, text: str) -> None:
     """Write a file completely or not at all.
 
     An existing file keeps its permissions, and of a symbolic link the target is written.

@@ -12,13 +12,16 @@ from textual.widgets import OptionList
 from tui_tuner.ui import form_values
 from tui_tuner.ui.screens.editing.editing_form import EditingForm
 from tui_tuner.ui.screens.file_dialog import MODEL
-from tui_tuner.ui.start_checking import Refusal, tiny_start
-from tui_tuner.ui.widgets.form.about import About
+from tui_tuner.ui.start_checking import Refusal, suggest_tiny_start
+from tui_tuner.ui.widgets.form.about import About, method_words
 from tui_tuner.ui.widgets.form.draft_standing import DraftStanding
 from tui_tuner.ui.widgets.form.field import Field
 from tui_tuner.ui.widgets.form.form_pages import FormPages
 from tui_tuner.ui.widgets.form.method_costs import MethodCosts, MethodsCosted
+from tui_tuner.ui.widgets.form.method_size import MethodMeasured, MethodSize
 from tui_tuner.ui.widgets.form.section_list import Sections
+
+METHOD_SECTION = "method"
 
 
 class SectionsForm(EditingForm):
@@ -32,6 +35,7 @@ class SectionsForm(EditingForm):
         super().__init__()
         self._standing = DraftStanding(told)
         self._costs: dict[str, str] = {}  # of each method, with the draft as it is
+        self._counts_told = ""  # what the draft's method trains and saves
 
     @property
     def draft_values(self) -> dict[str, Any]:
@@ -82,13 +86,15 @@ class SectionsForm(EditingForm):
         await self._form_pages.show_section(section, draft)
         self._form_pages.mark_fields(draft, self._standing.problems)
         self._ask_costs()
+        self._ask_size()
+        self.refresh_bindings()
 
     async def _go_to_field(self, path: str) -> None:
         """Focus a field by its dotted name; ignore unknown names."""
         if path not in form_values.list_options():
             return
         draft = self.tuner_app.drafts.draft
-        self._section_list.current = form_values.section_of(path)
+        self._section_list.current = form_values.find_form_section(path)
         field = await self._form_pages.show_field(path, draft)
         self._form_pages.mark_fields(draft, self._standing.problems)
         if field is not None:
@@ -115,7 +121,13 @@ class SectionsForm(EditingForm):
     def _explain_section(self) -> None:
         """Show the problems of the section under the cursor, or how the form is used."""
         wrong = self._standing.of_section(self._section_list.current)
-        self.query_one(About).show_section(wrong, self.shown_refusal if self.other_task_values else None)
+        told = None
+        if self._section_list.current == METHOD_SECTION:
+            told = method_words(
+                str(form_values.find_draft_value(self.draft_values, "method.kind")), self._counts_told
+            )
+        other = self.shown_refusal if self.other_task_values else None
+        self.query_one(About).show_section(wrong, other, told)
 
     def _explain_field(self, path: str) -> None:
         option, refusal = (
@@ -125,13 +137,14 @@ class SectionsForm(EditingForm):
         told = path in ("task", "data.path") and bool(self.other_task_values)
         self.query_one(About).show_field(
             option,
-            form_values.problem_of(path, self._standing.problems),
-            form_values.value_of(self.draft_values, option),
+            form_values.find_field_problem(path, self._standing.problems),
+            form_values.get_option_value(self.draft_values, option),
             refusal if refusal is not None and refusal.field == path else None,
             self.shown_refusal if told else None,
-            self._costs.get(str(form_values.find_value(self.draft_values, path)), "")
+            self._costs.get(str(form_values.find_draft_value(self.draft_values, path)), "")
             if path == "method.kind"
             else "",
+            self._counts_told if form_values.find_form_section(path) == METHOD_SECTION else "",
         )
 
     # What methods cost
@@ -139,8 +152,8 @@ class SectionsForm(EditingForm):
     def _ask_costs(self) -> None:
         """Estimate the cost of each method while the section of methods is visible."""
         # An estimate takes seconds and needs a valid draft, so it is made only where costs are shown.
-        if self._section_list.current == "method" and not self._standing.problems:
-            self.query_one(MethodCosts).ask_costs(form_values.drop_ineffective(self.draft_values))
+        if self._section_list.current == METHOD_SECTION and not self._standing.problems:
+            self.query_one(MethodCosts).ask_costs(self.draft_values)
 
     @on(MethodsCosted)
     def _show_costs(self, message: MethodsCosted) -> None:
@@ -151,6 +164,26 @@ class SectionsForm(EditingForm):
         here = self._form_pages.focused_field
         if here is not None and here.option.path == "method.kind":
             self._explain_field("method.kind")
+
+    # What the method trains and saves
+
+    def _ask_size(self) -> None:
+        """Count again while the section of methods is visible; an invalid draft has no counts."""
+        if self._section_list.current != METHOD_SECTION:
+            return
+        if self._standing.problems:
+            self.query_one(MethodSize).forget_size()
+            self._counts_told = ""
+        else:
+            self.query_one(MethodSize).ask_size(self.draft_values)
+
+    @on(MethodMeasured)
+    def _show_size(self, message: MethodMeasured) -> None:
+        self._counts_told = message.words
+        if form_values.find_form_section(self._focused_path) == METHOD_SECTION and self._focused_path:
+            self._explain_field(self._focused_path)
+        elif self.focused is self._section_list.list:
+            self._explain_section()
 
     # Keys
 
@@ -194,4 +227,4 @@ class SectionsForm(EditingForm):
 
 def _suggest_for(path: str, values: Mapping[str, Any]) -> Refusal | None:
     """Return a suggestion for a field of a draft that is valid already."""
-    return tiny_start(values) if path == MODEL else None
+    return suggest_tiny_start(values) if path == MODEL else None

@@ -10,9 +10,9 @@ from typing import Any
 
 from textual.content import Content
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
@@ -20,12 +20,12 @@ from tui_tuner.text import one_line
 from tui_tuner.ui.editing.config_opening import OpenedConfig, open_config
 from tui_tuner.ui.editing.text_check import CheckedText
 from tui_tuner.ui.hosting import Tuner
-from tui_tuner.ui.preset_rows import preset_rows
-from tui_tuner.ui.recent_paths import list_recent_paths, note_recent
-from tui_tuner.ui.screen_words import fit_column, format_age, safe_line
+from tui_tuner.ui.preset_rows import list_preset_rows
+from tui_tuner.ui.recent_paths import list_recent_paths, note_recent_path
+from tui_tuner.ui.screen_words import fit_screen_column, format_age, make_safe_line
 from tui_tuner.ui.screens.dialogs import ChoiceDialog
 from tui_tuner.ui.screens.screen_base import TunerScreen
-from tui_tuner.ui.start_checking import store_for
+from tui_tuner.ui.start_checking import find_draft_store
 
 _RECENT = 5  # recently opened files in the list
 _MOST_RUNS = 100
@@ -55,12 +55,16 @@ def _list_answers(paths: list[str]) -> list[tuple[str, str, str]]:
         # A path outside of the working folder would become a row of "../", which is harder to read than the
         # whole path.
         short = os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
-        answers.append((_PATH + path, f"↺ {safe_line(short, 200).plain}", ""))
+        answers.append((_PATH + path, f"↺ {make_safe_line(short, 200).plain}", ""))
     answers.append((_RUN, _("an earlier run …"), _("its settings, to change and start again")))
     answers.append((_DEFAULTS, _("defaults"), _("every value at its default")))
     answers += [
-        (_PRESET + preset.name, fit_column(preset.name, 20).rstrip(), one_line(preset.description, 120))
-        for preset in preset_rows()
+        (
+            _PRESET + preset.name,
+            fit_screen_column(preset.name, 20).rstrip(),
+            one_line(preset.description, 120),
+        )
+        for preset in list_preset_rows()
     ]
     return answers
 
@@ -103,18 +107,18 @@ async def _open_named(screen: TunerScreen, name: str) -> OpenedConfig | None:
     try:
         opened = await asyncio.to_thread(open_config, name, screen.tuner_app.store)
     except (TunerError, OSError) as error:
-        screen.tuner_app.show_notice(words_of(error), "error", 12)
+        screen.tuner_app.show_notice(format_error_words(error), "error", 12)
         return None
     if opened.file:
-        await asyncio.to_thread(note_recent, "config", opened.file)
+        await asyncio.to_thread(note_recent_path, "config", opened.file)
     return opened
 
 
-def create_run(tuner: Tuner, values: Mapping[str, Any], config: RunConfig) -> RunFolder:
+def create_draft_run(tuner: Tuner, values: Mapping[str, Any], config: RunConfig) -> RunFolder:
     """Create a run folder, in the folder that the draft names or among the other runs.
 
     Raises:
         TunerError, OSError: it cannot be created.
     """
-    store = store_for(values, config, tuner.store)
-    return store.create_run(with_values(config, {"output.folder": str(store.root)}))
+    store = find_draft_store(values, config, tuner.store)
+    return store.create_run(edit_values(config, {"output.folder": str(store.root)}))

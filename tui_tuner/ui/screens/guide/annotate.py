@@ -12,15 +12,15 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, OptionList, Static, TextArea
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.guiding import marking as rows
-from tui_tuner.guiding.annotate import Annotation, describe_progress, open_annotation
+from tui_tuner.guiding.annotate import Annotation, describe_annotation_progress, open_annotation
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
-from tui_tuner.ui.screen_words import safe_block, safe_line
+from tui_tuner.ui.screen_words import make_safe_block, make_safe_line
 from tui_tuner.ui.screens.dialogs import PathDialog
-from tui_tuner.ui.screens.guide.label_lines import describe_next, list_labels, render_legend
+from tui_tuner.ui.screens.guide.label_lines import describe_next_label, list_labels, render_legend
 from tui_tuner.ui.screens.screen_base import TunerScreen
 from tui_tuner.ui.widgets.marked_words import Mark, MarkedWords
 
@@ -112,7 +112,7 @@ class AnnotateScreen(TunerScreen):
         try:
             self.post_message(AnnotationOpened(open_annotation(self._given, self._for), ""))
         except (TunerError, OSError) as error:
-            self.post_message(AnnotationOpened(None, words_of(error)))
+            self.post_message(AnnotationOpened(None, format_error_words(error)))
 
     def work_failed(self, group: str, words: str) -> None:
         self.post_message(AnnotationOpened(None, words))
@@ -163,12 +163,12 @@ class AnnotateScreen(TunerScreen):
             if not self._text:
                 self.set_focus(self._find_area("text"))
             elif found.kind == "labelled":
-                self.query_one("#shown Static", Static).update(safe_block(self._text))
+                self.query_one("#shown Static", Static).update(make_safe_block(self._text))
                 self.query_one("#shown").scroll_to(y=0, animate=False)
                 self.set_focus(self.query_one("#labels"))
             else:
                 words = self.query_one(MarkedWords)
-                words.show_text(self._text, rows.split_words(self._text), marks)
+                words.show_text(self._text, rows.split_words_to_mark(self._text), marks)
                 self.set_focus(self.query_one(Input) if found.kind == "question" else words)
         self._draw_progress()
 
@@ -181,19 +181,19 @@ class AnnotateScreen(TunerScreen):
         found = self.annotation
         assert found is not None
         left = len(found.texts)
-        said = describe_progress(found)
+        said = describe_annotation_progress(found)
         if found.from_file:
             to_do = _n("{count:,} text left", "{count:,} texts left", left, count=left)
             said = f"{said} · {to_do}"
         name = one_line(found.path.name, 60)
-        self.query_one("#progress", Static).update(safe_line(said))
+        self.query_one("#progress", Static).update(make_safe_line(said))
         self.query_one("#work").border_title = Content(name)
         if found.kind == "labelled":
             list_labels(self.query_one("#labels", OptionList), self._labels, found.count_marks())
         elif found.kind == "tagged":
             self.query_one("#legend", Static).update(render_legend(self._labels))
         done = found.from_file and not found.texts
-        self._show_hint(describe_next(found.kind, self.has_class("-typing"), done))
+        self._show_hint(describe_next_label(found.kind, self.has_class("-typing"), done))
         self.refresh_bindings()
 
     # ---- saving -----------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ class AnnotateScreen(TunerScreen):
     def _take_text(self) -> None:
         """Continue from typing a text to marking it."""
         text = self._read_area("text")
-        if not rows.split_words(text):
+        if not rows.split_words_to_mark(text):
             self._show_hint(_("Type a text first."), "$warning")
             return
         self._text = text
@@ -268,7 +268,7 @@ class AnnotateScreen(TunerScreen):
         try:
             found.append_row(row)
         except TunerError as error:
-            self._show_hint(words_of(error), "$error")
+            self._show_hint(format_error_words(error), "$error")
             return
         # A row may hold a cleaned or shortened text. Undo must show the one that the row was made from.
         self._before.append(self._text)
@@ -307,7 +307,7 @@ class AnnotateScreen(TunerScreen):
         try:
             row = found.undo_last()
         except TunerError as error:
-            self._show_hint(words_of(error), "$error")
+            self._show_hint(format_error_words(error), "$error")
             return
         if row is None:
             self._show_hint(_("There is no row to undo."), "$warning")
@@ -323,7 +323,7 @@ class AnnotateScreen(TunerScreen):
         if found.kind == "tagged":
             self._show_text(
                 # Marks are numbers of words, so they only fit a text that is split in the same way.
-                rows.read_marks(row) if len(rows.split_words(text)) == len(row["tokens"]) else None
+                rows.read_marks(row) if len(rows.split_words_to_mark(text)) == len(row["tokens"]) else None
             )
             return
         self._show_text()
@@ -444,4 +444,4 @@ class AnnotateScreen(TunerScreen):
         return rows.strip_control_characters(self._find_area(id).text).strip()
 
     def _show_hint(self, words: str, style: str = "$dim") -> None:
-        self.query_one("#hint", Static).update(safe_block(words).stylize(style))
+        self.query_one("#hint", Static).update(make_safe_block(words).stylize(style))

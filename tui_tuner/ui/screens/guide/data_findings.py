@@ -15,9 +15,9 @@ from tui_tuner.errors import TunerError
 from tui_tuner.guiding.proposal import Concern
 from tui_tuner.locales import _
 from tui_tuner.ui import datalook
-from tui_tuner.ui.form_values import set_value
-from tui_tuner.ui.screen_words import safe_block
-from tui_tuner.ui.start_checking import Refusal, refusal_of
+from tui_tuner.ui.form_values import set_draft_value
+from tui_tuner.ui.screen_words import make_safe_block
+from tui_tuner.ui.start_checking import Refusal, convert_error_to_refusal
 
 if TYPE_CHECKING:
     from tui_tuner.guiding.data_look import DataLook
@@ -60,47 +60,51 @@ class DataFindings:
 
     def render_findings(self, width: int, height: int) -> Content:
         """Return the findings as lines: what stops the run, the first row, remarks, amounts, more rows."""
-        from tui_tuner.ui.widgets.data.row_text import format_brief, lines_of
+        from tui_tuner.ui.widgets.data.row_text import count_row_lines, format_row_briefly
 
         lines: list[Content] = []
         if self.refusal is not None:
-            lines += refusal_lines(self.refusal)
+            lines += format_refusal_lines(self.refusal)
         rows = [
             [
                 Content.assemble(("› " if not place else "  ", "$dim"), line)
-                for place, line in enumerate(format_brief(row, width - 2, lines_of(row.read.record)))
+                for place, line in enumerate(
+                    format_row_briefly(row, width - 2, count_row_lines(row.read.record))
+                )
             ]
             for row in (self.look.rows[:_SHOWN] if self.look is not None else ())
         ]
         for concern in self.concerns:
-            lines += concern_lines(concern) if concern.stops else ()
+            lines += format_concern_lines(concern) if concern.stops else ()
         # Before the remarks, which may be long: the first row should be visible without scrolling.
         lines += rows[0] if rows else ()
         for concern in self.concerns:
-            lines += concern_lines(concern) if not concern.stops else ()
+            lines += format_concern_lines(concern) if not concern.stops else ()
         if self.better is not None and self.refusal is None:
-            lines.append(safe_block(self.better.sentence).stylize("$warning"))
+            lines.append(make_safe_block(self.better.sentence).stylize("$warning"))
         if self.facts:
-            lines.append(safe_block(" · ".join(self.facts)).stylize("$dim" if self.concerns else "$success"))
+            lines.append(
+                make_safe_block(" · ".join(self.facts)).stylize("$dim" if self.concerns else "$success")
+            )
         for row in rows[1:]:
             lines += row
         return Content("\n").join(lines)
 
 
-def refusal_lines(refusal: Refusal) -> list[Content]:
+def format_refusal_lines(refusal: Refusal) -> list[Content]:
     """Return a refusal and its advice as lines."""
-    lines = [Content.assemble(("✗ ", "$error"), safe_block(refusal.sentence).stylize("$error"))]
+    lines = [Content.assemble(("✗ ", "$error"), make_safe_block(refusal.sentence).stylize("$error"))]
     if refusal.advice:
-        lines.append(safe_block("  " + refusal.advice).stylize("$dim"))
+        lines.append(make_safe_block("  " + refusal.advice).stylize("$dim"))
     return lines
 
 
-def concern_lines(concern: Concern) -> list[Content]:
+def format_concern_lines(concern: Concern) -> list[Content]:
     """Return a concern and its way out as lines."""
     mark, colour = ("✗ ", "$error") if concern.stops else ("! ", "$warning")
-    lines = [Content.assemble((mark, colour), safe_block(concern.message))]
+    lines = [Content.assemble((mark, colour), make_safe_block(concern.message))]
     if concern.way_out:
-        lines.append(safe_block("  " + concern.way_out).stylize("$dim"))
+        lines.append(make_safe_block("  " + concern.way_out).stylize("$dim"))
     return lines
 
 
@@ -114,18 +118,18 @@ def examine_data(
     """Look at data in steps, and call `tell` with the findings after each; raises nothing."""
     values: dict[str, Any] = {}
     for field, value in {**more, "task": task, "data.path": path}.items():
-        set_value(values, field, value)
+        set_draft_value(values, field, value)
     seen = DataFindings(busy=_("checking whether the goal can use these rows"))
     try:
-        seen = replace(seen, look=datalook.read_first_rows(values, path))
+        seen = replace(seen, look=datalook.read_draft_rows(values, path))
     except (TunerError, OSError) as problem:
-        tell(replace(seen, refusal=refusal_of(problem), busy=""))
+        tell(replace(seen, refusal=convert_error_to_refusal(problem), busy=""))
         return
     tell(seen)
     if cancelled():
         return
-    refusal = datalook.find_refusal(values, path)
-    better = datalook.find_better_task(values, path) if refusal is None else None
+    refusal = datalook.find_draft_refusal(values, path)
+    better = datalook.find_better_draft_task(values, path) if refusal is None else None
     seen = replace(seen, refusal=refusal, better=better)
     if refusal is None:
         seen = _count_all_rows(seen, path, task, more, tell, cancelled)

@@ -7,10 +7,10 @@ from typing import Any
 from textual.content import Content
 
 from tui_tuner.locales import _
-from tui_tuner.ui.screen_words import safe_block
+from tui_tuner.ui.screen_words import make_safe_block
 from tui_tuner.ui.screens.dialogs import ChoiceDialog
 from tui_tuner.ui.screens.fixing import FixingScreen, describe_fix
-from tui_tuner.ui.screens.guide.data_findings import DataFindings, concern_lines
+from tui_tuner.ui.screens.guide.data_findings import DataFindings, format_concern_lines
 from tui_tuner.ui.screens.guide.guide_question import Question
 
 _COLUMNS, _FORMAT, _OTHER, _NONE = "columns", "format", "other", "none"
@@ -55,12 +55,12 @@ class FixableQuestion(Question, FixingScreen):
         answers.append((_OTHER, _("Choose another file"), ""))
         answers.append((_NONE, _("See an example file of the right shape"), ""))
         parts = (
-            [safe_block(refusal.sentence), safe_block(refusal.advice).stylize("$dim")]
+            [make_safe_block(refusal.sentence), make_safe_block(refusal.advice).stylize("$dim")]
             if refusal is not None
             else []
         )
         for concern in seen.concerns:
-            parts += concern_lines(concern)
+            parts += format_concern_lines(concern)
 
         async def apply_data_fix(answer: str | None) -> None:
             if answer == _COLUMNS:

@@ -18,14 +18,14 @@ from textual.worker import get_current_worker
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.guiding.goals import find_goal_of_task
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes, one_line
-from tui_tuner.ui.form_values import set_value
-from tui_tuner.ui.screen_words import fit_column, mark_value, safe_block
+from tui_tuner.text import format_bytes, one_line
+from tui_tuner.ui.form_values import set_draft_value
+from tui_tuner.ui.screen_words import fit_screen_column, make_safe_block, mark_placeholder_value
 from tui_tuner.ui.screens.guide.data_findings import DataFindings, examine_data
 from tui_tuner.ui.screens.guide.data_fixes import FixableQuestion
 from tui_tuner.ui.screens.guide.guide_walk import Walk
 from tui_tuner.ui.start_checking import Refusal
-from tui_tuner.ui.widgets.paths.folder_listing import DATA_SUFFIXES, is_no_local_path, short_path
+from tui_tuner.ui.widgets.paths.folder_listing import DATA_SUFFIXES, fold_home, is_no_local_path
 
 OTHER, NONE = "other", "none"
 _FILE = "file "
@@ -93,14 +93,14 @@ class DataQuestion(FixableQuestion):
         return _("Which data should the model learn from?")
 
     def explain_question(self) -> str:
-        from tui_tuner.guiding.amounts import describe_numbers
+        from tui_tuner.guiding.amounts import describe_example_numbers
 
         goal = self.walk.chosen_goal
         needs = _(goal.needed_rows) if goal is not None and goal.needed_rows else _("examples")
         return _(
             "A file, or a folder of files, with {rows}. {numbers}",
-            rows=mark_value(needs, "bold"),
-            numbers=describe_numbers(self.walk.task_name),
+            rows=mark_placeholder_value(needs, "bold"),
+            numbers=describe_example_numbers(self.walk.task_name),
         )
 
     def list_title(self) -> str:
@@ -152,7 +152,7 @@ class DataQuestion(FixableQuestion):
         before = [
             path for path in self._recent if path not in here and not path.startswith(os.getcwd() + "/")
         ]
-        found += [_Candidate(short_path(path), 0, True) for path in before[:_RECENT]]
+        found += [_Candidate(fold_home(path), 0, True) for path in before[:_RECENT]]
         kept: dict[str, _Candidate] = {}
         for place in found:
             # A file can be listed under several spellings; the first one stays.
@@ -190,7 +190,7 @@ class DataQuestion(FixableQuestion):
 
     def _candidate_line(self, place: _Candidate, width: int) -> Content:
         known = next((one for one in self.walk.files or () if one.path == place.path), None)
-        size = human_bytes(place.size) if place.size else ""
+        size = format_bytes(place.size) if place.size else ""
         names = min(34, width // 2)
         name = f"↺ {place.path}" if place.recent else place.path
         words, colour = size, "$dim"
@@ -201,10 +201,10 @@ class DataQuestion(FixableQuestion):
         elif known is not None:
             words, colour = f"✗ {size:>9}  {one_line(known.problem)}", "$error"
         return Content.assemble(
-            (fit_column(name, names - 1), "bold"),
+            (fit_screen_column(name, names - 1), "bold"),
             " ",
             (words[:1], colour),
-            (fit_column(words[1:], width - names - 1), "$dim"),
+            (fit_screen_column(words[1:], width - names - 1), "$dim"),
         )
 
     # What is in it
@@ -223,7 +223,7 @@ class DataQuestion(FixableQuestion):
         """Return the draft for the data under the cursor."""
         values: dict[str, Any] = {}
         for field, value in {**self.walk.config_values(), "data.path": self._path_under_cursor}.items():
-            set_value(values, field, value)
+            set_draft_value(values, field, value)
         return values
 
     @property
@@ -276,14 +276,14 @@ class DataQuestion(FixableQuestion):
 
     def render_about(self, chosen: str) -> Content:
         if chosen == OTHER:
-            return safe_block(
+            return make_safe_block(
                 _(
                     "Files can be JSON, JSON Lines, CSV, Parquet, plain text and more; the layout of their "
                     "rows is recognised. Name a data set of a hub as on its page, such as owner/name."
                 )
             )
         if chosen == NONE:
-            return safe_block(
+            return make_safe_block(
                 _(
                     "Fill in an example file, write a few rows here, or try everything out with the rows of "
                     "the demo."

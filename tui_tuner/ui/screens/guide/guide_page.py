@@ -22,14 +22,14 @@ from tui_tuner.guiding.guide_answers import Answers
 from tui_tuner.guiding.proposal import Proposal
 from tui_tuner.locales import _
 from tui_tuner.ui import form_values
-from tui_tuner.ui.screen_words import mark_value, render_marked
+from tui_tuner.ui.screen_words import mark_placeholder_value, render_marked_sentence
 from tui_tuner.ui.screens.dialogs import ChoiceDialog
 from tui_tuner.ui.screens.editing.saving_yaml import ask_where_to_save
-from tui_tuner.ui.screens.editing.start_from import create_run
+from tui_tuner.ui.screens.editing.start_from import create_draft_run
 from tui_tuner.ui.screens.guide.guide_walk import Walk, keep_walk
-from tui_tuner.ui.screens.guide.page_text import NumberedFix, list_fixes, render_page
+from tui_tuner.ui.screens.guide.page_text import NumberedFix, list_page_fixes, render_page
 from tui_tuner.ui.screens.screen_base import TunerScreen
-from tui_tuner.ui.start_checking import Refusal, refusal_of
+from tui_tuner.ui.start_checking import Refusal, convert_error_to_refusal
 from tui_tuner.ui.widgets.form.start_check import StartCheck, StartChecked
 from tui_tuner.ui.widgets.judged.fitted_text import Fitted
 from tui_tuner.ui.widgets.topbar import TopBar
@@ -133,7 +133,7 @@ class GuidePage(TunerScreen):
         try:
             proposal = propose_config(answers, said=self._say_working, stop=lambda: worker.is_cancelled)
         except (TunerError, OSError) as problem:
-            refusal = refusal_of(problem)
+            refusal = convert_error_to_refusal(problem)
         if not worker.is_cancelled:
             self.post_message(ProposalMade(answers, proposal, refusal))
 
@@ -186,7 +186,7 @@ class GuidePage(TunerScreen):
         if not self.is_on_view or not self._made:
             return
         seconds = int(time.monotonic() - self._began)
-        start = mark_value("^r")
+        start = mark_placeholder_value("^r")
         if not self._done:
             words = _("{what}, {seconds} s", what=self._working, seconds=seconds)
             if self._waits:
@@ -201,7 +201,7 @@ class GuidePage(TunerScreen):
             words = _("not ready: see ✗ below")
         if words != self._title:
             self._title = words
-            self.query_one(TopBar).set_right_words(render_marked(words, "$dim"))
+            self.query_one(TopBar).set_right_words(render_marked_sentence(words, "$dim"))
 
     # Keys
 
@@ -212,7 +212,7 @@ class GuidePage(TunerScreen):
 
     @property
     def _numbered_fixes(self) -> list[NumberedFix]:
-        return list_fixes(self.walk.proposal) if self._done else []
+        return list_page_fixes(self.walk.proposal) if self._done else []
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "mend":
@@ -257,9 +257,9 @@ class GuidePage(TunerScreen):
         from tui_tuner.ui.screens.run import RunScreen
 
         try:
-            folder = create_run(self.tuner_app, values, form_values.config_of(values))
+            folder = create_draft_run(self.tuner_app, values, form_values.build_draft_config(values))
         except (TunerError, OSError) as error:
-            self._refusal = refusal_of(error)
+            self._refusal = convert_error_to_refusal(error)
             self._draw_page()
             return
         self.tuner_app.drafts.note_run_started()
@@ -302,7 +302,7 @@ class GuidePage(TunerScreen):
             self._apply_fix(ways[number - 1])
 
     def _apply_fix(self, way: NumberedFix) -> None:
-        self._change_answers(merge_values(self.walk.answers, way.values))
+        self._change_answers(merge_guide_values(self.walk.answers, way.values))
 
     def _change_answers(self, answers: Answers) -> None:
         self._before.append(self.walk.answers)
@@ -329,15 +329,15 @@ class GuidePage(TunerScreen):
             form_values.list_differing_values(dict(proposal.values)),
         )
         changed = {
-            path: form_values.find_value(self.tuner_app.draft, path)
+            path: form_values.find_draft_value(self.tuner_app.draft, path)
             for path in {**now, **then}
             if path in form_values.list_options() and now.get(path) != then.get(path)
         }
         if changed:
-            self._change_answers(merge_values(self.walk.answers, changed))
+            self._change_answers(merge_guide_values(self.walk.answers, changed))
 
 
-def merge_values(answers: Answers, values: Mapping[str, Any]) -> Answers:
+def merge_guide_values(answers: Answers, values: Mapping[str, Any]) -> Answers:
     """Return answers with other values: as an answer if a question asks for the field, else as a setting."""
     from tui_tuner.guiding.goals import find_goal_of_task
 

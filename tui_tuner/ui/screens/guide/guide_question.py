@@ -23,8 +23,8 @@ from textual.widgets.option_list import Option
 
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.screen_words import fit_column, mark_value, render_marked
-from tui_tuner.ui.screens.fixing import put_values
+from tui_tuner.ui.screen_words import fit_screen_column, mark_placeholder_value, render_marked_sentence
+from tui_tuner.ui.screens.fixing import put_fix_values
 from tui_tuner.ui.screens.guide.guide_walk import Walk
 from tui_tuner.ui.screens.screen_base import TunerScreen
 from tui_tuner.ui.widgets.topbar import TopBar
@@ -168,13 +168,13 @@ class Question(TunerScreen):
     def say_question(self) -> None:
         """Show the question and its explanation."""
         words = Content.assemble(
-            (self.question_text(), "bold"), "\n", render_marked(self.explain_question(), "$dim")
+            (self.question_text(), "bold"), "\n", render_marked_sentence(self.explain_question(), "$dim")
         )
         self.query_one("#asked", Static).update(words)
 
     def show_so_far(self) -> None:
         """Show the answers so far, at the right end of the top line."""
-        self.query_one(TopBar).set_right_words(Content(describe_answers(self.walk)).stylize("$dim"))
+        self.query_one(TopBar).set_right_words(Content(describe_guide_answers(self.walk)).stylize("$dim"))
 
     def show_answers(self, lines: Sequence[tuple[str, Content]], at: str = "") -> None:
         """Show these answers, with the cursor on `at`, or where it was."""
@@ -208,8 +208,8 @@ class Question(TunerScreen):
     def answer_line(self, words: str, means: str, names: int) -> Content:
         """Return the line of an answer: its words in `names` cells, then its explanation."""
         return Content.assemble(
-            (fit_column(words, names), "bold"),
-            (fit_column(one_line(means), self.answer_width - names), "$dim"),
+            (fit_screen_column(words, names), "bold"),
+            (fit_screen_column(one_line(means), self.answer_width - names), "$dim"),
         )
 
     # Enter
@@ -262,8 +262,12 @@ class Question(TunerScreen):
             seconds = int(time.monotonic() - self._waits_since)
             parts.append("  ")
             parts.append(
-                render_marked(
-                    _("{enter} is waiting, {seconds} s", enter=mark_value("Enter"), seconds=seconds)
+                render_marked_sentence(
+                    _(
+                        "{enter} is waiting, {seconds} s",
+                        enter=mark_placeholder_value("Enter"),
+                        seconds=seconds,
+                    )
                 )
             )
         title = Content.assemble(*parts)
@@ -282,7 +286,7 @@ class Question(TunerScreen):
     def keep_answers(self) -> None:
         """Save the answers so far as a draft, which the home screen lists."""
         self.walk.own_draft(self.tuner_app.drafts)
-        put_values(self.tuner_app, self.walk.config_values())
+        put_fix_values(self.tuner_app, self.walk.config_values())
 
     def action_scroll_about(self, pages: int) -> None:
         """Scroll the details of an answer."""
@@ -290,12 +294,12 @@ class Question(TunerScreen):
         pane.scroll_relative(y=pages * max(1, pane.size.height - 1), animate=False)
 
 
-def describe_answers(walk: Walk) -> str:
+def describe_guide_answers(walk: Walk) -> str:
     """Return the answers so far as a few words."""
     answers = walk.answers
     parts = []
     if "task" in walk.chosen and answers.task:
-        parts.append(goal_label(answers.task))
+        parts.append(find_goal_label(answers.task))
     if "data" in walk.chosen and answers.data:
         parts.append(os.path.basename(answers.data.rstrip("/")) or answers.data)
     if "model" in walk.chosen and answers.model:
@@ -303,7 +307,7 @@ def describe_answers(walk: Walk) -> str:
     return one_line(" · ".join(parts), 60)
 
 
-def goal_label(name: str) -> str:
+def find_goal_label(name: str) -> str:
     """Return a goal's label; an unknown name is returned as it is."""
     from tui_tuner.guiding.goals import list_goals
 

@@ -9,7 +9,7 @@ from textual.content import Content
 from tui_tuner.guiding.judging import HELD_OUT, PROMPTS, JudgeChoice, list_judge_choices
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.screen_words import safe_block
+from tui_tuner.ui.screen_words import make_safe_block
 from tui_tuner.ui.screens.dialogs import PathDialog
 from tui_tuner.ui.screens.guide.guide_question import Question
 
@@ -68,15 +68,15 @@ class JudgeQuestion(Question):
                 "tell an improvement from chance. At the end, a verdict says whether the model has learned, "
                 "on what evidence, and what to change."
             )
-            return safe_block(words)
+            return make_safe_block(words)
         choice = next((one for one in self._list_choices() if one.answer == chosen), None)
         if choice is None:
             return Content("")
-        lines = [safe_block(choice.means)]
+        lines = [make_safe_block(choice.means)]
         if choice.costs:
-            lines.append(safe_block(choice.costs).stylize("$dim"))
+            lines.append(make_safe_block(choice.costs).stylize("$dim"))
         if chosen == PROMPTS:
-            lines += [safe_block("· " + one_line(prompt, 200)) for prompt in self._own_prompts]
+            lines += [make_safe_block("· " + one_line(prompt, 200)) for prompt in self._own_prompts]
         return Content("\n").join(lines)
 
     def accept_answer(self, chosen: str) -> None:

@@ -42,7 +42,7 @@ def render_legend(names: Sequence[str]) -> Content:
     return Content.assemble(*parts, ("n ", "$accent"), _("a new label"))
 
 
-def describe_next(kind: str, typing: bool, done: bool) -> str:
+def describe_next_label(kind: str, typing: bool, done: bool) -> str:
     """Return the hint for the next step, with its keys.
 
     Args:

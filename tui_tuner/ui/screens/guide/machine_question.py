@@ -11,12 +11,12 @@ from textual.content import Content
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.config.notices import FIELD as NOTIFY
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.screen_words import fit_column, safe_block
+from tui_tuner.ui.screen_words import fit_screen_column, make_safe_block
 from tui_tuner.ui.screens.dialogs import PathDialog
 from tui_tuner.ui.screens.guide.guide_question import Question
 from tui_tuner.ui.screens.guide.guide_walk import Walk
@@ -119,13 +119,13 @@ class MachineQuestion(Question):
         price, budget = more.get(PRICE), self.walk.answers.budget
         lines.append(_setting_line("p", _("Price of an hour"), str(price) if price else _("none")))
         lines.append(_setting_line("b", _("Most time or money"), str(budget) if budget else _("no limit")))
-        lines.append(_setting_line("m", _("Message at the end"), describe_notify(more.get(NOTIFY))))
+        lines.append(_setting_line("m", _("Message at the end"), describe_notify_entries(more.get(NOTIFY))))
         if chosen in ("here", "cpu"):
-            lines += [safe_block(line) for line in self._here]
+            lines += [make_safe_block(line) for line in self._here]
         elif choice is not None:
-            lines.append(safe_block(choice.means))
+            lines.append(make_safe_block(choice.means))
             words = _("Then the run cannot start here: save its settings, and take them to that machine.")
-            lines.append(safe_block(words).stylize("$dim"))
+            lines.append(make_safe_block(words).stylize("$dim"))
         return Content("\n").join(lines)
 
     def accept_answer(self, chosen: str) -> None:
@@ -170,7 +170,7 @@ class MachineQuestion(Question):
             try:
                 parse_budget(text, self.walk.answers.more.get(PRICE))
             except TunerError as error:
-                self.tuner_app.show_notice(words_of(error), "error", 10)
+                self.tuner_app.show_notice(format_error_words(error), "error", 10)
                 return
             self.walk.set_answers(budget=text)
 
@@ -203,7 +203,7 @@ class MachineQuestion(Question):
         ask_notify(self, self.walk.answers.more.get(NOTIFY), take_message)
 
 
-def describe_notify(value: Any) -> str:
+def describe_notify_entries(value: Any) -> str:
     """Return the entries of `output.notify` as a few words."""
     if not value:
         return _("none")
@@ -211,7 +211,7 @@ def describe_notify(value: Any) -> str:
 
 
 def _setting_line(key: str, what: str, value: str) -> Content:
-    return Content.assemble((f"{key}  ", "$accent"), (fit_column(what, 22), "$dim"), value)
+    return Content.assemble((f"{key}  ", "$accent"), (fit_screen_column(what, 22), "$dim"), value)
 
 
 def _read_number(text: str) -> float | None:

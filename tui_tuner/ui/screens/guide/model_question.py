@@ -12,11 +12,11 @@ from textual.content import Content
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes, human_count, human_money, one_line
-from tui_tuner.ui.screen_words import fit_column, format_range, rough, safe_block
+from tui_tuner.text import format_bytes, format_count, format_money, one_line
+from tui_tuner.ui.screen_words import fit_screen_column, format_duration_range, make_safe_block, rough
 from tui_tuner.ui.screens.guide.guide_question import Question
 from tui_tuner.ui.screens.guide.guide_walk import Walk
 from tui_tuner.ui.screens.guide.machine_question import PRICE, MachineQuestion
@@ -119,7 +119,7 @@ class ModelQuestion(Question):
                     return
                 self.post_message(ModelsRanked(found, False))
         except (TunerError, OSError) as error:
-            problem = words_of(error)
+            problem = format_error_words(error)
         if not worker.is_cancelled:
             self.post_message(ModelsRanked(found, True, problem))
 
@@ -165,11 +165,11 @@ class ModelQuestion(Question):
     def render_about(self, chosen: str) -> Content:
         choice = next((one for one in self._choices if one.name == chosen), None)
         if choice is None:
-            return safe_block(self._problem).stylize("$error") if self._problem else Content("")
-        lines = [safe_block(choice.why)]
+            return make_safe_block(self._problem).stylize("$error") if self._problem else Content("")
+        lines = [make_safe_block(choice.why)]
         lines += _fact_lines(choice)
         if self._problem:
-            lines.append(safe_block(self._problem).stylize("$warning"))
+            lines.append(make_safe_block(self._problem).stylize("$warning"))
         return Content("\n").join(lines)
 
     def accept_answer(self, chosen: str) -> None:
@@ -190,25 +190,25 @@ class ModelQuestion(Question):
 
     def action_more(self) -> None:
         """Choose from all models of this machine and of a hub."""
-        from tui_tuner.ui.screens.models.open_models import ask_model
+        from tui_tuner.ui.screens.models.open_models import ask_for_base_model
 
         def take_model_values(values: Mapping[str, Any]) -> None:
             rest = {path: value for path, value in values.items() if path != "model.name"}
             if values.get("model.name"):
                 self._take_model(str(values["model.name"]), rest)
 
-        ask_model(self, take_model_values)
+        ask_for_base_model(self, take_model_values)
 
 
 def _choice_line(choice: Choice, width: int) -> Content:
     """Return the line of a model: whether it fits, name, size, time, download, and licence."""
     marks = {True: ("✓ ", "$success"), False: ("✗ ", "$error")}
     mark = marks[choice.fits_machine] if choice.state != "unknown" else ("? ", "$warning")
-    size = human_count(choice.parameters) if choice.parameters else ""
+    size = format_count(choice.parameters) if choice.parameters else ""
     seconds = f"~{rough(choice.seconds[1])}" if choice.seconds else ""
-    where = _("here") if choice.here else f"⇣ {human_bytes(choice.fetch)}" if choice.fetch else "⇣"
-    right = f"{size:>7} {seconds:>9}  {fit_column(where, 11)} {fit_column(choice.licence, 11)}"
-    name = fit_column(choice.short_name, max(10, width - 2 - len(right) - 1))
+    where = _("here") if choice.here else f"⇣ {format_bytes(choice.fetch)}" if choice.fetch else "⇣"
+    right = f"{size:>7} {seconds:>9}  {fit_screen_column(where, 11)} {fit_screen_column(choice.licence, 11)}"
+    name = fit_screen_column(choice.short_name, max(10, width - 2 - len(right) - 1))
     return Content.assemble(mark, (name, "bold"), " ", (right, "$dim"))
 
 
@@ -219,9 +219,11 @@ def _fact_lines(choice: Choice) -> list[Content]:
         parts.append(_("memory {needs:.1f} of {there:.1f} GiB", needs=choice.needs, there=choice.there))
     if choice.seconds:
         low, likely, high = choice.seconds
-        parts.append(_("time ~{likely} ({span})", likely=rough(likely), span=format_range(low, high)))
+        parts.append(
+            _("time ~{likely} ({span})", likely=rough(likely), span=format_duration_range(low, high))
+        )
     if choice.cost:
-        parts.append(_("price ~{cost}", cost=human_money(choice.cost[1])))
+        parts.append(_("price ~{cost}", cost=format_money(choice.cost[1])))
     lines = [" · ".join(parts)]
     terms = choice.licence or _("unknown")
     words = [_("licence: {terms}", terms=one_line(terms, 40))]
@@ -230,7 +232,7 @@ def _fact_lines(choice: Choice) -> list[Content]:
     if choice.gated:
         words.append(_("gated: log in and accept its terms first"))
     if not choice.here:
-        size = human_bytes(choice.fetch) if choice.fetch else _("an unknown size")
+        size = format_bytes(choice.fetch) if choice.fetch else _("an unknown size")
         words.append(_("download: {size}", size=size))
     lines.append(" · ".join(words))
-    return [safe_block(line).stylize("$dim") for line in lines if line]
+    return [make_safe_block(line).stylize("$dim") for line in lines if line]

@@ -8,12 +8,12 @@ from typing import ClassVar
 
 from textual.content import Content
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.screen_words import mark_value, safe_block
+from tui_tuner.ui.screen_words import make_safe_block, mark_placeholder_value
 from tui_tuner.ui.screens.guide.guide_question import Question
 from tui_tuner.ui.screens.guide.guide_walk import Walk
 
@@ -44,14 +44,14 @@ class NoDataQuestion(Question):
         return _("No data yet? Choose a way to get some.")
 
     def explain_question(self) -> str:
-        from tui_tuner.guiding.amounts import describe_numbers
+        from tui_tuner.guiding.amounts import describe_example_numbers
 
         goal = self.walk.chosen_goal
         needs = _(goal.needed_rows) if goal is not None else ""
         return _(
             "The model learns from {rows}. {need}",
-            rows=mark_value(needs, "bold"),
-            need=describe_numbers(self.walk.task_name),
+            rows=mark_placeholder_value(needs, "bold"),
+            need=describe_example_numbers(self.walk.task_name),
         )
 
     def list_title(self) -> str:
@@ -76,17 +76,17 @@ class NoDataQuestion(Question):
                 "You see one text after the other and add its answer, class or tags. Each row is saved as "
                 "soon as it is complete, and you can continue the file later."
             )
-            return safe_block(words)
+            return make_safe_block(words)
         kind = TASKS.get(self.walk.task_name)
         words = _("Rows of this package: {rows}. They need no download.", rows=_(kind.rows) if kind else "")
-        return safe_block(words)
+        return make_safe_block(words)
 
     def _render_example(self) -> Content:
         from tui_tuner.guiding.example_rows import explain_example, format_example
 
         goal = self.walk.answers.task or ""
-        text = safe_block(format_example(self.walk.task_name, goal)).stylize("$dim")
-        return Content("\n").join([text, safe_block(explain_example(self.walk.task_name, goal))])
+        text = make_safe_block(format_example(self.walk.task_name, goal)).stylize("$dim")
+        return Content("\n").join([text, make_safe_block(explain_example(self.walk.task_name, goal))])
 
     def accept_answer(self, chosen: str) -> None:
         if chosen == EXAMPLE:
@@ -109,7 +109,7 @@ class NoDataQuestion(Question):
         try:
             written = write_example(self.walk.task_name, ".", self.walk.answers.task or "")
         except (TunerError, OSError) as error:
-            self.tuner_app.show_notice(words_of(error), "error", 10)
+            self.tuner_app.show_notice(format_error_words(error), "error", 10)
             return
         # The list of the question below names the files of this folder in the same way.
         path = os.path.relpath(written)

@@ -9,7 +9,7 @@ from tui_tuner.config.notices import FIELD as NOTIFY
 from tui_tuner.errors import ConfigError
 from tui_tuner.guiding.machine import MessageChoice, list_message_choices
 from tui_tuner.locales import _
-from tui_tuner.ui.screen_words import safe_block
+from tui_tuner.ui.screen_words import make_safe_block
 from tui_tuner.ui.screens.dialogs import ChoiceDialog, PathDialog
 from tui_tuner.ui.screens.screen_base import TunerScreen
 
@@ -34,7 +34,9 @@ def ask_notify(screen: TunerScreen, now: Any, taken: Callable[[list[str] | None]
         else:
             taken(choices[answer].values[NOTIFY] or None)
 
-    question = safe_block(_("You get a message when the run ends, when it fails, and when its GPU is idle."))
+    question = make_safe_block(
+        _("You get a message when the run ends, when it fails, and when its GPU is idle.")
+    )
     dialog = ChoiceDialog(_("Message"), question, answers)
     screen.app.push_screen(dialog, take_kind)
     first = str(now[0]) if isinstance(now, list) and now else "bell"

@@ -9,12 +9,12 @@ from typing import Any
 
 from textual.content import Content
 
-from tui_tuner.config.advice import write_value
+from tui_tuner.config.advice import write_shell_value
 from tui_tuner.guiding.proposal import Concern, Proposal, Setting
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.screen_words import fit_column, safe_block
-from tui_tuner.ui.screens.guide.data_findings import concern_lines, refusal_lines
+from tui_tuner.ui.screen_words import fit_screen_column, make_safe_block
+from tui_tuner.ui.screens.guide.data_findings import format_concern_lines, format_refusal_lines
 from tui_tuner.ui.start_checking import Refusal
 
 _FIELDS = 30  # cells of a field with its value
@@ -29,7 +29,7 @@ class NumberedFix:
     of: str
 
 
-def list_fixes(proposal: Proposal | None) -> list[NumberedFix]:
+def list_page_fixes(proposal: Proposal | None) -> list[NumberedFix]:
     """Return the fixes that have a key, in the order of the page."""
     return [
         NumberedFix(words, values, concern.message)
@@ -51,7 +51,7 @@ def render_page(proposal: Proposal | None, refusal: Refusal | None, width: int) 
         return Content(_("Working out the settings for these answers…")).stylize("$dim")
     lines: list[Content] = []
     if refusal is not None:
-        lines += [*refusal_lines(refusal), Content("")]
+        lines += [*format_refusal_lines(refusal), Content("")]
     if proposal is not None:
         lines += _render_summary(proposal)
         lines += _render_risks(proposal)
@@ -62,9 +62,9 @@ def render_page(proposal: Proposal | None, refusal: Refusal | None, width: int) 
 def _render_summary(proposal: Proposal) -> Iterator[Content]:
     yield Content(_("What will happen")).stylize("bold $primary")
     for sentence in proposal.summary:
-        yield safe_block(sentence)
+        yield make_safe_block(sentence)
     if proposal.cost is None and proposal.summary:
-        yield safe_block(_("Set the price of an hour to see the cost.")).stylize("$dim")
+        yield make_safe_block(_("Set the price of an hour to see the cost.")).stylize("$dim")
     yield Content("")
 
 
@@ -75,15 +75,15 @@ def _render_risks(proposal: Proposal) -> Iterator[Content]:
     yield Content(_("Possible problems and their fixes")).stylize("bold $primary")
     number = 0
     for concern in concerns:
-        yield from concern_lines(concern)
+        yield from format_concern_lines(concern)
         for words, values in concern.fixes:
             if values:
                 number += 1
                 # Only nine fixes can have a digit; the others are in the list of F4.
                 key = str(number) if number < 10 else "F4"
-                yield Content.assemble("  ", (key, "$accent"), " ", safe_block(words))
+                yield Content.assemble("  ", (key, "$accent"), " ", make_safe_block(words))
             else:
-                yield Content.assemble("  · ", safe_block(words))
+                yield Content.assemble("  · ", make_safe_block(words))
     yield Content("")
 
 
@@ -99,14 +99,14 @@ def _render_setting(setting: Setting, width: int) -> Iterator[Content]:
     """Return a field with its value, and the reason next to it, or below it if the value is long."""
     from textwrap import wrap
 
-    head = f"{setting.field} = {one_line(write_value(_relative_value(setting.value)), 40)}"
+    head = f"{setting.field} = {one_line(write_shell_value(_relative_value(setting.value)), 40)}"
     beside = min(44, max(_FIELDS, width // 2 - 4))
     reasons = wrap(one_line(setting.why, 600), max(20, width - beside - 1)) or [""]
     if len(head) > beside:
         yield Content(head)
         head = ""
     for line in reasons:
-        yield Content.assemble(fit_column(head, beside), " ", (line, "$dim"))
+        yield Content.assemble(fit_screen_column(head, beside), " ", (line, "$dim"))
         head = ""
 
 

@@ -8,19 +8,19 @@ from typing import Any, cast
 from textual.app import App
 
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 from tui_tuner.ui.base_models.fetches import DONE, FAILED, FetchJob
-from tui_tuner.ui.hosting import Tuner, tuner_of
+from tui_tuner.ui.hosting import Tuner, get_tuner_app
 from tui_tuner.ui.screens.dialogs import ConfirmDialog
 from tui_tuner.ui.screens.models.fetch_keys import FetchingScreen
-from tui_tuner.ui.widgets.models.fetch_line import amount_words
+from tui_tuner.ui.widgets.models.fetch_line import format_fetched_amount
 
 
-def report_end(app: object, job: FetchJob) -> None:
+def report_download_end(app: object, job: FetchJob) -> None:
     """Report the end of a download as a notice, and update the screens that list models."""
-    tuner, name, screens = tuner_of(app), one_line(job.name, 60), cast(App[Any], app).screen_stack
+    tuner, name, screens = get_tuner_app(app), one_line(job.name, 60), cast(App[Any], app).screen_stack
     if job.state == DONE:
-        size = human_bytes(job.total or job.done)
+        size = format_bytes(job.total or job.done)
         tuner.show_notice(_("✓ {name} is on this machine now ({size}).", name=name, size=size), timeout=10)
     elif job.state == FAILED and not isinstance(screens[-1], FetchingScreen):
         # The screen of models shows the failure at its line of the list
@@ -33,7 +33,7 @@ def report_end(app: object, job: FetchJob) -> None:
             screen.fetch_ended()
 
 
-def ask_to_quit(tuner: Tuner, job: FetchJob, leave: Callable[[], object]) -> None:
+def confirm_quit_during_download(tuner: Tuner, job: FetchJob, leave: Callable[[], object]) -> None:
     """Ask before the workbench closes during a download."""
     app = cast(App[Any], tuner)
     # A second press of the key must not stack the same question.
@@ -44,7 +44,7 @@ def ask_to_quit(tuner: Tuner, job: FetchJob, leave: Callable[[], object]) -> Non
         "{name} is being downloaded: {amount}. The download stops when the workbench closes; it resumes "
         "from there when you fetch the model again.",
         name=name,
-        amount=amount_words(job),
+        amount=format_fetched_amount(job),
     )
 
     def quit_if_confirmed(yes: bool | None) -> None:

@@ -17,14 +17,14 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.locales import _
 from tui_tuner.models.hub.kinds import MODELSCOPE, Account
 from tui_tuner.text import one_line
-from tui_tuner.ui.base_models.fetches import is_expected
-from tui_tuner.ui.base_models.model_rows import hub_words
-from tui_tuner.ui.hosting import tuner_of
-from tui_tuner.ui.screen_words import safe_block
+from tui_tuner.ui.base_models.fetches import is_expected_error
+from tui_tuner.ui.base_models.model_rows import format_hub_name
+from tui_tuner.ui.hosting import get_tuner_app
+from tui_tuner.ui.screen_words import make_safe_block
 
 _PAGES = {MODELSCOPE: "/my/myaccesstoken"}
 _LOGOUT, _CLOSE = "logout", "close"
@@ -51,7 +51,7 @@ class LoginDialog(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
-            box.border_title = Content(_("Log in to {hub}", hub=hub_words(self._source)))
+            box.border_title = Content(_("Log in to {hub}", hub=format_hub_name(self._source)))
             yield Static("", id="who")
             yield Input(password=True, id="token", placeholder=_("an access token; Enter logs in"))
             yield Static("", id="said")
@@ -62,7 +62,7 @@ class LoginDialog(ModalScreen[bool]):
         self._ask_in_thread(self._find_account)
 
     def _show_login_status(self, words: str, style: str = "$dim") -> None:
-        self.query_one("#said", Static).update(safe_block(words).stylize(style))
+        self.query_one("#said", Static).update(make_safe_block(words).stylize(style))
 
     def _ask_in_thread(self, work: Callable[[], tuple[Account | None, bool]]) -> None:
         """Ask the hub in a thread; the result of an earlier request is dropped."""
@@ -74,14 +74,14 @@ class LoginDialog(ModalScreen[bool]):
 
         who, changed, error, page = None, False, "", ""
         try:
-            page = hubs.find_endpoint(self._source) + _PAGES.get(self._source, "/settings/tokens")
+            page = hubs.find_hub_endpoint(self._source) + _PAGES.get(self._source, "/settings/tokens")
             who, changed = work()
         except Exception as problem:
-            error = words_of(problem)
-            if not is_expected(problem):
+            error = format_error_words(problem)
+            if not is_expected_error(problem):
                 # The text of an unknown error may contain the token that was sent, so it is not shown
                 error = _("The hub's client failed: {kind}.", kind=type(problem).__name__)
-                tuner_of(self.app).fault_outside(RuntimeError(error))
+                get_tuner_app(self.app).fault_outside(RuntimeError(error))
         # A slow answer to an earlier request must not replace a newer one.
         if turn == self._turn:
             with suppress(RuntimeError):  # the screen is closing
@@ -90,7 +90,7 @@ class LoginDialog(ModalScreen[bool]):
     def _find_account(self) -> tuple[Account | None, bool]:
         from tui_tuner.ui.base_models import hubs
 
-        return hubs.find_login(self._source), False
+        return hubs.find_hub_login(self._source), False
 
     @on(Input.Submitted, "#token")
     def _log_in(self, event: Input.Submitted) -> None:
@@ -100,12 +100,12 @@ class LoginDialog(ModalScreen[bool]):
         event.input.clear()
         if not token:
             return
-        self._show_login_status(_("Checking the token with {hub}…", hub=hub_words(self._source)))
+        self._show_login_status(_("Checking the token with {hub}…", hub=format_hub_name(self._source)))
 
         def check_token() -> tuple[Account | None, bool]:
             from tui_tuner.ui.base_models import hubs
 
-            return hubs.log_in(token, self._source), True
+            return hubs.log_in_user(token, self._source), True
 
         self._ask_in_thread(check_token)
 
@@ -115,10 +115,10 @@ class LoginDialog(ModalScreen[bool]):
         where = _("Create tokens at {page}.", page=one_line(message.page)) if message.page else ""
         if message.error:
             self._show_login_status(message.error, "$error")
-            self.query_one("#who", Static).update(safe_block(where).stylize("$dim"))
+            self.query_one("#who", Static).update(make_safe_block(where).stylize("$dim"))
             return
         self._show_login_status(_("The token is stored by the hub's own client; it is never shown."))
-        lines = [safe_block(self._describe_account(message.who)), safe_block(where).stylize("$dim")]
+        lines = [make_safe_block(self._describe_account(message.who)), make_safe_block(where).stylize("$dim")]
         self.query_one("#who", Static).update(Content("\n").join(lines))
 
     def _describe_account(self, who: Account | None) -> str:
@@ -143,8 +143,8 @@ class LoginDialog(ModalScreen[bool]):
         def drop_token() -> tuple[Account | None, bool]:
             from tui_tuner.ui.base_models import hubs
 
-            hubs.log_out(self._source)
-            return hubs.find_login(self._source), True
+            hubs.log_out_user(self._source)
+            return hubs.find_hub_login(self._source), True
 
         self._ask_in_thread(drop_token)
 

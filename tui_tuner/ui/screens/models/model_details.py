@@ -15,7 +15,7 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.base_models.model_description import ModelSummary
 from tui_tuner.ui.base_models.model_rows import ModelRow
-from tui_tuner.ui.widgets.models.model_details import file_lines
+from tui_tuner.ui.widgets.models.model_details import format_file_lines
 
 
 class ModelDetails(ModalScreen[None]):
@@ -40,7 +40,7 @@ class ModelDetails(ModalScreen[None]):
                 lines.append(
                     Content(_("Revision {commit}", commit=one_line(self._told.commit))).stylize("$dim")
                 )
-            lines += [Content(""), *file_lines(self._told)]
+            lines += [Content(""), *format_file_lines(self._told)]
         with VerticalScroll(classes="dialog wide") as box:
             box.border_title = Content(_("A model"))
             yield Static(Content("\n").join(lines))

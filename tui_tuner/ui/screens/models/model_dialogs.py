@@ -13,14 +13,14 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import DiskFullError, HubError, TunerError
 from tui_tuner.locales import _, _n
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 from tui_tuner.ui.base_models.model_description import ModelSummary
-from tui_tuner.ui.base_models.model_rows import ModelRow, hub_words
-from tui_tuner.ui.hosting import tuner_of
-from tui_tuner.ui.screen_words import safe_block, safe_line
+from tui_tuner.ui.base_models.model_rows import ModelRow, format_hub_name
+from tui_tuner.ui.hosting import get_tuner_app
+from tui_tuner.ui.screen_words import make_safe_block, make_safe_line
 from tui_tuner.ui.screens.dialogs import ChoiceDialog
 
 FETCH, TAKE, LOGIN, DISK, NO = "fetch", "take", "login", "disk", "no"
@@ -64,25 +64,25 @@ class FetchDialog(ChoiceDialog):
 
         told, error, folder = self._told, "", Path.home()
         try:
-            folder = hubs.cache_folder(self._row.source)
-            told = hubs.describe_model(self._row)
+            folder = hubs.find_hub_cache(self._row.source)
+            told = hubs.describe_listed_model(self._row)
         except (TunerError, OSError) as problem:
-            error = words_of(problem)
+            error = format_error_words(problem)
         # The client of a hub can raise anything, and an exception that leaves a thread would be lost.
         except Exception as problem:
-            error = words_of(problem)
-            tuner_of(self.app).fault_outside(problem)
+            error = format_error_words(problem)
+            get_tuner_app(self.app).fault_outside(problem)
         # The dialog may have closed while the hub was slow; there is no one to post to then.
         with suppress(RuntimeError):
             self.post_message(ModelDescribed(told, error, count_free_bytes(folder), str(folder)))
 
     @on(ModelDescribed)
     def _show_description(self, message: ModelDescribed) -> None:
-        lines = [Content.assemble((safe_line(self._row.name).plain, "bold"))]
+        lines = [Content.assemble((make_safe_line(self._row.name).plain, "bold"))]
         if message.told is not None:
             lines += list_fetch_facts(self._row, message.told, message.free, message.folder)
         if message.error:
-            lines.append(Content.assemble(("✗ ", "$error"), safe_block(message.error)))
+            lines.append(Content.assemble(("✗ ", "$error"), make_safe_block(message.error)))
         self.query(Static).first().update(Content("\n").join(lines))
 
 
@@ -98,27 +98,27 @@ def list_fetch_facts(row: ModelRow, told: ModelSummary, free: int | None, folder
                     "{size} in {count} file, from {hub}.",
                     "{size} in {count} files, from {hub}.",
                     count,
-                    size=human_bytes(told.total),
+                    size=format_bytes(told.total),
                     count=count,
-                    hub=hub_words(row.source),
+                    hub=format_hub_name(row.source),
                 )
             )
         )
         if told.here:
             words = _(
                 "{done} of it is already on this machine, {missing} is missing.",
-                done=human_bytes(told.here),
-                missing=human_bytes(missing),
+                done=format_bytes(told.here),
+                missing=format_bytes(missing),
             )
             lines.append(Content(words))
     if free is not None:
-        said = {"folder": one_line(folder, 60), "free": human_bytes(free)}
+        said = {"folder": one_line(folder, 60), "free": format_bytes(free)}
         if missing >= free:
             words = _("✗ Only {free} free in {folder}: not enough.", **said)
             lines.append(Content(words).stylize("$error"))
         else:
             words = _(
-                "{free} free in {folder}, {after} afterwards.", after=human_bytes(free - missing), **said
+                "{free} free in {folder}, {after} afterwards.", after=format_bytes(free - missing), **said
             )
             lines.append(Content(words))
     licence = row.licence or told.licence
@@ -160,7 +160,7 @@ class FailedDialog(ChoiceDialog):
         if isinstance(error, HubError) or row.gated:
             answers.append((LOGIN, _("Log in, or with another account"), ""))
         answers.append((NO, _("Cancel"), ""))
-        super().__init__(_("Download failed"), safe_block(words_of(error)), answers)
+        super().__init__(_("Download failed"), make_safe_block(format_error_words(error)), answers)
 
 
 class CodeDialog(ChoiceDialog):

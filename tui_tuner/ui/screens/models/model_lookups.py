@@ -13,16 +13,16 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.models.hub.kinds import HUGGINGFACE, SOURCES
-from tui_tuner.ui.base_models.fetches import is_expected
-from tui_tuner.ui.base_models.fits import UNKNOWN, Fit, fit_of
+from tui_tuner.ui.base_models.fetches import is_expected_error
+from tui_tuner.ui.base_models.fits import UNKNOWN, Fit, find_row_fit
 from tui_tuner.ui.base_models.model_description import ModelSummary
-from tui_tuner.ui.base_models.model_rows import ModelRow, folders_near, list_embedded
+from tui_tuner.ui.base_models.model_rows import ModelRow, find_folders_near, list_embedded_models
 from tui_tuner.ui.base_models.model_search import ModelSearch
 from tui_tuner.ui.base_models.newest_first import NewestFirstThreads
-from tui_tuner.ui.form_values import find_value, list_options
+from tui_tuner.ui.form_values import find_draft_value, list_options
 from tui_tuner.ui.screens.screen_base import TunerScreen
 from tui_tuner.ui.widgets.models.model_list import ModelList, Scrolled
 
@@ -91,7 +91,9 @@ class ModelLookups(TunerScreen):
 
     def on_mount(self) -> None:
         source = (
-            find_value(self.tuner_app.draft, "model.hub") if "model.hub" in list_options() else HUGGINGFACE
+            find_draft_value(self.tuner_app.draft, "model.hub")
+            if "model.hub" in list_options()
+            else HUGGINGFACE
         )
         self.hunt.source = source if source in SOURCES else HUGGINGFACE
         self.name_hub()
@@ -126,11 +128,11 @@ class ModelLookups(TunerScreen):
     def _list_local(self, source: str) -> None:
         from tui_tuner.ui.base_models import hubs
 
-        self.post_message(HubReached(source, hubs.find_endpoint(source), hubs.is_offline()))
-        here = hubs.list_local_models()
+        self.post_message(HubReached(source, hubs.find_hub_endpoint(source), hubs.is_hub_offline()))
+        here = hubs.list_local_hub_models()
         names = {row.name for row in here}
-        near = [row for row in folders_near(self._find_run_folders()) if row.name not in names]
-        self.post_message(LocalListed([*here, *list_embedded(), *near]))
+        near = [row for row in find_folders_near(self._find_run_folders()) if row.name not in names]
+        self.post_message(LocalListed([*here, *list_embedded_models(), *near]))
 
     @on(HubReached)
     def _show_hub(self, message: HubReached) -> None:
@@ -145,7 +147,7 @@ class ModelLookups(TunerScreen):
 
     def _list_failed(self, _source: str, error: Exception) -> None:
         self._report_fault(error)
-        self.post_message(LocalListed(list_embedded()))
+        self.post_message(LocalListed(list_embedded_models()))
 
     @on(LocalListed)
     def _take_local(self, message: LocalListed) -> None:
@@ -179,12 +181,12 @@ class ModelLookups(TunerScreen):
         from tui_tuner.ui.base_models import hubs
 
         source, query = wanted
-        self.post_message(HubSearched(source, query, hubs.search_models(query, source), ""))
+        self.post_message(HubSearched(source, query, hubs.search_chosen_hub(query, source), ""))
 
     def _search_failed(self, wanted: tuple[str, str], error: Exception) -> None:
-        if not is_expected(error):
+        if not is_expected_error(error):
             self._report_fault(error)
-        why = error.what if isinstance(error, TunerError) else words_of(error)
+        why = error.what if isinstance(error, TunerError) else format_error_words(error)
         self.post_message(HubSearched(*wanted, [], why))
 
     @on(HubSearched)
@@ -223,14 +225,14 @@ class ModelLookups(TunerScreen):
         row = self.hunt.shown.get(key)
         if row is not None:
             try:
-                self.post_message(ModelLookedUp(key, hubs.describe_model(row), ""))
+                self.post_message(ModelLookedUp(key, hubs.describe_listed_model(row), ""))
             # Expected failures (no network, no such model) are shown with the model, not as a fault.
             except (TunerError, OSError) as error:
-                self.post_message(ModelLookedUp(key, None, words_of(error)))
+                self.post_message(ModelLookedUp(key, None, format_error_words(error)))
 
     def _look_failed(self, key: str, error: Exception) -> None:
         self._report_fault(error)
-        self.post_message(ModelLookedUp(key, None, words_of(error)))
+        self.post_message(ModelLookedUp(key, None, format_error_words(error)))
 
     @on(ModelLookedUp)
     def _take_description(self, message: ModelLookedUp) -> None:
@@ -242,12 +244,12 @@ class ModelLookups(TunerScreen):
         row, told, tuner = self.hunt.shown.get(key), self.hunt.told.get(key), self.tuner_app
         if row is not None:
             config = told.config if told is not None else None
-            fit = fit_of(tuner.draft, row, tuner.card, tuner.store.root, config)
+            fit = find_row_fit(tuner.draft, row, tuner.card, tuner.store.root, config)
             self.post_message(FitEstimated(key, fit))
 
     def _plan_failed(self, key: str, error: Exception) -> None:
         self._report_fault(error)
-        self.post_message(FitEstimated(key, Fit(UNKNOWN, why=words_of(error))))
+        self.post_message(FitEstimated(key, Fit(UNKNOWN, why=format_error_words(error))))
 
     @on(FitEstimated)
     def _take_fit(self, message: FitEstimated) -> None:
@@ -256,5 +258,5 @@ class ModelLookups(TunerScreen):
 
     def _report_fault(self, error: Exception) -> None:
         """Report an unexpected error as a fault; runs in a thread."""
-        if not is_expected(error):
+        if not is_expected_error(error):
             self.tuner_app.fault_outside(error)

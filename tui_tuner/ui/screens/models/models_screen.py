@@ -18,13 +18,13 @@ from textual.widgets import Input, OptionList, Static
 from tui_tuner.locales import _, _n
 from tui_tuner.models.hub.kinds import HUGGINGFACE, MODELSCOPE
 from tui_tuner.text import one_line
-from tui_tuner.ui.base_models.model_rows import ORDERS, ModelRow, hub_words
-from tui_tuner.ui.base_models.model_search import values_for
-from tui_tuner.ui.form_values import find_value
-from tui_tuner.ui.screen_words import format_duration, safe_line
+from tui_tuner.ui.base_models.model_rows import ORDERS, ModelRow, format_hub_name
+from tui_tuner.ui.base_models.model_search import find_model_values
+from tui_tuner.ui.form_values import find_draft_value
+from tui_tuner.ui.screen_words import format_screen_duration, make_safe_line
 from tui_tuner.ui.screens.models.fetch_keys import FetchingScreen
 from tui_tuner.ui.widgets.models.fetch_line import FetchLine
-from tui_tuner.ui.widgets.models.model_details import Details, describe_model, file_lines
+from tui_tuner.ui.widgets.models.model_details import Details, format_file_lines, format_model_details
 from tui_tuner.ui.widgets.models.model_list import Heads, ModelList
 from tui_tuner.ui.widgets.topbar import TopBar
 
@@ -114,7 +114,9 @@ class ModelsScreen(FetchingScreen):
         rows = hunt.shown_rows
         hunt.note_shown(rows, hunt.cursor)
         jobs = {row.key: job for row in rows if (job := fetches.find_job(row.name, row.source)) is not None}
-        models.show_rows(rows, hunt.fits, jobs, cursor or str(find_value(self.tuner_app.draft, "model.name")))
+        models.show_rows(
+            rows, hunt.fits, jobs, cursor or str(find_draft_value(self.tuner_app.draft, "model.name"))
+        )
         title, box = self._build_title(len(rows)), self.query_one("#list-box")
         # A border title repaints its box even if it is set to the same text, and this comes with every key.
         if title.plain != self._shown_title:
@@ -135,7 +137,7 @@ class ModelsScreen(FetchingScreen):
             "downloads": _("most downloaded first"),
         }
         shown += [orders[view.order]] if view.order in orders else []
-        task, method = str(find_value(draft, "task")), str(find_value(draft, "method.kind"))
+        task, method = str(find_draft_value(draft, "task")), str(find_draft_value(draft, "method.kind"))
         for_what = _("for {task} with {method}", task=one_line(task, 24), method=one_line(method, 16))
         return Content.assemble(" · ".join(shown), ("  " + for_what, "$dim"))
 
@@ -147,14 +149,16 @@ class ModelsScreen(FetchingScreen):
             return
         lines, told = self._build_details(row), self.hunt.told.get(row.key)
         if told is not None and self.has_class("-wide"):
-            lines += [Content(""), *file_lines(told)[:_MOST_FILES]]
+            lines += [Content(""), *format_file_lines(told)[:_MOST_FILES]]
         box.show_content(Content("\n").join(lines))
 
     def _build_details(self, row: ModelRow) -> list[Content]:
         """Return the details of a model, as far as they are known."""
         hunt, key = self.hunt, row.key
         job = self.tuner_app.fetches.find_job(row.name, row.source)
-        return describe_model(row, hunt.told.get(key), hunt.failed.get(key, ""), hunt.fits.get(key), job)
+        return format_model_details(
+            row, hunt.told.get(key), hunt.failed.get(key, ""), hunt.fits.get(key), job
+        )
 
     def say_search(self) -> None:
         said = self._describe_search()
@@ -164,14 +168,14 @@ class ModelsScreen(FetchingScreen):
 
     def _describe_search(self) -> Content:
         """Return the state of the search: its error, its waiting time, or its number of results."""
-        hunt, hub = self.hunt, hub_words(self.hunt.source)
+        hunt, hub = self.hunt, format_hub_name(self.hunt.source)
         if hunt.error:
             said = _(
                 "{why} Press r to try again. Models of this machine are listed.", why=one_line(hunt.error)
             )
             return Content.assemble(("✗ ", "$error"), said)
         if hunt.is_waiting:
-            waited = format_duration(time.monotonic() - self.since)
+            waited = format_screen_duration(time.monotonic() - self.since)
             return Content(_("Asking {hub}… {time}", hub=hub, time=waited)).stylize("$dim")
         if not hunt.looked:
             return Content(_("Looking for models on this machine…")).stylize("$dim")
@@ -194,9 +198,11 @@ class ModelsScreen(FetchingScreen):
             self.draw_models()
 
     def name_hub(self, endpoint: str = "", offline: bool = False) -> None:
-        words = [hub_words(self.hunt.source)]
+        words = [format_hub_name(self.hunt.source)]
         words += [_("offline: HF_HUB_OFFLINE is set")] if offline else [endpoint.partition("://")[2]]
-        self.query_one(TopBar).set_right_words(safe_line("  ".join(filter(None, words)), 60).stylize("$dim"))
+        self.query_one(TopBar).set_right_words(
+            make_safe_line("  ".join(filter(None, words)), 60).stylize("$dim")
+        )
 
     @on(Input.Submitted, "#query")
     def _search_at_once(self) -> None:
@@ -258,7 +264,7 @@ class ModelsScreen(FetchingScreen):
         self.app.push_screen(CodeDialog(row, told), take_by_answer)
 
     def _take_with_code(self, row: ModelRow, remote_code: bool) -> None:
-        values = values_for(self.tuner_app.draft, row, remote_code)
+        values = find_model_values(self.tuner_app.draft, row, remote_code)
         # First, because the callback may open a screen of its own.
         self.app.pop_screen()
         self._chosen(values)

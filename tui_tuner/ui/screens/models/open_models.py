@@ -8,13 +8,13 @@ from typing import Any, cast
 from textual.app import App
 
 from tui_tuner.ui.hosting import Tuner
-from tui_tuner.ui.screens.fixing import FixingScreen, put_values
+from tui_tuner.ui.screens.fixing import FixingScreen, put_fix_values
 from tui_tuner.ui.screens.screen_base import TunerScreen
 
 Answered = Callable[[Mapping[str, Any]], Awaitable[None] | None]
 
 
-def ask_model(screen: TunerScreen, answered: Answered) -> None:
+def ask_for_base_model(screen: TunerScreen, answered: Answered) -> None:
     """Let the user choose a model on top of a screen.
 
     Args:
@@ -30,7 +30,7 @@ def ask_model(screen: TunerScreen, answered: Answered) -> None:
     screen.app.push_screen(ModelsScreen(answer_later))
 
 
-def open_models(tuner: Tuner) -> None:
+def open_models_screen(tuner: Tuner) -> None:
     """Show the models. The chosen one goes into the draft, and a screen that shows the draft opens."""
     from tui_tuner.ui.screens.models.models_screen import ModelsScreen
 
@@ -40,11 +40,11 @@ def open_models(tuner: Tuner) -> None:
         return
     # A screen that shows the draft takes the model itself; opening the settings would cover it.
     if isinstance(below, FixingScreen):
-        ask_model(below, below.take_values)
+        ask_for_base_model(below, below.take_values)
         return
 
     def begin_with(values: Mapping[str, Any]) -> None:
-        put_values(tuner, values)
+        put_fix_values(tuner, values)
         tuner.open_settings(tuner.drafts.draft.name)
 
     app.push_screen(ModelsScreen(begin_with))

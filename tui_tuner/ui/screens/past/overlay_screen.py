@@ -13,16 +13,16 @@ from textual.content import Content
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from tui_tuner.evaluation.run_overlay import BY, RunOverlay, find_differences, read_overlay
+from tui_tuner.evaluation.run_overlay import BY, RunOverlay, find_run_differences, read_overlay
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
-from tui_tuner.ui.screen_words import fit_column, state_content
+from tui_tuner.ui.screen_words import fit_screen_column, render_run_state
 from tui_tuner.ui.screens.screen_base import TunerScreen
 from tui_tuner.ui.widgets.judged.fitted_text import Fitted
 from tui_tuner.ui.widgets.overlay_chart import COLOURS, LETTERS, TRAINING, OverlayChart
 from tui_tuner.ui.widgets.zoom import Zooms
-from tui_tuner.verdicts.verdict_lines import find_label
+from tui_tuner.verdicts.verdict_lines import find_verdict_label
 
 MOST_RUNS = len(LETTERS)
 _NAME, _VALUE = 26, 14  # cells of a name, and the least for a value
@@ -120,8 +120,8 @@ class OverlayScreen(Zooms, TunerScreen):
         if left:
             done = _("reading the journals: {done} of {total}", done=len(runs), total=len(self._folders))
             return Content("\n").join([*lines, Content(done).stylize("$dim")])
-        results = find_differences([_name_results(run) for run in runs])
-        settings = find_differences([run.settings for run in runs])
+        results = find_run_differences([_name_results(run) for run in runs])
+        settings = find_run_differences([run.settings for run in runs])
         draw = partial(_difference_line, width=width, count=len(runs))
         lines += [draw(row) for row in results]
         if settings:
@@ -134,14 +134,14 @@ class OverlayScreen(Zooms, TunerScreen):
 
 def _run_line(place: int, run: RunOverlay, width: int) -> Content:
     letter = (f"{LETTERS[place]} ", f"bold {COLOURS[place]}")
-    state = state_content(run.state, verdict=run.verdict)
+    state = render_run_state(run.state, verdict=run.verdict)
     name = one_line(run.name, max(10, width - state.cell_length - 5))
     return Content.assemble(letter, state, "  ", name)
 
 
 def _name_results(run: RunOverlay) -> dict[str, str]:
     """Return the results of a run by name, its verdict first."""
-    return {_("verdict"): find_label(run.verdict) or "–", **run.results}
+    return {_("verdict"): find_verdict_label(run.verdict) or "–", **run.results}
 
 
 def _difference_line(row: tuple[str, list[str]], width: int, count: int) -> Content:
@@ -149,11 +149,11 @@ def _difference_line(row: tuple[str, list[str]], width: int, count: int) -> Cont
     name, values = row
     each = max(_VALUE, (width - _NAME) // max(1, count))
     fits = each * count + _NAME <= width and all(len(value) < each for value in values)
-    parts: list[str | tuple[str, str]] = [(fit_column(name, _NAME if fits else width), "$dim")]
+    parts: list[str | tuple[str, str]] = [(fit_screen_column(name, _NAME if fits else width), "$dim")]
     for place, value in enumerate(values):
         letter = (f"{LETTERS[place]} ", f"bold {COLOURS[place]}")
         if fits:
-            parts += [letter, fit_column(value, each - 2)]
+            parts += [letter, fit_screen_column(value, each - 2)]
         else:
-            parts += ["\n    ", letter, fit_column(value, width - 6)]
+            parts += ["\n    ", letter, fit_screen_column(value, width - 6)]
     return Content.assemble(*parts)

@@ -13,13 +13,13 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.runs import trash
-from tui_tuner.runs.notes import MOST_NOTE, change_tags, read_notes, set_note
+from tui_tuner.runs.notes import MOST_NOTE, change_run_tags, read_notes, set_run_note
 from tui_tuner.text import one_line
-from tui_tuner.ui.screen_words import format_age, safe_block, safe_line
+from tui_tuner.ui.screen_words import format_age, make_safe_block, make_safe_line
 from tui_tuner.ui.screens.dialogs import ChoiceDialog, ConfirmDialog
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class RunKeeper:
         try:
             said = act()
         except TunerError as error:
-            self._tuner.show_notice(words_of(error), "error", 10)
+            self._tuner.show_notice(format_error_words(error), "error", 10)
         else:
             self._tuner.show_notice(said, timeout=6)
         # Also after a failure: of several runs, some may have been moved before it.
@@ -83,7 +83,7 @@ class RunKeeper:
             # As differences, so that a tag that another terminal adds meanwhile is not lost.
             changes = [f"-{tag}" for tag in before if tag not in wanted]
             changes += [f"+{tag}" for tag in wanted if tag not in before]
-            self._do_and_report(lambda: _describe_tags(change_tags(folder, changes)))
+            self._do_and_report(lambda: _describe_tags(change_run_tags(folder, changes)))
 
         self._push(TextDialog(_("Tags"), Content(question), " ".join(before)), change_line)
 
@@ -96,7 +96,7 @@ class RunKeeper:
                 return
 
             def write_note() -> str:
-                set_note(folder, line)
+                set_run_note(folder, line)
                 return _("The note was saved.") if line else _("The note was removed.")
 
             self._do_and_report(write_note)
@@ -128,7 +128,7 @@ class RunKeeper:
 
     def restore_run(self) -> None:
         """Choose a run in the trash and restore it."""
-        found = trash.list_deleted(self._tuner.store)[:_MOST_DELETED]
+        found = trash.list_deleted_runs(self._tuner.store)[:_MOST_DELETED]
         if not found:
             self._tuner.show_notice(_("The trash is empty."))
             return
@@ -160,11 +160,11 @@ def _describe_tags(tags: tuple[str, ...]) -> str:
     return _("Tags: {tags}", tags=" ".join(f"#{one_line(tag)}" for tag in tags)) if tags else _("No tags.")
 
 
-def notes_content(tags: tuple[str, ...], note: str) -> Content:
+def render_run_notes(tags: tuple[str, ...], note: str) -> Content:
     """Return the tags and the note of a run; empty if it has neither."""
     parts: list[Content] = []
     if tags:
-        parts.append(safe_line(" ".join(f"#{tag}" for tag in tags)).stylize("$accent"))
+        parts.append(make_safe_line(" ".join(f"#{tag}" for tag in tags)).stylize("$accent"))
     if note:
-        parts.append(safe_block(note))
+        parts.append(make_safe_block(note))
     return Content("\n").join(parts)

@@ -9,15 +9,15 @@ from typing import Any
 from textual.content import Content
 
 from tui_tuner.locales import _
-from tui_tuner.text import human_seconds, one_line
-from tui_tuner.ui.screen_words import safe_line
-from tui_tuner.ui.screens.using.load_progress import describe_fetching, describe_loading
+from tui_tuner.text import format_seconds, one_line
+from tui_tuner.ui.screen_words import make_safe_line
+from tui_tuner.ui.screens.using.load_progress import describe_fetch_progress, describe_loading
 from tui_tuner.ui.screens.using.prediction_jobs import JobState
 
 _ASKED_LINES = 3  # lines of a row's prompt that are shown
 
 
-def render_rows(found: Mapping[str, Any], width: int) -> Content:
+def render_job_rows(found: Mapping[str, Any], width: int) -> Content:
     """Return the first rows with their prompts, or the newest predictions."""
     lines: list[Content] = []
     for one in found.get("newest") or ():
@@ -25,10 +25,10 @@ def render_rows(found: Mapping[str, Any], width: int) -> Content:
     for one in found.get("rows") or ():
         lines.append(Content.assemble((_("row {number:,}", number=int(one.get("number") or 0)), "bold")))
         if one.get("problem"):
-            lines.append(Content.assemble(("  ✗ ", "$error"), safe_line(str(one["problem"]), 200)))
+            lines.append(Content.assemble(("  ✗ ", "$error"), make_safe_line(str(one["problem"]), 200)))
         asked = [line for line in str(one.get("asked") or "").splitlines() if line.strip()]
         lines += [
-            Content.assemble("  ", safe_line(line, max(20, width - 3))) for line in asked[:_ASKED_LINES]
+            Content.assemble("  ", make_safe_line(line, max(20, width - 3))) for line in asked[:_ASKED_LINES]
         ]
         if len(asked) > _ASKED_LINES:
             lines.append(Content("  …"))
@@ -37,7 +37,7 @@ def render_rows(found: Mapping[str, Any], width: int) -> Content:
         said = "   ".join(f"{role} ← {one_line(name, 40)}" for role, name in roles.items())
         lines.insert(0, Content(said).stylize("$dim"))
     for note in found.get("notes") or ():
-        lines.append(safe_line(str(note), 300).stylize("$dim"))
+        lines.append(make_safe_line(str(note), 300).stylize("$dim"))
     return Content("\n").join(lines)
 
 
@@ -45,9 +45,9 @@ def _render_prediction(one: Mapping[str, Any]) -> Content:
     number = f"{int(one.get('row') or 0):,}".rjust(8)
     value, problem = one.get("prediction"), str(one.get("problem") or "")
     if value is None:
-        return Content.assemble((number, "$dim"), ("  ✗ ", "$error"), safe_line(problem, 200))
+        return Content.assemble((number, "$dim"), ("  ✗ ", "$error"), make_safe_line(problem, 200))
     text = value if isinstance(value, str) else _format_plain(value)
-    return Content.assemble((number, "$dim"), "  ", safe_line(text, 400))
+    return Content.assemble((number, "$dim"), "  ", make_safe_line(text, 400))
 
 
 def _format_plain(value: Any) -> str:
@@ -71,7 +71,7 @@ def describe_job(standing: JobState, out: str) -> tuple[str, str]:
     if doing == "counting":
         return _("Counting the rows: {rows:,}…", rows=int(told.get("rows") or 0)), "$dim"
     if doing == "fetching":
-        return describe_fetching(told.get("name", ""), told), "$dim"
+        return describe_fetch_progress(told.get("name", ""), told), "$dim"
     if doing == "loading":
         return describe_loading(told.get("name", ""), told), "$dim"
     if doing != "predicting":
@@ -88,7 +88,7 @@ def _describe_speed(told: Mapping[str, Any]) -> str:
         rate = new / seconds
         parts.append(_("{rate:.1f} rows/s", rate=rate))
         if total > rows:
-            parts.append(_("{time} left", time=human_seconds((total - rows) / rate)))
+            parts.append(_("{time} left", time=format_seconds((total - rows) / rate)))
     if told.get("unused"):
         parts.append(_("{count:,} without a prediction", count=int(told["unused"])))
     if told.get("unlabelled"):

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 
 
-def describe_fetching(name: object, told: Mapping[str, Any]) -> str:
+def describe_fetch_progress(name: object, told: Mapping[str, Any]) -> str:
     """Return the progress of a download in bytes."""
     total, name = int(told.get("total") or 0), one_line(name, 60)
     if not total:
         return _("Asking the hub for {name}…", name=name)
-    done = human_bytes(int(told.get("done") or 0))
-    return _("Fetching {name}: {done} of {total}…", name=name, done=done, total=human_bytes(total))
+    done = format_bytes(int(told.get("done") or 0))
+    return _("Fetching {name}: {done} of {total}…", name=name, done=done, total=format_bytes(total))
 
 
 def describe_loading(name: object, told: Mapping[str, Any]) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.inference.origin import Origin, find_base_origin, find_origin
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.ui.run_overview import run_values
+from tui_tuner.ui.run_overview import read_run_values
 from tui_tuner.ui.screens.screen_base import TunerScreen
 
 
-def find_model_of(folder: RunFolder) -> Origin:
+def find_best_run_model(folder: RunFolder) -> Origin:
     """Return the best model of a run.
 
     Raises:
@@ -20,38 +20,44 @@ def find_model_of(folder: RunFolder) -> Origin:
 
 
 def open_next_step(screen: TunerScreen, folder: RunFolder, key: str) -> None:
-    """Open the next step of a key of `next_keys`."""
-    {"c": open_talk, "a": open_ask, "b": open_beside, "u": open_use, "s": run_again}[key](screen, folder)
+    """Open the next step of a key of `list_next_keys`."""
+    {
+        "c": open_run_chat,
+        "a": open_ask_screen,
+        "b": open_chat_beside_base,
+        "u": open_use_screen,
+        "s": open_settings_again,
+    }[key](screen, folder)
 
 
-def open_talk(screen: TunerScreen, folder: RunFolder) -> None:
+def open_run_chat(screen: TunerScreen, folder: RunFolder) -> None:
     """Open a chat with a run's model."""
-    from tui_tuner.ui.screens.chat.open_chat import open_chat
+    from tui_tuner.ui.screens.chat.open_chat import open_chat_screen
 
-    open_chat(screen.app, folder)
+    open_chat_screen(screen.app, folder)
 
 
-def open_ask(screen: TunerScreen, folder: RunFolder) -> None:
+def open_ask_screen(screen: TunerScreen, folder: RunFolder) -> None:
     """Open the screen that asks a run's model about a text."""
     from tui_tuner.ui.screens.ask import AskScreen
 
     try:
         kind = folder.load_config().task_kind
     except TunerError as error:
-        screen.tuner_app.show_notice(words_of(error), "error")
+        screen.tuner_app.show_notice(format_error_words(error), "error")
         return
     screen.app.push_screen(AskScreen(folder, kind))
 
 
-def open_beside(screen: TunerScreen, folder: RunFolder) -> None:
+def open_chat_beside_base(screen: TunerScreen, folder: RunFolder) -> None:
     """Open a chat with a run's model and its base model, side by side; an earlier chat is continued."""
     from tui_tuner.ui.screens.chat.chat_screen import ChatScreen
     from tui_tuner.ui.screens.chat.kept_talks import find_talk
 
     try:
-        origin = find_model_of(folder)
+        origin = find_best_run_model(folder)
     except TunerError as error:
-        screen.tuner_app.show_notice(words_of(error), "error")
+        screen.tuner_app.show_notice(format_error_words(error), "error")
         return
     models, talk = [origin, find_base_origin(origin)], find_talk(screen.app, origin.path)
     if talk is not None:
@@ -60,25 +66,25 @@ def open_beside(screen: TunerScreen, folder: RunFolder) -> None:
     screen.app.push_screen(ChatScreen(models, talk=talk))
 
 
-def open_use(screen: TunerScreen, folder: RunFolder) -> None:
+def open_use_screen(screen: TunerScreen, folder: RunFolder) -> None:
     """Open the screen that uses a run's model on a file, with its job if one is running."""
     from tui_tuner.ui.screens.using.predict_screen import PredictScreen
 
     try:
-        origin = find_model_of(folder)
+        origin = find_best_run_model(folder)
     except TunerError as error:
-        screen.tuner_app.show_notice(words_of(error), "error")
+        screen.tuner_app.show_notice(format_error_words(error), "error")
         return
     screen.app.push_screen(PredictScreen(origin))
 
 
-def run_again(screen: TunerScreen, folder: RunFolder) -> None:
+def open_settings_again(screen: TunerScreen, folder: RunFolder) -> None:
     """Open the settings of a run to start it again, at the field that was focused last."""
     tuner = screen.tuner_app
     try:
-        values = run_values(folder)
+        values = read_run_values(folder)
     except TunerError as error:
-        tuner.show_notice(words_of(error), "error")
+        tuner.show_notice(format_error_words(error), "error")
         return
     # The field that was focused last is most likely the one to change again.
     former = tuner.drafts.draft

@@ -15,18 +15,18 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.errors import TunerError
 from tui_tuner.inference.origin import Origin
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.screen_words import safe_block, safe_line
+from tui_tuner.ui.screen_words import make_safe_block, make_safe_line
 from tui_tuner.ui.screens.dialogs import ChoiceDialog
 from tui_tuner.ui.screens.file_dialog import FILES, FileDialog
 from tui_tuner.ui.screens.screen_base import TunerScreen
 from tui_tuner.ui.screens.using import prediction_jobs
-from tui_tuner.ui.screens.using.job_words import describe_job, render_rows
+from tui_tuner.ui.screens.using.job_words import describe_job, render_job_rows
 from tui_tuner.ui.widgets.judged.fitted_text import Fitted
 
 _LOOK_SECONDS = 0.3  # between two polls of a job
@@ -81,7 +81,9 @@ class PredictScreen(TunerScreen):
         self._shown: prediction_jobs.JobState | None = None
 
     def build_crumb(self) -> Content:
-        return Content.assemble(safe_line(self.origin.display_label), ("  ›  ", "$dim"), _("Use on a file"))
+        return Content.assemble(
+            make_safe_line(self.origin.display_label), ("  ›  ", "$dim"), _("Use on a file")
+        )
 
     def compose_body(self) -> ComposeResult:
         with Vertical(id="fields"):
@@ -180,7 +182,7 @@ class PredictScreen(TunerScreen):
         Raises:
             TunerError: the file of the prompt cannot be read.
         """
-        from tui_tuner.evaluation.text_input import read_text
+        from tui_tuner.evaluation.text_input import read_text_input
 
         prompt = self._read_value("prompt")
         return {
@@ -189,7 +191,7 @@ class PredictScreen(TunerScreen):
             "out": os.path.expanduser(self._read_value("out"))
             or _default_output(Path(self._read_value("path")).expanduser()),
             "columns": dict(self._columns),
-            "prompt": prompt if prompt in ("", "carp") else read_text(prompt).rstrip("\n"),
+            "prompt": prompt if prompt in ("", "carp") else read_text_input(prompt).rstrip("\n"),
             "prompt_named": prompt,
             "labels": [one.strip() for one in self._read_value("labels").split(",") if one.strip()],
             "device": "cpu" if self.tuner_app.is_training else "auto",  # a run in this process has its device
@@ -203,7 +205,7 @@ class PredictScreen(TunerScreen):
         try:
             values = self._read_values()
         except TunerError as error:
-            self._show_job_status(words_of(error), "$error")
+            self._show_job_status(format_error_words(error), "$error")
             return
         self._turn += 1
         self._show_job_status(_("Reading the first rows…"))
@@ -219,7 +221,7 @@ class PredictScreen(TunerScreen):
         try:
             look = request.wait_for_result()
         except TunerError as problem:
-            error = words_of(problem)
+            error = format_error_words(problem)
         except Cancelled:
             return
         self.post_message(FirstRowsRead(turn, look, error))
@@ -242,7 +244,7 @@ class PredictScreen(TunerScreen):
         else:
             self._show_job_status(_("Press ^r to start."))
         self.query_one("#below").border_title = Content(_("First rows, as the model would be asked"))
-        self.query_one("#rows", Fitted).show_drawn(partial(render_rows, look))
+        self.query_one("#rows", Fitted).show_drawn(partial(render_job_rows, look))
 
     # ---- columns ------------------------------------------------------------------------------------------
 
@@ -281,7 +283,7 @@ class PredictScreen(TunerScreen):
         try:
             values = self._read_values()
         except TunerError as error:
-            self._show_job_status(words_of(error), "$error")
+            self._show_job_status(format_error_words(error), "$error")
             return
         # Kept for the callback, which may come after this screen has closed and lost its app.
         app, tuner = self.app, self.tuner_app
@@ -322,12 +324,12 @@ class PredictScreen(TunerScreen):
         self._show_job_status(words, style)
         if before is None or before.newest != now.newest:
             self.query_one("#below").border_title = Content(_("Newest predictions"))
-            self.query_one("#rows", Fitted).show_drawn(partial(render_rows, {"newest": now.newest}))
+            self.query_one("#rows", Fitted).show_drawn(partial(render_job_rows, {"newest": now.newest}))
         if before is None or before.on != now.on:
             self.refresh_bindings()
 
     def _show_job_status(self, words: str, style: str = "$dim") -> None:
-        self.query_one("#status", Static).update(safe_block(words).stylize(style))
+        self.query_one("#status", Static).update(make_safe_block(words).stylize(style))
 
 
 def _default_output(path: Path) -> str:

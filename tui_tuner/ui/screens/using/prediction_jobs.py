@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.launch.helper import Cancelled, Helper
 from tui_tuner.locales import _
@@ -77,7 +77,7 @@ class PredictionJob:
         except Cancelled as stopped:
             found = stopped.result
         except TunerError as problem:
-            error = words_of(problem)
+            error = format_error_words(problem)
         except Exception as problem:
             # A thread has no other place to report to: the screen shows this error with the job.
             error = _("{kind}: {problem}", kind=type(problem).__name__, problem=problem)

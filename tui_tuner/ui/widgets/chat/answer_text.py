@@ -12,7 +12,7 @@ from textual.containers import Vertical
 from textual.widgets import Markdown, Static
 
 from tui_tuner.text import sanitize
-from tui_tuner.ui.screen_words import safe_block
+from tui_tuner.ui.screen_words import make_safe_block
 
 _LONGEST = 40_000  # longer answers (characters) are plain text: each block of Markdown is a widget
 _SHORTEST = 0.1  # seconds between two drawings; each sends lines to a terminal that may be far away
@@ -30,7 +30,7 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _OFF = ("html_block", "html_inline", "link", "image", "autolink", "linkify", "reference", "entity")
 
 
-def make_parser() -> MarkdownIt:
+def make_markdown_parser() -> MarkdownIt:
     """Create a Markdown parser that shows links, images, HTML and entities as they were written."""
     made = MarkdownIt("gfm-like", {"html": False, "linkify": False, "breaks": True, "maxNesting": 20})
     return made.disable(list(_OFF), ignoreInvalid=True)
@@ -70,9 +70,9 @@ class AnswerText(Vertical):
         yield from self._make_widgets()
 
     def _make_widgets(self) -> list[Static | Markdown]:
-        self._shown = [self._text] if self.is_plain else in_parts(self._text)
+        self._shown = [self._text] if self.is_plain else split_long_lists(self._text)
         if self.is_plain:
-            return [Static(safe_block(self._text), classes="plain")]
+            return [Static(make_safe_block(self._text), classes="plain")]
         return [_make_markdown(part) for part in self._shown]
 
     @property
@@ -116,14 +116,14 @@ class AnswerText(Vertical):
             await self._draw_parts(shown)
         elif self.is_plain and self.children and not shown:
             self._shown = [self._text]
-            self.query_one(".plain", Static).update(safe_block(self._text))
+            self.query_one(".plain", Static).update(make_safe_block(self._text))
         else:
             await self._rebuild_widgets()
         self.call_after_refresh(self._note_duration, began)
 
     async def _draw_parts(self, widgets: list[Markdown]) -> None:
         """Draw only the changed parts, usually the end of the last one."""
-        parts, before = in_parts(self._text), self._shown
+        parts, before = split_long_lists(self._text), self._shown
         self._shown = parts
         for widget, part, was in zip(widgets, parts, before, strict=False):
             if part.startswith(was):
@@ -143,10 +143,10 @@ class AnswerText(Vertical):
 
 
 def _make_markdown(text: str) -> Markdown:
-    return Markdown(text, parser_factory=make_parser, open_links=False)
+    return Markdown(text, parser_factory=make_markdown_parser, open_links=False)
 
 
-def in_parts(text: str) -> list[str]:
+def split_long_lists(text: str) -> list[str]:
     """Split a text before entries of long lists; joined, the parts are the text.
 
     Only complete lines decide, so that the parts of a growing text stay the same.

@@ -13,7 +13,7 @@ from textual.widgets import Static
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.talk import Reply, Turn
 from tui_tuner.locales import _
-from tui_tuner.ui.screen_words import safe_line
+from tui_tuner.ui.screen_words import make_safe_line
 from tui_tuner.ui.widgets.chat.turn_view import TurnView
 
 
@@ -36,7 +36,7 @@ class Column(VerticalScroll, can_focus=True):
         self._plain = plain
         self._hint = hint
         self._chosen: Turn | None = None
-        self.border_title = safe_line(model.display_label, 60)
+        self.border_title = make_safe_line(model.display_label, 60)
 
     @property
     def turn_views(self) -> list[TurnView]:

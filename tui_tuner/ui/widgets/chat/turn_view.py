@@ -10,7 +10,7 @@ from textual.widgets import Static
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.talk import Reply, Turn
 from tui_tuner.locales import _, _n
-from tui_tuner.ui.screen_words import safe_block
+from tui_tuner.ui.screen_words import make_safe_block
 from tui_tuner.ui.widgets.chat.answer_text import AnswerText
 
 _MOST_SHOWN = 4000  # characters of a prompt
@@ -90,7 +90,9 @@ class TurnView(Vertical):
         shown = prompt[:_MOST_SHOWN] + (" …" if len(prompt) > _MOST_SHOWN else "")
         place, of = self.turn.version_place
         versions = (f"  ‹{place}/{of}›", "$accent") if of > 1 else ("", "")
-        return Content.assemble(("▶ " if self._chosen else "› ", "bold $accent"), safe_block(shown), versions)
+        return Content.assemble(
+            ("▶ " if self._chosen else "› ", "bold $accent"), make_safe_block(shown), versions
+        )
 
     def _format_figures(self) -> Content:
         reply = self.reply
@@ -103,17 +105,17 @@ class TurnView(Vertical):
         if reply.good is not None:
             parts.append((_("✓ good"), "$success") if reply.good else (_("✗ bad"), "$error"))
         if reply.error:
-            parts.append(safe_block(reply.error).stylize("$error"))
+            parts.append(make_safe_block(reply.error).stylize("$error"))
         elif reply.note:
-            parts.append(safe_block(reply.note).stylize("$warning"))
+            parts.append(make_safe_block(reply.note).stylize("$warning"))
         if not reply.text and not reply.error:
             parts.append(Content(_("no text: the model stopped immediately")))
         if reply.first:
-            parts += [Content(words) for words in measured_words(reply, self.context)]
+            parts += [Content(words) for words in describe_answer_measures(reply, self.context)]
         return Content(" · ").join(Content.assemble(part) for part in parts)
 
 
-def measured_words(reply: Reply, context: int | None) -> list[str]:
+def describe_answer_measures(reply: Reply, context: int | None) -> list[str]:
     """Describe the length and speed of an answer, and the use of the context."""
     words = [_n("{n} token", "{n} tokens", reply.tokens, n=reply.tokens)]
     if reply.rate is not None:

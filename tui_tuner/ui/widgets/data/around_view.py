@@ -17,7 +17,7 @@ _LABEL = 23  # cells of a bar's label
 _MOST_NAMED = 12
 
 
-def around_content(around: RowWindow, cells: int) -> Content:
+def draw_lengths_around(around: RowWindow, cells: int) -> Content:
     """Draw a histogram of row lengths in tokens, with max_length marked."""
     counts = ", ".join(f"{count:,} {_(name)}" for name, count in around.outcomes.items() if count)
     lines = [Content.assemble((_("Tokens of a row") + "  ", "bold"), (counts, "$dim"))]
@@ -45,13 +45,13 @@ def around_content(around: RowWindow, cells: int) -> Content:
     return Content("\n").join(lines)
 
 
-def forward_content(laid: ForwardRows, row: int, cells: int) -> Content:
+def draw_forward_content(laid: ForwardRows, row: int, cells: int) -> Content:
     """Draw the forward pass that contains a row (from 1): █ trained, ░ read, │ an edge, · padding."""
-    from tui_tuner.tasks.preview.forward_rows import describe_rows, draw_line
+    from tui_tuner.tasks.preview.forward_rows import describe_rows, draw_forward_line
 
     lines = [Content(_make_title(laid)).stylize("bold")]
     for line in laid.lines:
-        parts = ((text, _STYLES[what]) for text, what in draw_line(line, laid.width, cells))
+        parts = ((text, _STYLES[what]) for text, what in draw_forward_line(line, laid.width, cells))
         lines.append(Content.assemble(*parts))
     ones = [one for line in laid.lines for one in line]
     named = [f"{'▸' * (one.row == row)}{one.row:,} ({len(one):,})" for one in ones[:_MOST_NAMED]]

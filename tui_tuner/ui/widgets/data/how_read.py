@@ -8,7 +8,7 @@ from textual.widgets import Static
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
-from tui_tuner.ui.screen_words import mark_value, render_marked, safe_line
+from tui_tuner.ui.screen_words import make_safe_line, mark_placeholder_value, render_marked_sentence
 from tui_tuner.ui.start_checking import Refusal
 
 
@@ -36,9 +36,13 @@ def _format_refusal(refusal: Refusal, task: str) -> Content:
     sentence = Content.assemble(("✗ ", "$error"), Content(one_line(refusal.sentence)).stylize("$error"))
     advice = (one_line(refusal.advice) + " ", "$dim") if refusal.advice else ""
     if refusal.task_fix is not None and refusal.task_fix["task"] == task:
-        words = _("{key} does that, {other} shows other options.", key=mark_value("k"), other=mark_value("u"))
-        return Content.assemble(sentence, "\n", advice, render_marked(words))
-    offer = render_marked(_("{key} shows the options.", key=mark_value("u")))
+        words = _(
+            "{key} does that, {other} shows other options.",
+            key=mark_placeholder_value("k"),
+            other=mark_placeholder_value("u"),
+        )
+        return Content.assemble(sentence, "\n", advice, render_marked_sentence(words))
+    offer = render_marked_sentence(_("{key} shows the options.", key=mark_placeholder_value("u")))
     return Content.assemble(sentence, "\n", *_other_task(refusal), advice, offer)
 
 
@@ -51,8 +55,11 @@ def _other_task(said: Refusal) -> list[Content]:
     """Return the key that switches to the task that fits the rows, if there is one."""
     if said.task_fix is None:
         return []
-    task = mark_value(one_line(said.task_fix["task"], 40), "bold")
-    return [render_marked(_("{key} sets task {task}.", key=mark_value("k"), task=task)), Content(" ")]
+    task = mark_placeholder_value(one_line(said.task_fix["task"], 40), "bold")
+    return [
+        render_marked_sentence(_("{key} sets task {task}.", key=mark_placeholder_value("k"), task=task)),
+        Content(" "),
+    ]
 
 
 def _describe_format(look: datalook.DataPreview) -> Content:
@@ -64,11 +71,11 @@ def _describe_format(look: datalook.DataPreview) -> Content:
     if look.columns:
         pairs = ", ".join(f"{one_line(role)} ← {one_line(name)}" for role, name in look.columns.items())
         parts.append(("\n" + pairs, "$foreground"))
-    parts += [Content.assemble(("\n! ", "$warning"), safe_line(note)) for note in look.notes]
+    parts += [Content.assemble(("\n! ", "$warning"), make_safe_line(note)) for note in look.notes]
     return Content.assemble(*parts)
 
 
-def format_counts(census: datalook.RowCensus, held_out: bool = False) -> Content:
+def format_ledger_counts(census: datalook.RowCensus, held_out: bool = False) -> Content:
     """Format the row ledger in one line."""
     counts = ", ".join(f"{count:,} {_(name)}" for name, count in census.outcomes.items() if count)
     if held_out and census.done:

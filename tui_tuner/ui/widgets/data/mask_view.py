@@ -12,8 +12,8 @@ from textual.widgets import Static
 from tui_tuner.locales import _
 from tui_tuner.text import mark_blanks, sanitize
 from tui_tuner.ui.datalook import RowMask, Token
-from tui_tuner.ui.screen_words import safe_line
-from tui_tuner.ui.widgets.data.around_view import around_content, forward_content
+from tui_tuner.ui.screen_words import make_safe_line
+from tui_tuner.ui.widgets.data.around_view import draw_forward_content, draw_lengths_around
 
 if TYPE_CHECKING:
     from tui_tuner.tasks.preview.forward_rows import ForwardRows
@@ -71,12 +71,14 @@ class MaskView(VerticalScroll):
             (" " + _("special"), "$special"),
         )
         self.border_title = Content.assemble(title, *legend)
-        parts = [Content.assemble(("→ ", "$accent"), safe_line(words)) for words in mask.teaches]
-        parts.append(mask_content(mask.tokens[:_MOST], self.borders))
+        parts = [Content.assemble(("→ ", "$accent"), make_safe_line(words)) for words in mask.teaches]
+        parts.append(draw_mask_tokens(mask.tokens[:_MOST], self.borders))
         if mask.outcome != "kept":
             words = f"{_(mask.outcome)}: {mask.reason}" if mask.reason else _(mask.outcome)
-            parts.insert(0, Content.assemble(("! ", "$warning"), safe_line(words)))
-        parts += [Content.assemble(("· ", "$accent"), safe_line(note)).stylize("$dim") for note in mask.notes]
+            parts.insert(0, Content.assemble(("! ", "$warning"), make_safe_line(words)))
+        parts += [
+            Content.assemble(("· ", "$accent"), make_safe_line(note)).stylize("$dim") for note in mask.notes
+        ]
         self.query_one(Static).update(Content("\n").join(parts))
 
     def show_around(self, around: RowWindow, laid: ForwardRows | None, row: int) -> None:
@@ -92,14 +94,14 @@ class MaskView(VerticalScroll):
         )
         self.border_title = Content(title)
         cells = max(20, self.scrollable_content_region.width - 1)
-        parts = [around_content(around, cells)]
+        parts = [draw_lengths_around(around, cells)]
         if laid is not None:
-            parts.append(forward_content(laid, row + 1, cells))
+            parts.append(draw_forward_content(laid, row + 1, cells))
         self.query_one(Static).update(Content("\n\n").join(parts))
         self.scroll_home(animate=False)
 
 
-def mask_content(tokens: tuple[Token, ...], borders: bool) -> Content:
+def draw_mask_tokens(tokens: tuple[Token, ...], borders: bool) -> Content:
     """Draw tokens one after the other; a newline is drawn as ↵ and a line break."""
     parts: list[tuple[str, str]] = []
     inside = False

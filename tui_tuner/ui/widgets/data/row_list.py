@@ -79,11 +79,11 @@ class RowList(LongList, WorkerOwner):
 
     def show_first(self, rows: tuple[SpooledRow, ...]) -> None:
         """Show the first rows while the others are read."""
-        from tui_tuner.ui.widgets.data.row_text import lines_of
+        from tui_tuner.ui.widgets.data.row_text import count_row_lines
 
         self.first = rows
         # Only where at least a few rows still fit: two lines each are enough to recognise a row.
-        wanted = max((lines_of(row.read.record) for row in rows), default=2)
+        wanted = max((count_row_lines(row.read.record) for row in rows), default=2)
         self.set_lines_each(wanted if self.size.height > 2 * wanted else 2)
         self.show_items(len(rows), empty=Content(""))
 
@@ -143,7 +143,9 @@ class RowList(LongList, WorkerOwner):
         return self.first[row] if row < len(self.first) else None
 
     def draw_item(self, index: int, width: int) -> list[Content]:
-        from tui_tuner.ui.widgets.data.row_text import format_brief  # `tui_tuner.data` is imported by now
+        from tui_tuner.ui.widgets.data.row_text import (
+            format_row_briefly,  # `tui_tuner.data` is imported by now
+        )
 
         row = self.find_row(index)
         kept = self.find_kept(row)
@@ -151,7 +153,7 @@ class RowList(LongList, WorkerOwner):
         number, gap = f"{row + 1:>{digits},} ", " " * (digits + 1)
         if kept is None:
             return [Content(number).stylize("$dim")]
-        lines = format_brief(kept, max(12, width - len(number)), self.lines_each)
+        lines = format_row_briefly(kept, max(12, width - len(number)), self.lines_each)
         return [
             Content.assemble((gap if place else number, "$dim"), line) for place, line in enumerate(lines)
         ]

@@ -25,7 +25,7 @@ from tui_tuner.data.records import (
 )
 from tui_tuner.data.spool import SpooledRow
 from tui_tuner.locales import _
-from tui_tuner.runs.wire import to_plain
+from tui_tuner.runs.wire import convert_to_plain_json
 from tui_tuner.text import mark_blanks, one_line, sanitize
 
 _ROLES = {"user": "$primary", "assistant": "$trained", "system": "$special", "tool": "$accent"}
@@ -34,15 +34,15 @@ LONGEST = 2_000_000  # characters of a row that are shown at most
 Part = tuple[str, str, str]  # a label, its colour, a text
 
 
-def lines_of(record: Record | None) -> int:
+def count_row_lines(record: Record | None) -> int:
     """Return how many lines a row needs in the list."""
     return 3 if isinstance(record, Preference | Question) else 2
 
 
-def format_brief(kept: SpooledRow, width: int, lines: int) -> list[Content]:
+def format_row_briefly(kept: SpooledRow, width: int, lines: int) -> list[Content]:
     """Format a row in a few lines; of a long chat the first question and the last answer."""
-    problem = problem_of(kept)
-    parts = parts_of(kept)
+    problem = find_row_problem(kept)
+    parts = list_row_parts(kept)
     # A row with a record only gets a mark here; its problem is shown when the row is opened.
     alone = bool(problem) and kept.read.record is None
     first = [Content.assemble(("✗ ", "$error"), (_cut_line(problem, width - 2), "$error"))] if alone else []
@@ -95,7 +95,7 @@ def _cut_line(text: str, width: int) -> str:
     return pieces[0] + "…"
 
 
-def problem_of(kept: SpooledRow) -> str:
+def find_row_problem(kept: SpooledRow) -> str:
     """Return the problem of a row; empty if it has none."""
     read = kept.read
     if read.problem is not None:
@@ -121,7 +121,7 @@ def _has_new_detail(kept: SpooledRow) -> bool:
     )
 
 
-def parts_of(kept: SpooledRow) -> list[Part]:
+def list_row_parts(kept: SpooledRow) -> list[Part]:
     """Return the parts of a row; for a row that was not understood, its raw columns."""
     read = kept.read
     if read.merged:
@@ -129,7 +129,7 @@ def parts_of(kept: SpooledRow) -> list[Part]:
     if read.record is None:
         if list(read.row.values) == [""]:
             return [("", "", str(read.row.values[""]))]
-        return [(str(name), "$dim", text_of(value)) for name, value in read.row.values.items()]
+        return [(str(name), "$dim", format_row_value(value)) for name, value in read.row.values.items()]
     return list(_iterate_parts(read.record))
 
 
@@ -169,7 +169,7 @@ def _iterate_turns(messages: Sequence[Message]) -> Iterator[Part]:
 
 
 def _join_said(turn: Message) -> str:
-    calls = text_of(turn.tool_calls) if turn.tool_calls else ""
+    calls = format_row_value(turn.tool_calls) if turn.tool_calls else ""
     return " ".join(filter(None, (turn.content or "", calls)))
 
 
@@ -179,13 +179,15 @@ def _format_class(label: Any) -> str:
     return ", ".join(map(str, label)) if isinstance(label, list) else str(label)
 
 
-def text_of(value: Any, indent: bool = False) -> str:
+def format_row_value(value: Any, indent: bool = False) -> str:
     """Return a value of a row as text; other values as JSON."""
     if isinstance(value, str):
         return value
     option = orjson.OPT_INDENT_2 if indent else 0
     try:
-        return orjson.dumps(to_plain(value), default=str, option=option | orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(
+            convert_to_plain_json(value), default=str, option=option | orjson.OPT_NON_STR_KEYS
+        ).decode()
     except (TypeError, RecursionError):
         return str(value)
 
@@ -193,10 +195,10 @@ def text_of(value: Any, indent: bool = False) -> str:
 # A whole row
 
 
-def format_whole(kept: SpooledRow, width: int) -> list[Content]:
+def format_whole_row(kept: SpooledRow, width: int) -> list[Content]:
     """Format everything in a row, in lines of `width` cells."""
     found: list[Content] = []
-    problem = problem_of(kept)
+    problem = find_row_problem(kept)
     if problem:
         found += [Content(line).stylize("$error") for line in _wrap_text("✗ " + problem, width)] + [
             Content("")
@@ -221,7 +223,7 @@ def _all_parts(kept: SpooledRow) -> Iterator[Part]:
     read, record = kept.read, kept.read.record
     tools = getattr(record, "tools", None)
     if tools:
-        yield _("tools"), "$accent", text_of(tools, True)
+        yield _("tools"), "$accent", format_row_value(tools, True)
     if isinstance(record, Chat | JudgedChat | Preference):
         yield from _whole_turns(record.messages)
         if isinstance(record, JudgedChat):
@@ -231,12 +233,12 @@ def _all_parts(kept: SpooledRow) -> Iterator[Part]:
                 for label, colour, text in _whole_turns(turns):
                     yield _("{kind} · {role}", kind=name, role=label), colour, text
     else:
-        yield from parts_of(kept)
+        yield from list_row_parts(kept)
     # Columns that the format does not read are shown last, as they may be missed by mistake.
     used = set(read.columns.values()) if record is not None else set(read.row.values)
     for name, value in read.row.values.items():
         if name not in used and value not in (None, "", [], {}):
-            yield _("not used: {column}", column=name), "$dim", text_of(value, True)
+            yield _("not used: {column}", column=name), "$dim", format_row_value(value, True)
 
 
 def _whole_turns(messages: Sequence[Message]) -> Iterator[Part]:
@@ -248,7 +250,7 @@ def _whole_turns(messages: Sequence[Message]) -> Iterator[Part]:
         if turn.content or not turn.tool_calls:
             yield name, colour, turn.content or ""
         if turn.tool_calls:
-            yield _("{role} calls tools", role=name), "$accent", text_of(turn.tool_calls, True)
+            yield _("{role} calls tools", role=name), "$accent", format_row_value(turn.tool_calls, True)
 
 
 def _wrap_text(text: str, width: int, indent: str = "") -> list[str]:

@@ -10,14 +10,14 @@ from textual.content import Content
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
-from tui_tuner.ui.form_values import find_value
+from tui_tuner.ui.form_values import find_draft_value
 from tui_tuner.ui.guard.sturdy import WorkerOwner
-from tui_tuner.ui.screen_words import safe_block
+from tui_tuner.ui.screen_words import make_safe_block
 from tui_tuner.ui.widgets.data.mask_view import MaskView
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ class TokenPane(MaskView, WorkerOwner):
         if seconds < _SILENT or not self.screen.is_active:
             return
         draft = self._asked[0]
-        model = one_line(find_value(draft, "model.name"), 30)
+        model = one_line(find_draft_value(draft, "model.name"), 30)
         # The first load of a tokenizer takes seconds, which should not look like the work on the row.
-        if datalook.tokenizer_here(draft):
+        if datalook.is_tokenizer_loaded(draft):
             words = _("Tokenising rows… {n:.0f} s", n=seconds)
         elif self.lengths:
             words = _(
@@ -108,9 +108,9 @@ class TokenPane(MaskView, WorkerOwner):
     ) -> None:
         found, error = None, ""
         try:
-            found = datalook.read_mask(draft, path, row, rows.find_kept(row))
+            found = datalook.read_row_mask(draft, path, row, rows.find_kept(row))
         except (TunerError, OSError, ImportError) as problem:
-            error = words_of(problem)
+            error = format_error_words(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(TokenPane._Found(turn, found, error))
 
@@ -120,9 +120,9 @@ class TokenPane(MaskView, WorkerOwner):
     ) -> None:
         found, error = None, ""
         try:
-            found = datalook.read_around(draft, path, row, rows.spool)
+            found = datalook.read_rows_around(draft, path, row, rows.spool)
         except (TunerError, OSError, ImportError) as problem:
-            error = words_of(problem)
+            error = format_error_words(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(TokenPane._Found(turn, found, error))
 
@@ -132,7 +132,7 @@ class TokenPane(MaskView, WorkerOwner):
         self._since = None
         row = self._asked[2]
         if message.found is None:
-            self.show_words(Content.assemble(("✗ ", "$error"), safe_block(message.error)))
+            self.show_words(Content.assemble(("✗ ", "$error"), make_safe_block(message.error)))
         elif isinstance(message.found, datalook.RowMask):
             self.show_mask(message.found, row)
         else:

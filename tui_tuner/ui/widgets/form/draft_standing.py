@@ -9,7 +9,7 @@ from textual.content import Content
 
 from tui_tuner.locales import _, _n
 from tui_tuner.ui import form_values
-from tui_tuner.ui.screen_words import safe_line
+from tui_tuner.ui.screen_words import make_safe_line
 
 if TYPE_CHECKING:
     from tui_tuner.ui.start_checking import Refusal
@@ -65,7 +65,7 @@ class DraftStanding:
         Returns:
             Whether the values themselves are valid.
         """
-        self.problems = form_values.find_problems(values, self.untyped)
+        self.problems = form_values.find_draft_problems(values, self.untyped)
         sound = not self.problems
         # Problems of the values come first: the check that refused saw older ones.
         if self.start_refusal is not None and not self.problems:
@@ -83,7 +83,7 @@ class DraftStanding:
     def of_section(self, section: str) -> list[str]:
         """Return the problems of a section, and those without a field."""
         problems = self.problems.items()
-        return [text for path, text in problems if not path or form_values.section_of(path) == section]
+        return [text for path, text in problems if not path or form_values.find_form_section(path) == section]
 
     def describe_standing(self, starting: bool) -> Content:
         """Describe the state in a few words.
@@ -95,7 +95,9 @@ class DraftStanding:
         if count and (refusal is None or self.problems.get(refusal.field) != refusal.sentence):
             return Content(_n("✗ {n} problem", "✗ {n} problems", count, n=count)).stylize("$error")
         if count:
-            return Content.assemble("✗ ", safe_line(refusal.sentence if refusal else "")).stylize("$error")
+            return Content.assemble("✗ ", make_safe_line(refusal.sentence if refusal else "")).stylize(
+                "$error"
+            )
         if starting:
             return Content(_("checking, then starting…")).stylize("$primary")
         if not self.passed:

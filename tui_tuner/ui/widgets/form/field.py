@@ -19,8 +19,14 @@ from textual.widgets._select import SelectCurrent
 from tui_tuner.config.options import Option
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.form_values import choose_editor, format_value, parse_text, select_words, word_help
-from tui_tuner.ui.screen_words import safe_line
+from tui_tuner.ui.form_values import (
+    choose_field_editor,
+    describe_field_word,
+    format_field_value,
+    list_select_words,
+    parse_field_text,
+)
+from tui_tuner.ui.screen_words import make_safe_line
 
 
 class FieldSelect(Select[str], inherit_bindings=False):
@@ -74,7 +80,7 @@ class Field(Vertical):
         super().__init__()
         self.option = option
         self._value = value
-        self._words = list(words) or select_words(option)
+        self._words = list(words) or list_select_words(option)
         self._costs: Mapping[str, str] = {}
         self._marked: tuple[bool, str, Any] = (False, "?", None)
         # Created here, because a field may be marked before it is composed.
@@ -109,7 +115,7 @@ class Field(Vertical):
         elif (kind == "select" and isinstance(old, FieldSelect)) or (
             kind == "input" and isinstance(old, Input)
         ):
-            old.value = format_value(value) if kind == "select" else one_line(format_value(value))
+            old.value = format_field_value(value) if kind == "select" else one_line(format_field_value(value))
         else:
             return False
         return True
@@ -125,17 +131,17 @@ class Field(Vertical):
 
     def _choose_editor(self, value: Any) -> str:
         """Return the editor that can hold a value: a draft may hold values that a switch or a list cannot."""
-        kind = choose_editor(self.option)
+        kind = choose_field_editor(self.option)
         if kind == "switch":
             return kind if isinstance(value, bool) else "input"
-        return kind if kind != "select" or format_value(value) in self._words else "input"
+        return kind if kind != "select" or format_field_value(value) in self._words else "input"
 
     def _make_editor(self) -> Widget:
-        kind, text = self._choose_editor(self._value), format_value(self._value)
+        kind, text = self._choose_editor(self._value), format_field_value(self._value)
         if kind == "switch":
             return Switch(self._value, animate=False)
         if kind == "select":
-            told = "-told" if any(word_help(self.option, word) for word in self._words) else ""
+            told = "-told" if any(describe_field_word(self.option, word) for word in self._words) else ""
             return FieldSelect(
                 self._list_choices(), value=text, allow_blank=False, compact=True, classes=told
             )
@@ -156,7 +162,7 @@ class Field(Vertical):
             self._format_label(("✗ ", "$error") if sentence else ("• ", "$accent") if changed else "  ")
         )
         short = sentence.removeprefix(f"{self.option.path}: ")
-        self._below.update(safe_line(short) if sentence else self._describe_choice())
+        self._below.update(make_safe_line(short) if sentence else self._describe_choice())
 
     def _format_label(self, sign: str | tuple[str, str]) -> Content:
         return Content.assemble(sign, self.option.path.rpartition(".")[2].replace("_", " "))
@@ -190,19 +196,21 @@ class Field(Vertical):
     def _list_choices(self) -> list[tuple[str | Content, str]]:
         """Return the words to choose from, with their descriptions."""
         return [
-            (_with_help(word, self._costs.get(word, ""), word_help(self.option, word)), word)
+            (_with_help(word, self._costs.get(word, ""), describe_field_word(self.option, word)), word)
             for word in self._words
         ]
 
     def _describe_choice(self) -> Content:
         """Return the help of the chosen word, or else of the field."""
-        return Content(_(word_help(self.option, format_value(self._value)) or self.option.help))
+        return Content(
+            _(describe_field_word(self.option, format_field_value(self._value)) or self.option.help)
+        )
 
     @on(Input.Changed)
     def _take_text(self, event: Input.Changed) -> None:
         event.stop()
         try:
-            value, sentence = parse_text(self.option, event.value), ""
+            value, sentence = parse_field_text(self.option, event.value), ""
         except ValueError as error:
             value, sentence = event.value, str(error)
         self._report_change(value, sentence)
@@ -210,7 +218,7 @@ class Field(Vertical):
     @on(Select.Changed)
     def _take_selected(self, event: Select.Changed) -> None:
         event.stop()
-        self._report_change(parse_text(self.option, str(event.value)), "")
+        self._report_change(parse_field_text(self.option, str(event.value)), "")
 
     @on(Switch.Changed)
     def _take_switched(self, event: Switch.Changed) -> None:

@@ -76,13 +76,13 @@ class FormPages(ContentSwitcher):
         # Awaited, so that the caller finds the fields mounted and can focus one.
         for made in self.show_applicable(draft):
             await made
-        self.border_title = Content(_(form_values.section_words(section)))
+        self.border_title = Content(_(form_values.describe_form_section(section)))
 
     async def show_field(self, path: str, draft: Draft) -> Field | None:
         """Show the section of a field and the field itself, even if it is advanced."""
-        if form_values.is_effective(draft.values, path):
+        if form_values.is_field_effective(draft.values, path):
             self._wanted.add(path)
-        await self.show_section(form_values.section_of(path), draft)
+        await self.show_section(form_values.find_form_section(path), draft)
         return next((field for field in self.visible_fields if field.option.path == path), None)
 
     def toggle_advanced(self, draft: Draft) -> None:
@@ -105,8 +105,8 @@ class FormPages(ContentSwitcher):
         self.show_applicable(draft)
         for page in self._made_pages:
             for field in page.fields:
-                sentence = form_values.problem_of(field.option.path, problems)
-                field.mark_field(form_values.is_set(draft.values, field.option), sentence)
+                sentence = form_values.find_field_problem(field.option.path, problems)
+                field.mark_field(form_values.is_field_set(draft.values, field.option), sentence)
 
     def show_applicable(self, draft: Draft) -> list[AwaitMount]:
         """Show fields that apply and hide the others, which keep their text."""
@@ -114,9 +114,10 @@ class FormPages(ContentSwitcher):
         page = self._current_page
         folded = 0
         if page is not None:
-            there = (option for option in form_values.section_options(page.section) if option.advanced)
+            there = (option for option in form_values.list_section_options(page.section) if option.advanced)
             folded = sum(
-                form_values.is_effective(draft.values, option.path) and not self._is_in_view(option, draft)
+                form_values.is_field_effective(draft.values, option.path)
+                and not self._is_in_view(option, draft)
                 for option in there
             )
         self.border_subtitle = Content(_("F2: {n} more", n=folded) if folded else "")
@@ -128,8 +129,10 @@ class FormPages(ContentSwitcher):
         before: Field | None = None
         new: list[Field] = []
         made: list[AwaitMount] = []
-        for option in form_values.section_options(page.section):
-            shown = form_values.is_effective(draft.values, option.path) and self._is_in_view(option, draft)
+        for option in form_values.list_section_options(page.section):
+            shown = form_values.is_field_effective(draft.values, option.path) and self._is_in_view(
+                option, draft
+            )
             field = there.get(option.path)
             if field is not None:
                 made += _mount_fields(page, new, before)
@@ -138,16 +141,16 @@ class FormPages(ContentSwitcher):
                 if not shown and field.has_focus_within:
                     self.screen.set_focus(self.screen.query_one(Sections).list)
                 field.display = shown
-                field.offer_words(form_values.select_words(option, draft.values))
+                field.offer_words(form_values.list_select_words(option, draft.values))
             elif shown:
-                words = form_values.select_words(option, draft.values)
+                words = form_values.list_select_words(option, draft.values)
                 new.append(Field(option, _find_shown(draft, option), words))
         return made + _mount_fields(page, new, before)
 
     def _is_in_view(self, option: Option, draft: Draft) -> bool:
         """Return whether an applicable field is visible. A set advanced one stays until they are hidden."""
         path = option.path
-        if option.advanced and (path in draft.texts or form_values.is_set(draft.values, option)):
+        if option.advanced and (path in draft.texts or form_values.is_field_set(draft.values, option)):
             self._wanted.add(path)
         return self.advanced or not option.advanced or path in self._wanted
 
@@ -163,4 +166,4 @@ def _mount_fields(page: Page, fields: list[Field], before: Field | None) -> list
 
 def _find_shown(draft: Draft, option: Option) -> Any:
     """Return what a field shows: its invalid text, or its value."""
-    return draft.texts.get(option.path, form_values.value_of(draft.values, option))
+    return draft.texts.get(option.path, form_values.get_option_value(draft.values, option))

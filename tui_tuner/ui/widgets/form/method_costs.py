@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.worker import get_current_worker
 
 from tui_tuner.ui.guard.sturdy import WorkerOwner
-from tui_tuner.ui.hosting import tuner_of
+from tui_tuner.ui.hosting import get_tuner_app
 
 
 class MethodsCosted(Message):
@@ -39,14 +39,14 @@ class MethodCosts(Widget, WorkerOwner):
         # A copy, since the form changes the draft in place while the worker plans.
         self._asked = copy.deepcopy(values)
         self._turn += 1
-        self._find_costs(self._turn, self._asked, tuner_of(self.app).card)
+        self._find_costs(self._turn, self._asked, get_tuner_app(self.app).card)
 
     @work(thread=True, group="method-costs", exclusive=True)
     def _find_costs(self, turn: int, values: dict[str, Any], card: str) -> None:
         from tui_tuner.ui import planlook
 
         worker = get_current_worker()
-        costs = planlook.method_costs(values, card, lambda: worker.is_cancelled or turn != self._turn)
+        costs = planlook.list_method_costs(values, card, lambda: worker.is_cancelled or turn != self._turn)
         if not worker.is_cancelled:
             self.post_message(MethodsCosted(turn, costs))
 

@@ -12,13 +12,13 @@ from textual.timer import Timer
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 from tui_tuner.ui.guard.sturdy import WorkerOwner
-from tui_tuner.ui.hosting import tuner_of
-from tui_tuner.ui.screen_words import rough, safe_line, share_words
+from tui_tuner.ui.hosting import get_tuner_app
+from tui_tuner.ui.screen_words import format_share_percentage, make_safe_line, rough
 
 if TYPE_CHECKING:
     from tui_tuner.ui.planlook import PlanPreview
@@ -71,7 +71,7 @@ class PlanLine(Static, WorkerOwner):
     def _begin_work(self, turn: int, draft: dict[str, Any]) -> None:
         # The draft may have become invalid while the timer ran.
         if turn == self._turn:
-            self._find_plan(turn, draft, tuner_of(self.app).card)
+            self._find_plan(turn, draft, get_tuner_app(self.app).card)
 
     @work(thread=True, group="plan-line", exclusive=True)
     def _find_plan(self, turn: int, draft: dict[str, Any], card: str) -> None:
@@ -80,9 +80,9 @@ class PlanLine(Static, WorkerOwner):
         found, error = None, ""
         try:
             # No network: a hub must not be asked at every letter of a model's name.
-            found = planlook.plan_draft(draft, card, tuner_of(self.app).store.root, network=False)
+            found = planlook.plan_draft(draft, card, get_tuner_app(self.app).store.root, network=False)
         except (TunerError, OSError) as problem:
-            error = words_of(problem)
+            error = format_error_words(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(PlanFound(turn, found, error))
 
@@ -95,9 +95,9 @@ class PlanLine(Static, WorkerOwner):
         if message.turn != self._turn:
             return
         if message.look is None:
-            words = Content.assemble((_("No plan:"), "$warning"), " ", safe_line(message.error))
+            words = Content.assemble((_("No plan:"), "$warning"), " ", make_safe_line(message.error))
         else:
-            words = Content("\n").join([summarise_plan(message.look), parts_line(message.look)])
+            words = Content("\n").join([summarise_plan(message.look), format_parts_line(message.look)])
         self.update(words)
         self.post_message(PlanShown(message.look))
 
@@ -129,15 +129,15 @@ def summarise_plan(look: PlanPreview) -> Content:
     return Content.assemble((_("Plan"), "$dim"), " ", Content("  ·  ").join(parts))
 
 
-def parts_line(look: PlanPreview) -> Content:
+def format_parts_line(look: PlanPreview) -> Content:
     """Return the number of trained weights and the largest part of the memory."""
     found, parameters = look.estimate, look.plan.parameters
     rows = [row for row in found.rows if row.phase == found.phase]
     most = max(rows, key=lambda row: row.gib, default=None)
     trained = _(
         "trains {count} weights ({share})",
-        count=short_count(parameters.trained),
-        share=share_words(parameters.trained_share),
+        count=format_weight_count(parameters.trained),
+        share=format_share_percentage(parameters.trained_share),
     )
     parts = [trained]
     if most is not None:
@@ -145,7 +145,7 @@ def parts_line(look: PlanPreview) -> Content:
     return Content("     " + "  ·  ".join(parts)).stylize("$dim")
 
 
-def short_count(count: int) -> str:
+def format_weight_count(count: int) -> str:
     """Format a number of weights: 122,880, 10.1 M, 8.03 B."""
     for size, letter in ((1e9, "B"), (1e6, "M")):
         if count >= size:

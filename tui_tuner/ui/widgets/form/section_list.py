@@ -52,7 +52,7 @@ class Sections(VerticalScroll):
 
     def mark_sections(self, problems: Iterable[str]) -> None:
         """Show how many of these fields are in each section."""
-        counts = Counter(form_values.section_of(path) for path in filter(None, problems))
+        counts = Counter(form_values.find_form_section(path) for path in filter(None, problems))
         for index, (key, label) in enumerate(form_values.SECTIONS.items()):
             words = Content.assemble(label, (f" ✗{counts[key]}", "$error") if counts[key] else "")
             # Replacing a prompt draws the whole list again, which over a slow line is seen.

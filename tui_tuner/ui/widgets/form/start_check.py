@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.worker import get_current_worker
 
 from tui_tuner.ui.guard.sturdy import WorkerOwner
-from tui_tuner.ui.hosting import tuner_of
+from tui_tuner.ui.hosting import get_tuner_app
 
 if TYPE_CHECKING:
     from tui_tuner.ui.start_checking import Refusal
@@ -71,18 +71,26 @@ class StartCheck(Widget, WorkerOwner):
 
     @work(thread=True, group=_GROUP, exclusive=True)
     def _run_checks(self, turn: int, values: dict[str, Any], start: bool) -> None:
-        from tui_tuner.ui.start_checking import better_start, check_place, check_start, is_fetched, try_rows
+        from tui_tuner.ui.start_checking import (
+            check_run_place,
+            check_start,
+            needs_model_download,
+            suggest_better_start,
+            try_draft_rows,
+        )
 
-        tuner = tuner_of(self.app)
+        tuner = get_tuner_app(self.app)
         # Each step is slower than the one before; an outdated check stops between two of them.
         refusal = check_start(values) if turn == self._turn else None
         if refusal is None and turn == self._turn:
-            refusal = check_place(values, tuner.store)
+            refusal = check_run_place(values, tuner.store)
         if refusal is None and turn == self._turn:
-            refusal = try_rows(values, tuner.helper)
-        better = better_start(values) if refusal is None and not start and turn == self._turn else None
+            refusal = try_draft_rows(values, tuner.helper)
+        better = (
+            suggest_better_start(values) if refusal is None and not start and turn == self._turn else None
+        )
         if not get_current_worker().is_cancelled:
-            fetches = refusal is None and turn == self._turn and is_fetched(values)
+            fetches = refusal is None and turn == self._turn and needs_model_download(values)
             self.post_message(StartChecked(turn, values, refusal, start, better, fetches))
 
     def work_failed(self, group: str, words: str) -> None:

@@ -8,19 +8,19 @@ from textual.content import Content
 from tui_tuner.evaluation.evaluation_tables import (
     MOST_CLASSES,
     TableGrid,
-    cell_text,
-    most_confused,
-    pair_line,
-    row_shares,
+    compute_row_shares,
+    find_most_confused_classes,
+    format_confused_pair,
+    format_table_cell,
 )
 from tui_tuner.locales import _
-from tui_tuner.ui.screen_words import fit_column
+from tui_tuner.ui.screen_words import fit_screen_column
 
 _LABEL, _NARROWEST, _WIDEST = 16, 6, 12  # cells of a class name at the left, and of a column
 _SHADES = " ░▒▓█"  # next to the number, for themes and terminals without colours
 
 
-def confusion_content(grid: TableGrid, width: int) -> Content:
+def draw_confusion_matrix(grid: TableGrid, width: int) -> Content:
     """Draw the matrix in `width` cells, or list the most confused pairs if it does not fit."""
     label = min(_LABEL, max((len(name) for name in (*grid.rows, _("true \\ found"))), default=0) + 1)
     each = min(_WIDEST, (width - label) // max(1, len(grid.columns)))
@@ -28,13 +28,13 @@ def confusion_content(grid: TableGrid, width: int) -> Content:
     if len(grid.columns) > MOST_CLASSES or each < _NARROWEST or not grid.columns:
         return _list_pairs(grid)
     heads = "".join(
-        _to_the_right(fit_column(name, each - 2).rstrip(), each - 1) + " " for name in grid.columns
+        _to_the_right(fit_screen_column(name, each - 2).rstrip(), each - 1) + " " for name in grid.columns
     )
-    lines = [Content.assemble((fit_column(_("true \\ found"), label), "$dim"), (heads, "$dim"))]
-    for name, values, shares in zip(grid.rows, grid.values, row_shares(grid), strict=True):
-        parts: list[str | tuple[str, str]] = [fit_column(name, label)]
+    lines = [Content.assemble((fit_screen_column(_("true \\ found"), label), "$dim"), (heads, "$dim"))]
+    for name, values, shares in zip(grid.rows, grid.values, compute_row_shares(grid), strict=True):
+        parts: list[str | tuple[str, str]] = [fit_screen_column(name, label)]
         for predicted, value, share in zip(grid.columns, values, shares, strict=True):
-            text = cell_text("", value)
+            text = format_table_cell("", value)
             parts.append(
                 (text.rjust(each - 2) + _choose_shade(share) + " ", _choose_style(share, name == predicted))
             )
@@ -59,7 +59,7 @@ def _choose_style(share: float, right: bool) -> str:
 
 def _list_pairs(grid: TableGrid) -> Content:
     """List the most confused pairs of classes, one per line."""
-    pairs = most_confused(grid)
+    pairs = find_most_confused_classes(grid)
     right = sum(
         value or 0
         for name, values in zip(grid.rows, grid.values, strict=True)
@@ -72,5 +72,5 @@ def _list_pairs(grid: TableGrid) -> Content:
     lines = [Content(f"{said} {_('Most often confused:')}").stylize("$dim")]
     for pair in pairs:
         style = _choose_style(pair.share, right=False)
-        lines.append(Content.assemble((_choose_shade(pair.share), style), " ", pair_line(pair)))
+        lines.append(Content.assemble((_choose_shade(pair.share), style), " ", format_confused_pair(pair)))
     return Content("\n").join(lines)

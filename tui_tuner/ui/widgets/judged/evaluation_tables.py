@@ -8,11 +8,16 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from tui_tuner.evaluation.evaluation_tables import CONFUSION, TableGrid, read_grid, table_title
+from tui_tuner.evaluation.evaluation_tables import (
+    CONFUSION,
+    TableGrid,
+    format_table_title,
+    read_evaluation_table,
+)
 from tui_tuner.locales import _
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.widgets.judged.class_table import figures_content
-from tui_tuner.ui.widgets.judged.confusion_matrix import confusion_content
+from tui_tuner.ui.widgets.judged.class_table import draw_class_figures
+from tui_tuner.ui.widgets.judged.confusion_matrix import draw_confusion_matrix
 from tui_tuner.ui.widgets.judged.fitted_text import Fitted
 
 
@@ -24,15 +29,17 @@ class ComparedTable(NamedTuple):
     before: TableGrid | None
 
 
-def chosen_tables(view: RunView) -> list[ComparedTable]:
+def choose_shown_tables(view: RunView) -> list[ComparedTable]:
     """Return the tables to show, in their order."""
     steps = {table.step for table in view.tables}
     if not steps:
         return []
     best, first = view.best_step(), min(steps)
     step = best if best in steps else max(steps)
-    before = {table.name: read_grid(table) for table in view.tables if table.step == first != step}
-    grids = [read_grid(table) for table in view.tables if table.step == step]
+    before = {
+        table.name: read_evaluation_table(table) for table in view.tables if table.step == first != step
+    }
+    grids = [read_evaluation_table(table) for table in view.tables if table.step == step]
     return [
         ComparedTable(step or 0, grid, before.get(grid.name)) for grid in grids if grid.rows and grid.columns
     ]
@@ -64,15 +71,15 @@ class Tables(Vertical):
 def _make_table(table: ComparedTable) -> Vertical:
     grid, before = table.grid, table.before
     if grid.name != CONFUSION:
-        figures = Fitted(lambda width: figures_content(grid, width))
-        return Vertical(Static(Content(table_title(grid.name)).stylize("$primary")), figures)
+        figures = Fitted(lambda width: draw_class_figures(grid, width))
+        return Vertical(Static(Content(format_table_title(grid.name)).stylize("$primary")), figures)
     parts = [Fitted(lambda width: _add_title(_("after training"), grid, width))]
     if before is not None:
         parts.insert(
             0, Fitted(lambda width: _add_title(_("before training"), before, width), classes="before")
         )
-    return Vertical(Static(Content(table_title(grid.name)).stylize("$primary")), Horizontal(*parts))
+    return Vertical(Static(Content(format_table_title(grid.name)).stylize("$primary")), Horizontal(*parts))
 
 
 def _add_title(words: str, grid: TableGrid, width: int) -> Content:
-    return Content("\n").join([Content(words).stylize("$dim"), confusion_content(grid, width)])
+    return Content("\n").join([Content(words).stylize("$dim"), draw_confusion_matrix(grid, width)])

@@ -36,11 +36,11 @@ class Fitted(Static):
     def _update_content(self) -> None:
         """Update only if the content differs; most is the same at every width."""
         drawn = self._draw(self._width or _LIKELY)
-        if self._drawn is None or not same_content(drawn, self._drawn):
+        if self._drawn is None or not is_content_same(drawn, self._drawn):
             self._drawn = drawn
             self.update(drawn)
 
 
-def same_content(one: Content, other: Content) -> bool:
+def is_content_same(one: Content, other: Content) -> bool:
     """Return whether two contents look the same."""
     return one.plain == other.plain and one.spans == other.spans

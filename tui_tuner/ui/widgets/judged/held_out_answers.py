@@ -10,20 +10,20 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from tui_tuner.evaluation.inside_text import is_inside, read_shown
-from tui_tuner.evaluation.word_differences import AnswerWords, find_differing, split_answer
+from tui_tuner.evaluation.inside_text import is_output_inside_text, read_shown_sample
+from tui_tuner.evaluation.word_differences import AnswerWords, find_differing, split_answer_words
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.events import Sample
 from tui_tuner.ui.widgets.judged.fitted_text import Draw, Fitted
-from tui_tuner.ui.widgets.judged.pair import judged_content, text_stands_below
-from tui_tuner.ui.widgets.judged.spans import make_legend
+from tui_tuner.ui.widgets.judged.pair import draw_judged_pair, is_prompt_shown_below
+from tui_tuner.ui.widgets.judged.spans import make_span_legend
 from tui_tuner.ui.widgets.judged.stages import (
     REFERENCE,
     AnswerSides,
-    by_prompt,
-    key_of,
-    stage_name,
-    with_reference,
+    add_reference_answer,
+    group_samples_by_prompt,
+    make_sample_key,
+    name_answer_stage,
 )
 
 _NARROW = 56  # widths in cells that are too narrow for two columns
@@ -77,7 +77,7 @@ class Answers(Vertical):
         self.set_class(not samples, "-none")
         if not samples:
             self.query_one("#prompt", Static).update(_make_no_answers() if ended else _make_no_answers_yet())
-        self._prompts = list(by_prompt(samples).items())
+        self._prompts = list(group_samples_by_prompt(samples).items())
         self._at = min(self._at, max(0, len(self._prompts) - 1))
         self._draw_prompt()
 
@@ -96,7 +96,7 @@ class Answers(Vertical):
     def turn_side(self, side: str) -> None:
         """Show another stage at the `left` or the `right`."""
         if self._prompts:
-            self._sides.turn_side(side, with_reference(self._prompts[self._at][1]))
+            self._sides.turn_side(side, add_reference_answer(self._prompts[self._at][1]))
             self._draw_prompt()
 
     def show_reference(self) -> None:
@@ -106,7 +106,7 @@ class Answers(Vertical):
         elif self._prompts and self._prompts[self._at][1][0].reference.strip():
             stages = self._prompts[self._at][1]
             self._before = self._sides
-            self._sides = AnswerSides(key_of(stages[-1]), (REFERENCE, stages[0].step))
+            self._sides = AnswerSides(make_sample_key(stages[-1]), (REFERENCE, stages[0].step))
         self._draw_prompt()
 
     def open_whole(self) -> None:
@@ -118,7 +118,7 @@ class Answers(Vertical):
         if not self._prompts:
             return
         stages = self._prompts[self._at][1]
-        left, right = self._sides.choose_samples(with_reference(stages))
+        left, right = self._sides.choose_samples(add_reference_answer(stages))
         # A view comes several times a second, and nearly always with the same answers.
         drawn = (self._at, len(self._prompts), len(stages), left, right, self._whole)
         if drawn == self._drawn:
@@ -127,12 +127,14 @@ class Answers(Vertical):
         self.set_class(right is not None, "-two")
         self.query_one("#prompt", Static).update(self._format_prompt(left))
         # With two answers both are shown already, so there is nothing to change to.
-        several = len(with_reference(stages)) > 2 or (right is None and len(stages) > 1)
+        several = len(add_reference_answer(stages)) > 2 or (right is None and len(stages) > 1)
         keys = (",", ".") if several else ("", "")
         self._draw_sides((left, right), keys)
-        shown = [read_shown(sample) for sample in (left, right) if sample is not None]
+        shown = [read_shown_sample(sample) for sample in (left, right) if sample is not None]
         self.query_one("#reference", Static).update(self._format_reference(left, right))
-        self.query_one("#signs", Static).update(make_legend([one for one in shown if is_inside(one)]))
+        self.query_one("#signs", Static).update(
+            make_span_legend([one for one in shown if is_output_inside_text(one)])
+        )
 
     def _draw_sides(self, sides: tuple[Sample, Sample | None], keys: tuple[str, str]) -> None:
         """Draw two answers with their differences underlined, or what was found in a text."""
@@ -148,47 +150,51 @@ class Answers(Vertical):
             elif telling is None:
                 self._show_judged(box, sample, key)
             else:
-                box.show_drawn(_ignore_width(answer_content(sample, telling, words, key)))
+                box.show_drawn(_ignore_width(draw_held_out_answer(sample, telling, words, key)))
 
     def _find_telling(self, sample: Sample) -> AnswerWords | None:
         """Return a generated answer; None for spans found in a text and for choices."""
-        return None if is_inside(read_shown(sample)) else split_answer(sample.text, self._whole)
+        return (
+            None
+            if is_output_inside_text(read_shown_sample(sample))
+            else split_answer_words(sample.text, self._whole)
+        )
 
     def _show_judged(self, box: Fitted, sample: Sample, key: str) -> None:
-        told, whole = read_shown(sample), self._whole
-        box.show_drawn(lambda width: judged_content(make_head(sample, key), told, width, whole))
+        told, whole = read_shown_sample(sample), self._whole
+        box.show_drawn(lambda width: draw_judged_pair(make_answer_heading(sample, key), told, width, whole))
 
     def _format_prompt(self, sample: Sample) -> Content:
         """Return number and text of the prompt, without the text if it is shown below."""
         number = _("{number:,} of {count:,}", number=self._at + 1, count=len(self._prompts))
         arrows = (" ←→", "$accent") if len(self._prompts) > 1 else ""
         start = Content.assemble((number, "bold"), arrows, "  ")
-        if text_stands_below(read_shown(sample), sample.prompt):
+        if is_prompt_shown_below(read_shown_sample(sample), sample.prompt):
             return start
-        telling = split_answer(sample.prompt, self._whole, _PROMPT)
+        telling = split_answer_words(sample.prompt, self._whole, _PROMPT)
         return Content.assemble(start, _style_words(telling, set(), ""), _format_rest(telling))
 
     def _format_reference(self, left: Sample, right: Sample | None) -> Content:
         if not left.reference.strip() or REFERENCE in (left.stage, right.stage if right else ""):
             return Content("")
-        telling = split_answer(left.reference, self._whole)
+        telling = split_answer_words(left.reference, self._whole)
         words = [(_("reference"), "$primary"), ("  f  ", "$accent")]
-        if is_inside(read_shown(left)):
+        if is_output_inside_text(read_shown_sample(left)):
             words = [(_("reference") + "  ", "$dim")]
         return Content.assemble(*words, _style_words(telling, set(), "$dim"), _format_rest(telling))
 
 
-def make_head(sample: Sample, key: str) -> Content:
+def make_answer_heading(sample: Sample, key: str) -> Content:
     """Return the stage of an answer and the key that shows another one."""
-    return Content.assemble((stage_name(sample), "$primary"), (f"  {key}" if key else "", "$accent"))
+    return Content.assemble((name_answer_stage(sample), "$primary"), (f"  {key}" if key else "", "$accent"))
 
 
-def answer_content(sample: Sample, telling: AnswerWords, apart: set[int], key: str = "") -> Content:
+def draw_held_out_answer(sample: Sample, telling: AnswerWords, apart: set[int], key: str = "") -> Content:
     """Return stage and text of an answer, with a note if it is empty or was cut off."""
     colour = "$success" if sample.stage != "before" else "$warning"
     said = _style_words(telling, apart, "", f"underline {colour}")
     parts = [
-        make_head(sample, key),
+        make_answer_heading(sample, key),
         Content("\n"),
         said if telling.words else Content(_("(nothing)")).stylize("$dim"),
     ]

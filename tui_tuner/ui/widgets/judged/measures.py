@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from textual.content import Content
 
-from tui_tuner.config.deciding import metric_word
+from tui_tuner.config.deciding import name_metric_in_text
 from tui_tuner.evaluation.remarks import list_remarks
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Evaluation
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.screen_words import fit_column, format_metric
+from tui_tuner.ui.screen_words import fit_screen_column, format_screen_metric
 from tui_tuner.ui.widgets.judged.stages import STAGES
 from tui_tuner.verdicts.gain import describe_gain, list_gains
 
@@ -27,7 +27,7 @@ class MetricChange(NamedTuple):
     last: Evaluation | None
 
 
-def list_changes(view: RunView) -> list[MetricChange]:
+def list_metric_changes(view: RunView) -> list[MetricChange]:
     """Return all metrics, with the deciding one first."""
     found: dict[str, list[Evaluation]] = {}
     for point in view.evaluations:
@@ -38,13 +38,13 @@ def list_changes(view: RunView) -> list[MetricChange]:
     return sorted(rows, key=lambda row: row.name != view.deciding_metric)
 
 
-def metrics_content(view: RunView) -> Content:
+def draw_metric_changes(view: RunView) -> Content:
     """Draw remarks on the run, then a table for each pair of moments."""
-    rows = list_changes(view)
+    rows = list_metric_changes(view)
     if not rows:
         return Content(_("Nothing was evaluated.")).stylize("$dim")
     best = _at_best(view)
-    width = min(max(len(metric_word(row.name)) for row in rows), _NAME)
+    width = min(max(len(name_metric_in_text(row.name)) for row in rows), _NAME)
     # Metrics of samples are measured less often than the loss, and need headings of their own.
     groups: dict[tuple[str, str], list[MetricChange]] = {}
     for row in rows:
@@ -82,15 +82,15 @@ def _make_heading(start: str, end: str, width: int, best: int | None) -> Content
 def _format_line(view: RunView, row: MetricChange, best: dict[str, float | None], width: int) -> Content:
     name, first = row.name, row.first.metrics[row.name]
     parts: list[str | tuple[str, str]] = [
-        fit_column(metric_word(name), width),
-        f" {format_metric(name, first):>{_VALUE}}",
+        fit_screen_column(name_metric_in_text(name), width),
+        f" {format_screen_metric(name, first):>{_VALUE}}",
     ]
     last = row.last.metrics[name] if row.last is not None else None
     if last is not None and first is not None:
-        parts += [(" → ", "$dim"), f"{format_metric(name, last):>{_VALUE}}"]
+        parts += [(" → ", "$dim"), f"{format_screen_metric(name, last):>{_VALUE}}"]
         parts.append(_format_change(name, first, last, view.is_better_higher(name)))
         if best.get(name) is not None:
-            parts.append(f"{format_metric(name, best[name]):>{_VALUE + 1}}")
+            parts.append(f"{format_screen_metric(name, best[name]):>{_VALUE + 1}}")
     return Content.assemble(*parts)
 
 

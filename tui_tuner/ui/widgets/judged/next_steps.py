@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from textual.content import Content
 
-from tui_tuner.config.deciding import kind_of
+from tui_tuner.config.deciding import find_task_kind
 from tui_tuner.errors import TunerError
-from tui_tuner.inference.leads import format_runs_option, list_leads, shorten_path
+from tui_tuner.inference.leads import format_runs_option, list_leads, shorten_lead_path
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView
 from tui_tuner.tasks import find_task
-from tui_tuner.ui.screen_words import flow_parts
+from tui_tuner.ui.screen_words import flow_screen_parts
 
 
 class NextStep(NamedTuple):
@@ -27,7 +27,7 @@ class NextStep(NamedTuple):
     code: bool = False
 
 
-def next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
+def list_next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
     """Return the keys for next steps with their descriptions, the most likely first."""
     words = {
         "c": _("talk to it"),
@@ -35,17 +35,17 @@ def next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
         "a": _("ask it about a text"),
         "u": _("use it on a file"),
     }
-    keys = [(lead.key, words[lead.key]) for lead in list_leads(folder, kind_of(view.config))]
+    keys = [(lead.key, words[lead.key]) for lead in list_leads(folder, find_task_kind(view.config))]
     return [*keys, ("s", _("change and rerun"))]
 
 
-def keys_content(keys: list[tuple[str, str]], width: int) -> Content:
+def lay_out_keys(keys: list[tuple[str, str]], width: int) -> Content:
     """Lay out keys in lines of `width` cells, broken only between keys."""
     parts = [Content.assemble((key, "bold $accent"), f" {words}") for key, words in keys]
-    return Content("\n").join(flow_parts(parts, "   ", width))
+    return Content("\n").join(flow_screen_parts(parts, "   ", width))
 
 
-def next_steps(folder: RunFolder, view: RunView, state: str, live: bool) -> list[NextStep]:
+def list_next_steps(folder: RunFolder, view: RunView, state: str, live: bool) -> list[NextStep]:
     """Return the steps that are possible in the state of a run."""
     name, runs = shlex.quote(folder.name), format_runs_option(folder)
     said = {
@@ -54,7 +54,7 @@ def next_steps(folder: RunFolder, view: RunView, state: str, live: bool) -> list
         "a": _("ask it about a text of your own (or press a)"),
         "u": _("use it on each row of a file (or press u)"),
     }
-    leads = list_leads(folder, kind_of(view.config))
+    leads = list_leads(folder, find_task_kind(view.config))
     steps = [NextStep(said[lead.key], lead.command) for lead in leads]
     if state in ("stopped", "failed", "lost"):
         words = _("resume from the last checkpoint (or press r)")
@@ -62,7 +62,7 @@ def next_steps(folder: RunFolder, view: RunView, state: str, live: bool) -> list
     if live:
         steps.append(NextStep(_("watch it from another terminal"), f"tui-tuner attach {name}{runs}"))
     steps += _suggest_again(folder)
-    code = load_code(folder, view)
+    code = write_load_code(folder, view)
     return [*steps, NextStep(_("use it in Python"), code, True)] if code else steps
 
 
@@ -79,17 +79,19 @@ def _suggest_again(folder: RunFolder) -> list[NextStep]:
     if training.max_steps is not None:
         field, value = "training.max_steps", str(training.max_steps)
     words = _("train again with other values; it had {field}={value} (or press s)", field=field, value=value)
-    command = f"tui-tuner run {shlex.quote(shorten_path(path))} --set output.name=auto --set {field}={value}"
+    command = (
+        f"tui-tuner run {shlex.quote(shorten_lead_path(path))} --set output.name=auto --set {field}={value}"
+    )
     return [NextStep(words, command)]
 
 
-def load_code(folder: RunFolder, view: RunView) -> str:
+def write_load_code(folder: RunFolder, view: RunView) -> str:
     """Return lines of Python that load the model of a run; empty if it has none."""
     place = next((path for path in (folder.best_path, folder.last_path) if path.is_dir()), None)
     if place is None:
         return ""
     where = os.path.abspath(place)
-    kind = kind_of(view.config)
+    kind = find_task_kind(view.config)
     name = find_task(kind.name).auto_class if kind is not None else "AutoModelForCausalLM"
     library = "transformers"
     if (place / "adapter_config.json").is_file():
@@ -100,7 +102,7 @@ def load_code(folder: RunFolder, view: RunView) -> str:
     return f"from {library} import {name}\nfolder = {where!r}\nmodel = {name}.from_pretrained(folder)"
 
 
-def break_command(command: str, width: int, long: Callable[[str], int] = len) -> list[str]:
+def break_shell_command(command: str, width: int, long: Callable[[str], int] = len) -> list[str]:
     """Break a command into lines of at most `width` cells that a shell reads as one; arguments stay whole.
 
     Args:

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from tui_tuner.evaluation.inside_text import is_right
+from tui_tuner.evaluation.inside_text import is_prediction_right
 from tui_tuner.evaluation.samples import ShownSample
 from tui_tuner.evaluation.word_differences import MOST_SHOWN
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.widgets.judged.scores import scores_content
-from tui_tuner.ui.widgets.judged.spans import inside_content
+from tui_tuner.ui.widgets.judged.scores import draw_choice_scores
+from tui_tuner.ui.widgets.judged.spans import draw_text_spans
 
 _AROUND, _SHORT = 120, 700  # characters around an answer, and of a passage that is shown whole
 
 
-def text_stands_below(told: ShownSample, prompt: str) -> bool:
+def is_prompt_shown_below(told: ShownSample, prompt: str) -> bool:
     """Return whether a prompt is the text shown below, so that it need not be shown twice."""
     if told.passage:
         return told.passage.strip() == prompt.strip()
     return bool(told.found or told.wanted)
 
 
-def judged_content(head: Content, told: ShownSample, width: int, whole: bool = False) -> Content:
+def draw_judged_pair(head: Content, told: ShownSample, width: int, whole: bool = False) -> Content:
     """Draw stage, correctness, the prediction, its place in the text, and other choices."""
-    right = is_right(told)
+    right = is_prediction_right(told)
     sign, style = {None: ("", ""), True: ("✓ ", "$success"), False: ("✗ ", "$error")}[right]
     words = {None: "", True: _("right"), False: _("wrong")}[right]
     first = Content.assemble(head, "  ", (sign, style), (words, style))
-    parts = [first, *judged_parts(told, width, judged=True, whole=whole)]
+    parts = [first, *draw_judged_parts(told, width, judged=True, whole=whole)]
     return Content("\n").join(part for part in parts if part.plain)
 
 
-def judged_parts(told: ShownSample, width: int, judged: bool, whole: bool = False) -> list[Content]:
+def draw_judged_parts(told: ShownSample, width: int, judged: bool, whole: bool = False) -> list[Content]:
     """Draw the prediction, the text around it, and the choices.
 
     Args:
@@ -48,9 +48,9 @@ def judged_parts(told: ShownSample, width: int, judged: bool, whole: bool = Fals
     elif not inside and said not in (name.strip() for name, _score in told.scores):
         parts.append(Content(one_line(said) or _("(nothing)")).stylize("bold"))
     if inside:
-        parts.append(inside_content(told, judged, _AROUND, MOST_SHOWN if whole else _SHORT))
+        parts.append(draw_text_spans(told, judged, _AROUND, MOST_SHOWN if whole else _SHORT))
     if told.scores:
         # In a text, "no answer" is a choice of its own, whose text is empty.
         right = "" if inside and not told.wanted else told.reference
-        parts.append(scores_content(told.scores, width, right if judged else None))
+        parts.append(draw_choice_scores(told.scores, width, right if judged else None))
     return parts

@@ -12,8 +12,8 @@ from tui_tuner.evaluation.inside_text import (
     PLAIN,
     RIGHT,
     WRONG,
-    inside_parts,
-    mark_spans,
+    mark_text_spans,
+    split_marked_parts,
 )
 from tui_tuner.evaluation.samples import ShownSample
 from tui_tuner.locales import _
@@ -30,11 +30,11 @@ _STYLES = {
 _LABELS = ("$primary", "$accent", "$secondary", "$success", "$warning")  # entities, by the order of labels
 
 
-def inside_content(shown: ShownSample, judged: bool = True, around: int = 240, short: int = 900) -> Content:
+def draw_text_spans(shown: ShownSample, judged: bool = True, around: int = 240, short: int = 900) -> Content:
     """Draw a text with the found and the expected spans."""
     labels = sorted({span.label for span in (*shown.found, *shown.wanted) if span.label})
     parts: list[str | tuple[str, str]] = []
-    for part in inside_parts(shown, judged, around, short):
+    for part in split_marked_parts(shown, judged, around, short):
         style = _STYLES[part.role]
         if part.label and part.role in (RIGHT, FOUND):
             style = f"bold {_LABELS[labels.index(part.label) % len(_LABELS)]}"
@@ -42,9 +42,9 @@ def inside_content(shown: ShownSample, judged: bool = True, around: int = 240, s
     return Content.assemble(*parts)
 
 
-def make_legend(shown: list[ShownSample]) -> Content:
+def make_span_legend(shown: list[ShownSample]) -> Content:
     """Explain the signs that occur."""
-    roles = {mark.role for one in shown for mark in mark_spans(one, judged=True)[0]}
+    roles = {mark.role for one in shown for mark in mark_text_spans(one, judged=True)[0]}
     said = {
         RIGHT: f"[{_('right')}]",
         PARTLY: f"[{_('partly')}]~",

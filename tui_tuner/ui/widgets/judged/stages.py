@@ -12,19 +12,19 @@ REFERENCE = "reference"
 Key = tuple[str, int]  # a stage and its step
 
 
-def by_prompt(samples: tuple[Sample, ...]) -> dict[int, list[Sample]]:
+def group_samples_by_prompt(samples: tuple[Sample, ...]) -> dict[int, list[Sample]]:
     """Group samples by prompt, in order; a repeated stage and step replaces the older one."""
     found: dict[int, dict[Key, Sample]] = {}
     for sample in samples:
-        found.setdefault(sample.index, {})[key_of(sample)] = sample
+        found.setdefault(sample.index, {})[make_sample_key(sample)] = sample
     return {index: list(stages.values()) for index, stages in sorted(found.items())}
 
 
-def key_of(sample: Sample) -> Key:
+def make_sample_key(sample: Sample) -> Key:
     return sample.stage, sample.step
 
 
-def stage_name(sample: Sample) -> str:
+def name_answer_stage(sample: Sample) -> str:
     """Name the stage of an answer."""
     if sample.stage == REFERENCE:
         return _("the data's own answer")
@@ -40,11 +40,11 @@ class AnswerSides:
 
     def choose_samples(self, stages: list[Sample]) -> tuple[Sample, Sample | None]:
         """Return the answers of a prompt to show; the second is None if there is only one."""
-        known = {key_of(sample): sample for sample in stages}
+        known = {make_sample_key(sample): sample for sample in stages}
         # The data's answer comes last in the list, but is only shown when it is chosen.
         last = next((sample for sample in reversed(stages) if sample.stage != REFERENCE), stages[-1])
-        right = known.get(self.right or key_of(last), last)
-        left = known.get(self.left or key_of(stages[0]), stages[0])
+        right = known.get(self.right or make_sample_key(last), last)
+        left = known.get(self.left or make_sample_key(stages[0]), stages[0])
         return (left, right) if left is not right else (left, None)
 
     def turn_side(self, side: str, stages: list[Sample]) -> None:
@@ -56,10 +56,10 @@ class AnswerSides:
         if len(order) < 2 and shown in order:
             return
         turned = order[(order.index(shown) + 1) % len(order)] if shown in order else order[0]
-        setattr(self, side, key_of(turned))
+        setattr(self, side, make_sample_key(turned))
 
 
-def with_reference(stages: list[Sample]) -> list[Sample]:
+def add_reference_answer(stages: list[Sample]) -> list[Sample]:
     """Return the answers to a prompt, followed by the data's answer if it has one."""
     first = stages[0]
     if not first.reference.strip():

@@ -6,22 +6,22 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 
-from tui_tuner.config.advice import write_value
+from tui_tuner.config.advice import write_shell_value
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Verdict
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import one_line
-from tui_tuner.ui.screen_words import mark_value, render_marked, state_words
+from tui_tuner.ui.screen_words import describe_run_state, mark_placeholder_value, render_marked_sentence
 from tui_tuner.ui.widgets.judged.fitted_text import Fitted
-from tui_tuner.ui.widgets.live.chart_data import ChartData, piece_of
+from tui_tuner.ui.widgets.live.chart_data import ChartData, find_marked_piece
 from tui_tuner.ui.widgets.live.run_chart import RunChart
 from tui_tuner.verdicts.verdict_lines import (
-    confidence_words,
-    find_meaning,
-    format_headline,
-    list_advice,
-    list_evidence,
-    list_ways,
+    describe_confidence,
+    find_verdict_meaning,
+    format_verdict_headline,
+    list_settings_advice,
+    list_verdict_advice,
+    list_verdict_evidence,
 )
 from tui_tuner.verdicts.verdict_words import Advice
 
@@ -43,7 +43,7 @@ class CurvePiece(RunChart):
         self.repaint(force=True)
 
     def _make_chart(self, columns: int) -> ChartData:
-        return piece_of(self._view, self._since, columns)
+        return find_marked_piece(self._view, self._since, columns)
 
     def _update_title(self, chart: ChartData) -> None:
         """Set no title: the pane around it has one."""
@@ -78,7 +78,7 @@ class VerdictPane(Vertical):
         self.set_class(found is not None, "-judged")
         if found is None:
             return
-        said, piece = verdict_words(found), self.query_one(CurvePiece)
+        said, piece = format_verdict_pane(found), self.query_one(CurvePiece)
         self.query_one(Fitted).show_drawn(lambda _width: said)
         piece.display = bool(view.steps)
         piece.show_since(view, found.since_step)
@@ -88,23 +88,23 @@ def _make_empty(_width: int) -> Content:
     return Content("")
 
 
-def verdict_words(found: Verdict) -> Content:
+def format_verdict_pane(found: Verdict) -> Content:
     """Format a verdict in lines: headline, meaning, evidence and advice."""
-    sign, _word, colour = state_words("completed", found.verdict)
+    sign, _word, colour = describe_run_state("completed", found.verdict)
     head = Content.assemble(
-        (f"{sign} {format_headline(found)}", f"bold {colour}"),
-        ("  " + confidence_words(found.confidence), "$dim"),
+        (f"{sign} {format_verdict_headline(found)}", f"bold {colour}"),
+        ("  " + describe_confidence(found.confidence), "$dim"),
     )
-    meaning = find_meaning(found.verdict)
+    meaning = find_verdict_meaning(found.verdict)
     lines = [head, *([Content(meaning)] if meaning else [])]
-    lines += [_format_point(said) for said in list_evidence(found)]
-    advice = list_advice(found)
+    lines += [_format_point(said) for said in list_verdict_evidence(found)]
+    advice = list_verdict_advice(found)
     if advice:
         said = _("What to do:")
-        if list_ways(found):
-            said = _("What to change ({key} creates a new config):", key=mark_value("F4"))
-        lines.append(render_marked(said, "$dim"))
-        lines += [advice_content(number, item) for number, item in enumerate(advice, 1)]
+        if list_settings_advice(found):
+            said = _("What to change ({key} creates a new config):", key=mark_placeholder_value("F4"))
+        lines.append(render_marked_sentence(said, "$dim"))
+        lines += [draw_verdict_advice(number, item) for number, item in enumerate(advice, 1)]
     return Content("\n").join(lines)
 
 
@@ -112,14 +112,15 @@ def _format_point(said: str) -> Content:
     return Content.assemble(("· ", "$dim"), said)
 
 
-def advice_content(number: int, item: Advice) -> Content:
+def draw_verdict_advice(number: int, item: Advice) -> Content:
     """Format a piece of advice with the values that it sets."""
-    values = values_words(item)
+    values = format_advice_values(item)
     return Content.assemble((f"{number} ", "bold"), item.words, (f"  {values}" if values else "", "$accent"))
 
 
-def values_words(item: Advice) -> str:
+def format_advice_values(item: Advice) -> str:
     """Format the values of a piece of advice as in a config."""
     return ", ".join(
-        f"{one_line(path, 60)} = {one_line(write_value(value), 60)}" for path, value in item.values.items()
+        f"{one_line(path, 60)} = {one_line(write_shell_value(value), 60)}"
+        for path, value in item.values.items()
     )

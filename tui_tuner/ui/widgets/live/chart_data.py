@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from operator import itemgetter
 
-from tui_tuner.config.deciding import metric_name
-from tui_tuner.config.metrics import show_hundredfold
+from tui_tuner.config.deciding import name_shown_metric
+from tui_tuner.config.metrics import format_hundredfold_metric
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Evaluation, Step
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.widgets.live.numbers import LOSSES, validation_loss
+from tui_tuner.ui.widgets.live.numbers import LOSSES, find_validation_loss
 
 Points = list[tuple[float, float]]
 AXES = {"step": N_("by step"), "tokens": N_("by tokens"), "time": N_("by time")}
@@ -57,12 +57,12 @@ class ChartData:
     @property
     def is_logarithmic(self) -> bool:
         """True if its range needs a logarithmic scale."""
-        values = [y for _unused, y in (*drop_first_tenth(self.line), *self.marks)]
+        values = [y for _unused, y in (*drop_first_curve_tenth(self.line), *self.marks)]
         low = min(values, default=0.0)
         return low > 0 and max(values) / low >= _LOG_RANGE and self.kind not in ("hundred", "rate")
 
 
-def charts_of(view: RunView) -> dict[str, str]:
+def list_run_charts(view: RunView) -> dict[str, str]:
     """Return the charts that have data, by key with their titles; the loss comes first."""
     found = {
         "loss": _("Loss"),
@@ -77,24 +77,26 @@ def charts_of(view: RunView) -> dict[str, str]:
         names |= dict.fromkeys(name for name in point.metrics if name not in LOSSES)
     first = [view.deciding_metric] if view.deciding_metric in names else []
     for name in [*first, *(name for name in names if name not in first)][:MOST_METRICS]:
-        found[f"metric:{name}"] = metric_name(name, view.metrics)
+        found[f"metric:{name}"] = name_shown_metric(name, view.metrics)
     return found
 
 
-def chart_of(view: RunView, key: str, axis: str, columns: int) -> ChartData:
+def make_run_chart(view: RunView, key: str, axis: str, columns: int) -> ChartData:
     """Return a chart of a run, thinned to `columns` columns of dots."""
     at = _Axis(view, axis)
-    title = charts_of(view).get(key, "")
+    title = list_run_charts(view).get(key, "")
     if key.startswith("metric:"):
         name = key.removeprefix("metric:")
         marks = _place_values(at, ((point.step, point.metrics.get(name)) for point in view.evaluations))
-        kind = "hundred" if marks and show_hundredfold(name, marks[-1][1]) else "plain"
+        kind = "hundred" if marks and format_hundredfold_metric(name, marks[-1][1]) else "plain"
         return ChartData(key, title, marks=marks, right=at.right, kind=kind)
     if key == "memory":
         return _chart_memory(view, at, title, columns)
     if key != "loss":
         read, kind = _OF_STEPS[key]
-        return ChartData(key, title, thin_values(view.steps, at, read, columns), right=at.right, kind=kind)
+        return ChartData(
+            key, title, thin_chart_values(view.steps, at, read, columns), right=at.right, kind=kind
+        )
     decides = view.deciding_metric
     scores: Points = []
     if decides not in LOSSES:
@@ -102,23 +104,23 @@ def chart_of(view: RunView, key: str, axis: str, columns: int) -> ChartData:
     return ChartData(
         key,
         title,
-        thin_values(view.steps, at, lambda step: step.loss, columns),
-        _place_values(at, ((point.step, validation_loss(point)) for point in view.evaluations)),
+        thin_chart_values(view.steps, at, lambda step: step.loss, columns),
+        _place_values(at, ((point.step, find_validation_loss(point)) for point in view.evaluations)),
         scores,
         decides if decides not in LOSSES else "",
         at.right,
     )
 
 
-def piece_of(view: RunView, since: int | None, columns: int) -> ChartData:
+def find_marked_piece(view: RunView, since: int | None, columns: int) -> ChartData:
     """Return the losses around a marked step; all of them if there is none."""
     last = max(view.step, 2)
     if since is None or since <= 0 or since >= last:
-        return replace(chart_of(view, "loss", "step", columns), scores=[], scored="", right=float(last))
+        return replace(make_run_chart(view, "loss", "step", columns), scores=[], scored="", right=float(last))
     left = max(0.0, since - max(_LEAST_AROUND, last / 4))
     right = min(float(last), since + max(2 * _LEAST_AROUND, last / 2))
     # Thinned to more columns than are shown, so that the piece itself has enough of them.
-    whole = chart_of(view, "loss", "step", math.ceil(columns * last / (right - left)))
+    whole = make_run_chart(view, "loss", "step", math.ceil(columns * last / (right - left)))
     line = [point for point in whole.line if left <= point[0] <= right]
     marks = [point for point in whole.marks if left <= point[0] <= right]
     return ChartData("loss", whole.title, line, marks, right=right, left=left, since=float(since))
@@ -127,7 +129,7 @@ def piece_of(view: RunView, since: int | None, columns: int) -> ChartData:
 def _chart_memory(view: RunView, at: _Axis, title: str, columns: int) -> ChartData:
     """Return the memory of the device if there is one, otherwise of the process."""
     if any(step.memory_reserved for step in view.steps[-1:]):
-        line = thin_values(view.steps, at, lambda step: float(step.memory_reserved), columns)
+        line = thin_chart_values(view.steps, at, lambda step: float(step.memory_reserved), columns)
         return ChartData("memory", _("Device memory held"), line, right=at.right, kind="bytes")
     line = _thin_points(
         _place_values(at, ((step, float(used)) for step, used in view.memories if step)), columns
@@ -172,7 +174,7 @@ class _Axis:
         return self._sums[index] if self._sums else float(self.steps[index].step)
 
 
-def thin_values(
+def thin_chart_values(
     steps: Sequence[Step], at: _Axis, read: Callable[[Step], float | None], columns: int
 ) -> Points:
     """Return the values of all steps, thinned to `columns` columns."""
@@ -205,23 +207,23 @@ def _place_values(at: _Axis, values: Iterable[tuple[int, float | None]]) -> Poin
     ]
 
 
-def drop_first_tenth(line: Points) -> Points:
+def drop_first_curve_tenth(line: Points) -> Points:
     """Return the part of a curve that sets the scale: without its first tenth, where the loss often falls so
     far that the rest would look flat. Values above the scale leave the chart at its top.
     """
     return line[len(line) // 10 :] if len(line) > 20 else line
 
 
-def not_finite(loss: float | None) -> bool:
+def has_infinite_loss(loss: float | None) -> bool:
     """Return whether there is a loss that is NaN or infinite."""
     return loss is not None and not math.isfinite(loss)
 
 
-def missing_of(steps: Sequence[Step]) -> int:
+def count_missing_steps(steps: Sequence[Step]) -> int:
     """Count the losses of steps that cannot be drawn."""
-    return sum(not_finite(point.loss) for point in steps)
+    return sum(has_infinite_loss(point.loss) for point in steps)
 
 
-def missing_in(evaluations: Sequence[Evaluation]) -> int:
+def count_missing_evaluations(evaluations: Sequence[Evaluation]) -> int:
     """Count the losses of evaluations that cannot be drawn."""
-    return sum(not_finite(validation_loss(point)) for point in evaluations)
+    return sum(has_infinite_loss(find_validation_loss(point)) for point in evaluations)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tui_tuner.config.metrics import show_hundredfold
-from tui_tuner.ui.widgets.live.chart_data import ChartData, Points, drop_first_tenth
+from tui_tuner.config.metrics import format_hundredfold_metric
+from tui_tuner.ui.widgets.live.chart_data import ChartData, Points, drop_first_curve_tenth
 
 Palette = Mapping[str, tuple[int, int, int]]
 _ROUND = (1, 2, 2.5, 5, 10)
@@ -38,36 +38,38 @@ def draw_chart(plot: Any, palette: Palette, chart: ChartData, axis: str, width: 
         xs, ys = zip(*marks, strict=True)
         plot.scatter(list(xs), list(ys), marker="●", color=palette["curve-validation"])
     if chart.scores:
-        add_scores(plot, palette["secondary"], chart.scores, chart.scored, height)
+        draw_chart_scores(plot, palette["secondary"], chart.scores, chart.scored, height)
     return str(plot.build())
 
 
-def nice_limits(low: float, high: float, ticks: int) -> tuple[float, float, float]:
+def choose_nice_limits(low: float, high: float, ticks: int) -> tuple[float, float, float]:
     """Return round limits around `low`..`high` and the tick distance: 1, 2, 2.5 or 5 times a power of ten.
 
     They change in jumps, so that a falling curve does not redraw the whole chart with every step.
     """
     span = max(high - low, abs(high) * 0.02, 1e-9)
-    step = nice_step(span / max(1, ticks))
+    step = choose_nice_step(span / max(1, ticks))
     bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
     # A constant curve that lies on a tick would get a scale without height.
     return bottom, top if top > bottom else bottom + step, step
 
 
-def nice_step(raw: float) -> float:
+def choose_nice_step(raw: float) -> float:
     """Return the smallest round number of at least `raw`."""
     power = 10.0 ** math.floor(math.log10(raw))
     return next(factor * power for factor in _ROUND if factor * power >= raw * 0.999)
 
 
-def x_ticks(right: float, axis: str, width: int, left: float = 0.0) -> tuple[float, list[float], list[str]]:
+def choose_x_ticks(
+    right: float, axis: str, width: int, left: float = 0.0
+) -> tuple[float, list[float], list[str]]:
     """Return the end of an x axis, its round ticks, and their labels.
 
     The end of an axis of steps is the last step; the others grow in jumps.
     """
     parts = 4 if width > 44 else 2
     unit, name = _unit_of_x(right, axis)
-    step = nice_step((right - left) / unit / parts)
+    step = choose_nice_step((right - left) / unit / parts)
     if axis == "step":
         # There are no fractions of a step.
         step = max(1.0, float(math.ceil(step)))
@@ -94,17 +96,17 @@ def _unit_of_x(right: float, axis: str) -> tuple[float, str]:
 
 
 def _x_axis(plot: Any, chart: ChartData, axis: str, width: int) -> None:
-    end, ticks, labels = x_ticks(chart.right, axis, width, chart.left)
+    end, ticks, labels = choose_x_ticks(chart.right, axis, width, chart.left)
     plot.xlim(chart.left, end)
     plot.xticks(ticks, labels)
 
 
 def _y_axis(plot: Any, chart: ChartData, height: int) -> tuple[Points, Points]:
     """Set the scale, and return line and marks as drawn on it."""
-    values = [y for _unused, y in (*drop_first_tenth(chart.line), *chart.marks)] or [0.0, 1.0]
+    values = [y for _unused, y in (*drop_first_curve_tenth(chart.line), *chart.marks)] or [0.0, 1.0]
     most = max(2, height // 3)
     if chart.is_logarithmic:
-        low, high, ticks = log_ticks(min(values), max(values), most)
+        low, high, ticks = choose_log_ticks(min(values), max(values), most)
         plot.ylim(low, high)
         plot.yticks(
             [math.log10(tick) for tick in ticks],
@@ -112,7 +114,7 @@ def _y_axis(plot: Any, chart: ChartData, height: int) -> tuple[Points, Points]:
         )
         return _take_logs(chart.line), _take_logs(chart.marks)
     scale = _choose_scale(chart.kind, max(map(abs, values)))
-    low, high, step = nice_limits(min(values) / scale, max(values) / scale, most)
+    low, high, step = choose_nice_limits(min(values) / scale, max(values) / scale, most)
     # The limits leave some room below, where no value can be.
     if min(values) >= 0:
         low = max(low, 0.0)
@@ -125,7 +127,7 @@ def _y_axis(plot: Any, chart: ChartData, height: int) -> tuple[Points, Points]:
     return chart.line, chart.marks
 
 
-def unit_of(chart: ChartData) -> str:
+def find_chart_unit(chart: ChartData) -> str:
     """Return the unit of a chart's scale; empty if it has none."""
     if chart.kind != "bytes":
         return ""
@@ -166,7 +168,7 @@ def _pad_labels(labels: list[str]) -> list[str]:
     return [label.rjust(5) for label in labels]
 
 
-def log_ticks(low: float, high: float, most: int) -> tuple[float, float, list[float]]:
+def choose_log_ticks(low: float, high: float, most: int) -> tuple[float, float, list[float]]:
     """Return the limits of a logarithmic scale (as powers of ten) and its ticks: powers of ten, and 2 and 5
     times them if there is room.
     """
@@ -183,12 +185,16 @@ def _take_logs(points: Points) -> Points:
     return [(x, math.log10(y)) for x, y in points if y > 0]
 
 
-def add_scores(plot: Any, colour: tuple[int, int, int], scores: Points, name: str, height: int) -> None:
+def draw_chart_scores(
+    plot: Any, colour: tuple[int, int, int], scores: Points, name: str, height: int
+) -> None:
     """Draw the deciding metric on a separate scale at the right."""
     values = [y for _unused, y in scores]
-    low, high, step = nice_limits(min(values), max(values), max(2, height // 4))
+    low, high, step = choose_nice_limits(min(values), max(values), max(2, height // 4))
     ticks = [low + index * step for index in range(round((high - low) / step) + 1)]
-    labels = [f"{100 * tick:.0f}" if show_hundredfold(name, tick) else f"{tick:.2f}" for tick in ticks]
+    labels = [
+        f"{100 * tick:.0f}" if format_hundredfold_metric(name, tick) else f"{tick:.2f}" for tick in ticks
+    ]
     plot.ylim(low, high, yside="right")
     # plotext reserves a cell for the line of a right axis; without the line the widest labels would be cut
     plot.yticks(ticks, [f"{label} " for label in labels], yside="right")

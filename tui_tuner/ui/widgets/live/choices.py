@@ -10,9 +10,14 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.event_lines import describe_kernels
+from tui_tuner.runs.event_lines import describe_kernel_entries
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.screen_words import fit_column, format_number, plain_value, safe_line
+from tui_tuner.ui.screen_words import (
+    fit_screen_column,
+    format_plain_value,
+    format_screen_number,
+    make_safe_line,
+)
 
 
 class Choices(VerticalScroll):
@@ -43,10 +48,10 @@ class Choices(VerticalScroll):
 def _list_resolved(view: RunView) -> list[Content]:
     return [
         Content.assemble(
-            (fit_column(field, 32), "$dim"),
+            (fit_screen_column(field, 32), "$dim"),
             " ",
-            (plain_value(value), "bold"),
-            ("  " + safe_line(why).plain, "$dim"),
+            (format_plain_value(value), "bold"),
+            ("  " + make_safe_line(why).plain, "$dim"),
         )
         for field, (value, why) in view.resolved.items()
     ]
@@ -56,26 +61,28 @@ def _list_kernels(view: RunView) -> list[Content]:
     """List the kernel of each part of the model, and why no faster one is used."""
     return [
         Content.assemble(
-            (fit_column(_("kernel: {part}", part=part), 32), "$dim"),
+            (fit_screen_column(_("kernel: {part}", part=part), 32), "$dim"),
             " ",
             (kernel, "bold"),
             (f"  {why}", "$dim"),
         )
-        for part, kernel, why in describe_kernels(view.kernels)
+        for part, kernel, why in describe_kernel_entries(view.kernels)
     ]
 
 
 def _list_ledger(view: RunView) -> list[Content]:
     counts = {N_("read"): view.ledger.read, **view.ledger.outcomes} if view.ledger is not None else {}
     parts = [
-        f"{_(safe_line(name).plain)} {format_number(count)}"
+        f"{_(make_safe_line(name).plain)} {format_screen_number(count)}"
         for name, count in counts.items()
         if isinstance(count, int) and count
     ]
-    return [Content.assemble((fit_column(_("rows"), 32), "$dim"), " ", ", ".join(parts))] if parts else []
+    return (
+        [Content.assemble((fit_screen_column(_("rows"), 32), "$dim"), " ", ", ".join(parts))] if parts else []
+    )
 
 
 def _list_versions(view: RunView) -> list[Content]:
     found = [(_("device"), view.device), *view.versions.items()] if view.device or view.versions else []
-    text = ", ".join(f"{safe_line(name).plain} {safe_line(value).plain}" for name, value in found)
-    return [Content.assemble((fit_column(_("made with"), 32), "$dim"), " ", text)] if text else []
+    text = ", ".join(f"{make_safe_line(name).plain} {make_safe_line(value).plain}" for name, value in found)
+    return [Content.assemble((fit_screen_column(_("made with"), 32), "$dim"), " ", text)] if text else []

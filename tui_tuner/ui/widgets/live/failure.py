@@ -9,7 +9,7 @@ from textual.widgets import Static
 
 from tui_tuner.locales import _
 from tui_tuner.text import sanitize
-from tui_tuner.ui.screen_words import mark_value, render_marked
+from tui_tuner.ui.screen_words import mark_placeholder_value, render_marked_sentence
 from tui_tuner.ui.start_checking import Refusal
 
 
@@ -33,19 +33,23 @@ class Failure(VerticalScroll):
         lines = [Content(sanitize(refusal.sentence).strip()).stylize("bold")]
         if refusal.advice:
             lines += [Content(""), Content(sanitize(refusal.advice))]
-        back = _("{key} returns to the settings with its values.", key=mark_value("Enter"))
+        back = _("{key} returns to the settings with its values.", key=mark_placeholder_value("Enter"))
         if refusal.field:
             back = _(
                 "{key} returns to the settings with its values, at {field}.",
-                key=mark_value("Enter"),
-                field=mark_value(refusal.field, "bold"),
+                key=mark_placeholder_value("Enter"),
+                field=mark_placeholder_value(refusal.field, "bold"),
             )
-        lines += [Content(""), render_marked(back)]
+        lines += [Content(""), render_marked_sentence(back)]
         if refusal.is_fixable:
-            lines.append(render_marked(_("{key} shows the options.", key=mark_value("F4"))))
+            lines.append(
+                render_marked_sentence(_("{key} shows the options.", key=mark_placeholder_value("F4")))
+            )
         if resumable:
-            lines.append(render_marked(_("{key} tries again.", key=mark_value("r"))))
+            lines.append(render_marked_sentence(_("{key} tries again.", key=mark_placeholder_value("r"))))
         lines.append(
-            render_marked(_("{key} shows the log, with the output of the libraries.", key=mark_value("l")))
+            render_marked_sentence(
+                _("{key} shows the log, with the output of the libraries.", key=mark_placeholder_value("l"))
+            )
         )
         self.query_one(Static).update(Content("\n").join(lines))

@@ -9,15 +9,15 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 
-from tui_tuner.config.deciding import metric_name
+from tui_tuner.config.deciding import name_shown_metric
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.events import Evaluation
 from tui_tuner.runs.pace import OF_SPEED
 from tui_tuner.runs.view import RunView
-from tui_tuner.text import human_bytes, human_money, one_line
+from tui_tuner.text import format_bytes, format_money, one_line
 from tui_tuner.ui.bridge import RunSnapshot
 from tui_tuner.ui.machine_load import MachineLoad
-from tui_tuner.ui.screen_words import format_metric, format_number, format_range, rough
+from tui_tuner.ui.screen_words import format_duration_range, format_screen_metric, format_screen_number, rough
 from tui_tuner.ui.widgets.changed_lines import Lines
 
 _LABEL = 14  # cells of the column of labels
@@ -67,19 +67,19 @@ def _format_value(label: str, value: str, share: float | None, wide: bool) -> Co
 
 def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     last = view.steps[-1] if view.steps else None
-    yield _("loss"), format_number(last.loss if last else None), None
+    yield _("loss"), format_screen_number(last.loss if last else None), None
     yield from _judged_rows(view)
-    values = [loss for point in view.evaluations if (loss := validation_loss(point)) is not None]
+    values = [loss for point in view.evaluations if (loss := find_validation_loss(point)) is not None]
     # `min` of a list that contains NaN depends on the order of its values.
     finite = [loss for loss in values if math.isfinite(loss)]
     if values:
-        yield _("validation"), format_number(values[-1]), None
+        yield _("validation"), format_screen_number(values[-1]), None
         if len(values) > 1:
-            yield "  " + _("best"), format_number(min(finite, default=None)), None
+            yield "  " + _("best"), format_screen_number(min(finite, default=None)), None
     yield _("learning rate"), f"{last.learning_rate:.2e}" if last else "–", None
-    yield _("gradient norm"), format_number(last.grad_norm if last else None, 3), None
+    yield _("gradient norm"), format_screen_number(last.grad_norm if last else None, 3), None
     for name, value in list(last.metrics.items())[:_MOST_METRICS] if last else ():
-        yield one_line(name), format_number(value, 3), None
+        yield one_line(name), format_screen_number(value, 3), None
     speed = view.tokens_per_second()
     yield _("trained tok/s"), f"{speed:,.0f}" if speed else "–", None
     mfu, busy = view.mean_mfu(), view.mean_gpu_busy()
@@ -89,15 +89,15 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
         yield _("GPU busy"), f"{busy:5.0%}", busy
     yield from _time_rows(view)
     if last and last.memory_reserved:
-        used, held = human_bytes(last.memory_allocated), human_bytes(last.memory_reserved)
+        used, held = format_bytes(last.memory_allocated), format_bytes(last.memory_reserved)
         yield _("device memory"), _("{used} of {held} held", used=used, held=held), None
     if view.memory is not None:
         predicted, measured = view.memory.predicted_allocated, view.memory.allocated
         if predicted and measured is not None:
-            share = f"{human_bytes(predicted)} ({measured / predicted - 1:+.1%})"
+            share = f"{format_bytes(predicted)} ({measured / predicted - 1:+.1%})"
             yield "  " + _("predicted"), share, None
     if view.host_memory:
-        yield _("run's memory"), human_bytes(view.host_memory), None
+        yield _("run's memory"), format_bytes(view.host_memory), None
     if view.checkpoints:
         best_step = next((saved.step for saved in reversed(view.checkpoints) if saved.best), None)
         step = view.checkpoints[-1].step
@@ -122,10 +122,10 @@ def _more_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
         yield _("evaluated"), _("step {step}", step=view.evaluations[-1].step), None
         for name, value in list(view.evaluations[-1].metrics.items())[:_MOST_METRICS]:
             if name not in (*LOSSES, view.deciding_metric):
-                yield "  " + metric_name(name, view.metrics), format_metric(name, value), None
+                yield "  " + name_shown_metric(name, view.metrics), format_screen_metric(name, value), None
     saved = view.checkpoints[-1] if view.checkpoints else None
     if saved is not None and saved.bytes:
-        yield _("checkpoint"), human_bytes(saved.bytes), None
+        yield _("checkpoint"), format_bytes(saved.bytes), None
     if view.resumes:
         yield _("resumed"), _n("{count} time", "{count} times", view.resumes, count=view.resumes), None
 
@@ -147,12 +147,12 @@ def _judged_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     values = {step: value for step, value in measures if value is not None}
     if not values:
         return
-    yield metric_name(name, view.metrics), format_metric(name, list(values.values())[-1]), None
+    yield name_shown_metric(name, view.metrics), format_screen_metric(name, list(values.values())[-1]), None
     best = view.best_step()
     if best is not None and len(values) > 1:
         yield (
             "  " + _("best"),
-            _("{value} at {step}", value=format_metric(name, values[best]), step=best),
+            _("{value} at {step}", value=format_screen_metric(name, values[best]), step=best),
             None,
         )
 
@@ -163,11 +163,11 @@ def _time_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     if found is None:
         return
     if not view.has_ended:
-        yield _("whole run"), format_range(found.low, found.high), None
+        yield _("whole run"), format_duration_range(found.low, found.high), None
     if view.planned is not None and found.corrected_by:
         yield "  " + _("planned"), rough(view.planned.seconds), None
     if found.cost is not None and found.cost_spent is not None:
-        spent, cost = human_money(found.cost_spent), human_money(found.cost)
+        spent, cost = format_money(found.cost_spent), format_money(found.cost)
         yield _("cost"), _("{spent} of ~{cost}", spent=spent, cost=cost), None
 
 
@@ -186,6 +186,6 @@ def _format_pair(used: int, total: int) -> str:
     return f"{used / 2**30:.1f}/{total / 2**30:.1f} GiB"
 
 
-def validation_loss(point: Evaluation) -> float | None:
+def find_validation_loss(point: Evaluation) -> float | None:
     """Return the loss of an evaluation, if it has one; it may be NaN or infinite."""
     return next((value for name in LOSSES if (value := point.metrics.get(name)) is not None), None)

@@ -16,12 +16,19 @@ from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui_tuner.config.deciding import metric_name
+from tui_tuner.config.deciding import name_shown_metric
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Step
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.widgets.live.chart_data import AXES, ChartData, chart_of, charts_of, missing_in, missing_of
-from tui_tuner.ui.widgets.live.chart_plot import draw_chart, unit_of
+from tui_tuner.ui.widgets.live.chart_data import (
+    AXES,
+    ChartData,
+    count_missing_evaluations,
+    count_missing_steps,
+    list_run_charts,
+    make_run_chart,
+)
+from tui_tuner.ui.widgets.live.chart_plot import draw_chart, find_chart_unit
 
 REPAINT_SECONDS = 1.0
 
@@ -57,7 +64,7 @@ class RunChart(Widget):
 
     def turn_chart(self, by: int) -> None:
         """Show the next or previous chart that has data."""
-        keys = list(charts_of(self._view))
+        keys = list(list_run_charts(self._view))
         place = keys.index(self.shown) if self.shown in keys else 0
         self.shown = keys[(place + by) % len(keys)]
         self.repaint(force=True)
@@ -87,13 +94,13 @@ class RunChart(Widget):
             self.refresh()
             return
         pairs = enumerate(zip(before, self._lines, strict=True))
-        rows = [(y, changed_cells(old, new)) for y, (old, new) in pairs if old != new]
+        rows = [(y, count_changed_cells(old, new)) for y, (old, new) in pairs if old != new]
         if rows:
             self.refresh(*(Region(0, y, cells, 1) for y, cells in rows))
 
     def _make_chart(self, columns: int) -> ChartData:
         """Return the data to draw, thinned to `columns` columns of dots."""
-        return chart_of(self._view, self.shown, self.axis, columns)
+        return make_run_chart(self._view, self.shown, self.axis, columns)
 
     def render_line(self, y: int) -> Strip:
         if y < len(self._lines):
@@ -103,10 +110,19 @@ class RunChart(Widget):
     def _update_title(self, chart: ChartData) -> None:
         """Update the title with the legend and the scales, if it has changed."""
         missing = self._count_missing() if chart.key == "loss" else 0
-        metric = metric_name(chart.scored, self._view.metrics) if chart.scored else ""
+        metric = name_shown_metric(chart.scored, self._view.metrics) if chart.scored else ""
         lined, marked = chart.key != "loss" and bool(chart.line), chart.key.startswith("metric:")
         # Setting the title draws the whole border, so it is only set when its content changes.
-        said = (chart.title, metric, missing, lined, marked, self.axis, chart.is_logarithmic, unit_of(chart))
+        said = (
+            chart.title,
+            metric,
+            missing,
+            lined,
+            marked,
+            self.axis,
+            chart.is_logarithmic,
+            find_chart_unit(chart),
+        )
         if said == self._said:
             return
         self._said = said
@@ -131,9 +147,9 @@ class RunChart(Widget):
         # Only new steps are counted: a run has hundreds of thousands, and the title is checked each second.
         if seen > len(steps) or (seen and steps[seen - 1] is not last):  # the run was rolled back
             seen, missing = 0, 0
-        missing += missing_of(steps[seen:])
+        missing += count_missing_steps(steps[seen:])
         self._counted = (len(steps), steps[-1] if steps else None, missing)
-        return missing + missing_in(self._view.evaluations)
+        return missing + count_missing_evaluations(self._view.evaluations)
 
     def _draw_chart(self, chart: ChartData, width: int, height: int) -> list[Strip]:
         if chart.is_empty:
@@ -179,7 +195,7 @@ class RunChart(Widget):
         return {name: self._find_colour(name, fallback).rgb for name, fallback in names.items()}
 
 
-def changed_cells(old: Strip, new: Strip) -> int:
+def count_changed_cells(old: Strip, new: Strip) -> int:
     """Count the cells of a line up to the last one that differs."""
     if old.cell_length != new.cell_length:
         return max(old.cell_length, new.cell_length)

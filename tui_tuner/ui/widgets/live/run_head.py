@@ -9,21 +9,21 @@ from textual.containers import Vertical
 from textual.content import Content
 
 from tui_tuner.locales import _
-from tui_tuner.runs.phases.progress import progress_words
+from tui_tuner.runs.phases.progress import format_phase_progress
 from tui_tuner.ui.bridge import RunSnapshot
 from tui_tuner.ui.screen_words import (
     PHASES,
-    draw_bar,
-    format_duration,
+    describe_run_state,
+    draw_screen_bar,
+    format_screen_duration,
+    make_safe_block,
+    make_safe_line,
+    render_run_state,
     rough,
-    safe_block,
-    safe_line,
-    state_content,
-    state_words,
 )
 from tui_tuner.ui.widgets.changed_lines import Lines
-from tui_tuner.ui.widgets.judged.next_steps import keys_content
-from tui_tuner.ui.widgets.live.verdict_line import verdict_content
+from tui_tuner.ui.widgets.judged.next_steps import lay_out_keys
+from tui_tuner.ui.widgets.live.verdict_line import draw_verdict_line
 
 _OF_STEPS = ("training", "paused")  # phases that count the steps of the run
 
@@ -50,27 +50,27 @@ class RunHead(Vertical):
             keys: The keys for next steps of an ended run, with descriptions.
         """
         verdict = snapshot.view.verdict_name
-        parts = [state_content(snapshot.state, verdict=verdict)]
+        parts = [render_run_state(snapshot.state, verdict=verdict)]
         parts += [part for part in _list_words(snapshot) if part.plain]
         self.query_one("#words", Lines).show_lines(Content("   ").join(parts))
         share, text = _find_share(snapshot)
         width = max(4, self.size.width - 2 - (len(text) + 1 if text else 0))
-        filled, rest = draw_bar(share, width)
-        colour = state_words(snapshot.state, verdict)[2]
+        filled, rest = draw_screen_bar(share, width)
+        colour = describe_run_state(snapshot.state, verdict)[2]
         colour = "$primary" if snapshot.state == "running" else colour
         line = Content.assemble((filled, colour), (rest, "$line"), (f" {text}" if text else "", "$dim"))
         self.query_one("#bar", Lines).show_lines(line)
-        said = verdict_content(snapshot.view, snapshot.is_live, max(20, self.size.width - 2))
+        said = draw_verdict_line(snapshot.view, snapshot.is_live, max(20, self.size.width - 2))
         self.set_class(said is not None, "-judged")
         if said is not None:
             self.query_one("#verdict", Lines).show_lines(said)
         limit = snapshot.view.bottleneck
         self.set_class(bool(keys) or limit is not None, "-limited")
         if keys:
-            self.query_one("#limit", Lines).show_lines(keys_content(keys, max(20, self.size.width - 2)))
+            self.query_one("#limit", Lines).show_lines(lay_out_keys(keys, max(20, self.size.width - 2)))
         elif limit is not None:
             self.query_one("#limit", Lines).show_lines(
-                Content.assemble(("! ", "$warning"), safe_line(limit.message))
+                Content.assemble(("! ", "$warning"), make_safe_line(limit.message))
             )
 
 
@@ -79,7 +79,7 @@ def _find_share(snapshot: RunSnapshot) -> tuple[float, str]:
     view = snapshot.view
     found = view.progress
     if snapshot.is_live and view.phase not in (*_OF_STEPS, ""):
-        said = progress_words(found, time.time())
+        said = format_phase_progress(found, time.time())
         # A phase within training, such as an evaluation without a count, shows the progress of the run.
         if found.total or not view.total_steps:
             return (min(found.done / found.total, 1.0) if found.total else 0.0), said
@@ -97,11 +97,11 @@ def _list_words(snapshot: RunSnapshot) -> list[Content]:
     words: list[Content] = []
     if snapshot.is_live and view.phase and view.phase not in _OF_STEPS:
         name = PHASES.get(view.phase)
-        words.append(Content(name) if name else safe_line(view.phase, 30))
-        words.append(safe_line(view.progress.note, 60).stylize("$dim"))
+        words.append(Content(name) if name else make_safe_line(view.phase, 30))
+        words.append(make_safe_line(view.progress.note, 60).stylize("$dim"))
         since = time.time() - (view.last_time or time.time())
         if since >= 5:  # heartbeats are 5 s apart, so one is late
-            words.append(Content(_("silent for {t}", t=format_duration(since))).stylize("$warning"))
+            words.append(Content(_("silent for {t}", t=format_screen_duration(since))).stylize("$warning"))
         if not view.steps:
             return words
     words.append(_format_step(snapshot))
@@ -112,15 +112,15 @@ def _list_words(snapshot: RunSnapshot) -> list[Content]:
         words.append(Content(_("~{t} left", t=rough(left))).stylize("$primary"))
     if snapshot.state == "paused":
         held = view.progress.seconds_since(time.time())
-        words.append(Content(_("for {t}", t=format_duration(held))).stylize("$warning"))
+        words.append(Content(_("for {t}", t=format_screen_duration(held))).stylize("$warning"))
     # A finished run does not get older, and clocks of other machines may be ahead.
     now = max(view.last_time, time.time()) if snapshot.is_live and view.phase in _OF_STEPS else view.last_time
     if view.started and now > view.started:
-        took = format_duration(now - view.started)
+        took = format_screen_duration(now - view.started)
         text = _("{time} so far", time=took) if snapshot.is_live else _("took {time}", time=took)
         words.append(Content(text).stylize("$dim"))
     if not snapshot.is_live and view.message and (view.steps or snapshot.state != "failed"):
-        words.append(safe_block(view.message.splitlines()[0]))
+        words.append(make_safe_block(view.message.splitlines()[0]))
     return words
 
 

@@ -14,7 +14,7 @@ from tui_tuner.text import one_line
 from tui_tuner.ui.bridge import RunSnapshot
 
 
-def describe_run(snapshot: RunSnapshot) -> Content:
+def describe_live_run(snapshot: RunSnapshot) -> Content:
     """Describe model, method and device of a run."""
     config = snapshot.view.config
     model, method = config.get("model"), config.get("method")
@@ -24,15 +24,15 @@ def describe_run(snapshot: RunSnapshot) -> Content:
     return Content(" · ".join(parts)).stylize("$dim")
 
 
-def attach_command(folder: RunFolder) -> str:
+def format_attach_command(folder: RunFolder) -> str:
     """Return the command that shows a run again from the current folder."""
     return _format_command("attach", folder)
 
 
-def left_words(snapshot: RunSnapshot) -> str:
+def format_left_message(snapshot: RunSnapshot) -> str:
     """Return a message for the shell after leaving the pane of a run that another process trains."""
     folder = snapshot.folder
-    said = {"name": one_line(folder.name), "attach": one_line(attach_command(folder))}
+    said = {"name": one_line(folder.name), "attach": one_line(format_attach_command(folder))}
     if snapshot.state == "paused":
         return _(
             "run {name} stays paused; `{go_on}` continues it, `{attach}` shows it",
@@ -45,7 +45,7 @@ def left_words(snapshot: RunSnapshot) -> str:
     return ""
 
 
-def detach_question(paused: bool) -> str:
+def format_detach_question(paused: bool) -> str:
     """Return the question before leaving a run that this process trains."""
     if paused:
         return _(
@@ -58,7 +58,7 @@ def detach_question(paused: bool) -> str:
     )
 
 
-def is_local(folder: RunFolder) -> bool:
+def is_run_local(folder: RunFolder) -> bool:
     """Return whether a run is on this machine."""
     return folder.read_manifest().get("host") in (None, socket.gethostname())
 

@@ -7,9 +7,9 @@ import time
 from textual.content import Content
 
 from tui_tuner.locales import _, _n
-from tui_tuner.text import human_bytes
+from tui_tuner.text import format_bytes
 from tui_tuner.ui.base_models.fetches import FetchJob, FetchQueue
-from tui_tuner.ui.screen_words import draw_bar, format_duration, rough, safe_line
+from tui_tuner.ui.screen_words import draw_screen_bar, format_screen_duration, make_safe_line, rough
 from tui_tuner.ui.widgets.changed_lines import Lines
 
 _BAR = 6
@@ -33,35 +33,35 @@ class FetchLine(Lines):
         jobs = self._fetches.active_jobs
         self.set_class(bool(jobs), "-on")
         if jobs and self.screen.is_active:
-            self.show_lines(fetch_line(jobs, time.monotonic()))
+            self.show_lines(format_fetch_line(jobs, time.monotonic()))
 
 
-def fetch_line(jobs: list[FetchJob], now: float) -> Content:
+def format_fetch_line(jobs: list[FetchJob], now: float) -> Content:
     """Format the current download and the number of waiting ones."""
     job, waiting = jobs[0], len(jobs) - 1
     parts: list[str | tuple[str, str] | Content] = [
         ("⇣ ", "$primary"),
-        safe_line(job.name.rpartition("/")[2], 18),
+        make_safe_line(job.name.rpartition("/")[2], 18),
     ]
     if waiting:
         parts.append((" " + _n("(+{n} waits)", "(+{n} wait)", waiting, n=waiting), "$dim"))
     if job.share is not None:
-        full, rest = draw_bar(job.share, _BAR)
+        full, rest = draw_screen_bar(job.share, _BAR)
         parts += ["  ", (full, "$primary"), (rest, "$line"), f" {job.share:.0%}"]
-    parts.append(f"  {amount_words(job)}")
+    parts.append(f"  {format_fetched_amount(job)}")
     still, rate, left = job.count_still_seconds(now), job.rate, job.seconds_left
     if job.note:
-        parts += ["  ", safe_line(job.note).stylize("$warning")]
+        parts += ["  ", make_safe_line(job.note).stylize("$warning")]
     elif still:
-        parts.append(("  " + _("no data for {time}", time=format_duration(still)), "$warning"))
+        parts.append(("  " + _("no data for {time}", time=format_screen_duration(still)), "$warning"))
     else:
-        parts += ["  " + _("{size}/s", size=human_bytes(rate))] if rate is not None else []
+        parts += ["  " + _("{size}/s", size=format_bytes(rate))] if rate is not None else []
         parts += ["  " + _("~{time} left", time=rough(left))] if left is not None else []
     return Content.assemble(*parts)
 
 
-def amount_words(job: FetchJob) -> str:
+def format_fetched_amount(job: FetchJob) -> str:
     """Format the downloaded bytes and the total."""
     if job.total is None:
-        return human_bytes(job.done)
-    return _("{done} of {total}", done=human_bytes(job.done), total=human_bytes(job.total))
+        return format_bytes(job.done)
+    return _("{done} of {total}", done=format_bytes(job.done), total=format_bytes(job.total))

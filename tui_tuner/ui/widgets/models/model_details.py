@@ -6,19 +6,19 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 from tui_tuner.ui.base_models.fetches import FAILED, LEFT, FetchJob
 from tui_tuner.ui.base_models.fits import FITS, UNKNOWN, UNSUITED, Fit
 from tui_tuner.ui.base_models.model_description import (
     ModelSummary,
-    count_words,
-    files_words,
-    shape_words,
-    template_words,
-    told_parameters,
+    describe_chat_template,
+    describe_model_files,
+    describe_model_shape,
+    find_described_parameters,
+    format_parameter_count,
 )
-from tui_tuner.ui.base_models.model_rows import ModelRow, hub_words
-from tui_tuner.ui.screen_words import format_age, safe_line
+from tui_tuner.ui.base_models.model_rows import ModelRow, format_hub_name
+from tui_tuner.ui.screen_words import format_age, make_safe_line
 
 
 class Details(Static):
@@ -37,7 +37,7 @@ class Details(Static):
             self.update(content)
 
 
-def describe_model(
+def format_model_details(
     row: ModelRow, told: ModelSummary | None, error: str, fit: Fit | None, job: FetchJob | None
 ) -> list[Content]:
     """Describe a model in lines, the most important ones first.
@@ -52,14 +52,14 @@ def describe_model(
     if told is not None:
         lines += [Content(" · ".join(parts)) for parts in _list_facts(row, told) if parts]
     elif error:
-        lines.append(Content.assemble(("✗ ", "$error"), safe_line(error)))
+        lines.append(Content.assemble(("✗ ", "$error"), make_safe_line(error)))
     elif row.on_hub or row.folder is not None:
         lines.append(Content(_("Loading its config and file list…")).stylize("$dim"))
     return lines
 
 
 def _name_line(row: ModelRow) -> Content:
-    parts: list[str | tuple[str, str] | Content] = [(safe_line(row.name).plain, "bold")]
+    parts: list[str | tuple[str, str] | Content] = [(make_safe_line(row.name).plain, "bold")]
     if row.revision:
         parts.append(("  " + _("revision {name}", name=one_line(row.revision, 40)), "$dim"))
     return Content.assemble(*parts)
@@ -69,12 +69,12 @@ def _describe_fit(fit: Fit | None) -> list[Content]:
     if fit is None or not fit.why:
         return []
     if fit.state == UNKNOWN:
-        return [Content.assemble((safe_line(fit.why).plain, "$dim"))]
+        return [Content.assemble((make_safe_line(fit.why).plain, "$dim"))]
     if fit.state == UNSUITED:
-        return [Content.assemble(("✗ ", "$warning"), safe_line(fit.why))]
+        return [Content.assemble(("✗ ", "$warning"), make_safe_line(fit.why))]
     mark, style = ("✓ ", "$success") if fit.state == FITS else ("✗ ", "$error")
     needs = _("needs {needs:,.1f} of {usable:.1f} GiB.", needs=fit.needs, usable=fit.usable)
-    return [Content.assemble((mark, style), needs, " ", safe_line(fit.why))]
+    return [Content.assemble((mark, style), needs, " ", make_safe_line(fit.why))]
 
 
 def _describe_state(row: ModelRow, job: FetchJob | None) -> list[Content]:
@@ -88,11 +88,11 @@ def _describe_state(row: ModelRow, job: FetchJob | None) -> list[Content]:
         if total:
             words = _(
                 "partial: {done} of {total} downloaded, press f to resume",
-                done=human_bytes(done or 0),
-                total=human_bytes(total),
+                done=format_bytes(done or 0),
+                total=format_bytes(total),
             )
         else:
-            words = _("partial: {done} downloaded, press f to resume", done=human_bytes(done or 0))
+            words = _("partial: {done} downloaded, press f to resume", done=format_bytes(done or 0))
         return [Content(words).stylize("$warning")]
     return []
 
@@ -121,27 +121,27 @@ def _describe_gate(told: ModelSummary | None) -> Content:
 
 
 def _list_facts(row: ModelRow, told: ModelSummary) -> list[list[str]]:
-    count = told_parameters(row, told)
-    shape = [one_line(word, 40) for word in shape_words(told)]
-    shape += [_("{count} parameters", count=count_words(count))] if count else []
-    shape += [words] if (words := template_words(told)) else []
+    count = find_described_parameters(row, told)
+    shape = [one_line(word, 40) for word in describe_model_shape(told)]
+    shape += [_("{count} parameters", count=format_parameter_count(count))] if count else []
+    shape += [words] if (words := describe_chat_template(told)) else []
     licence = row.licence or told.licence
     more = [_("licence {name}", name=one_line(licence, 40))] if licence else []
-    more += [words] if (words := files_words(told)) else []
+    more += [words] if (words := describe_model_files(told)) else []
     updated = row.updated or told.updated
     more += [_("updated {day}", day=one_line(updated, 10))] if updated else []
     more += [_("{count:,} downloads", count=row.downloads)] if row.downloads else []
-    more += [hub_words(row.source)] if row.on_hub else []
+    more += [format_hub_name(row.source)] if row.on_hub else []
     more += [_("used {when}", when=format_age(row.used))] if row.is_here and row.used else []
     return [shape, more]
 
 
-def file_lines(told: ModelSummary) -> list[Content]:
+def format_file_lines(told: ModelSummary) -> list[Content]:
     """List the files, largest first."""
     files = sorted(told.files, key=lambda file: -(file[1] or 0))
     return [
         Content.assemble(
-            ((human_bytes(size) if size is not None else "?").rjust(11) + "  ", "$dim"), safe_line(name)
+            ((format_bytes(size) if size is not None else "?").rjust(11) + "  ", "$dim"), make_safe_line(name)
         )
         for name, size in files
     ]

@@ -13,12 +13,12 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 from tui_tuner.ui.base_models.fetches import FAILED, FETCHING, FetchJob
 from tui_tuner.ui.base_models.fits import FITS, MISFIT, UNKNOWN, UNSUITED, Fit
-from tui_tuner.ui.base_models.model_description import count_words
-from tui_tuner.ui.base_models.model_rows import HUB, ModelRow, place_words
-from tui_tuner.ui.screen_words import fit_column
+from tui_tuner.ui.base_models.model_description import format_parameter_count
+from tui_tuner.ui.base_models.model_rows import HUB, ModelRow, name_list_place
+from tui_tuner.ui.screen_words import fit_screen_column
 
 _MARK, _COUNT, _SIZE, _LICENCE, _FIT = 2, 7, 11, 13, 13
 _NARROW = 64  # narrower lists (in cells) omit the licence
@@ -32,7 +32,7 @@ class Heads(Widget):
     DEFAULT_CSS = "Heads { height: 1; padding-right: 1; }"
 
     def render(self) -> Content:
-        return make_heading(self.content_size.width)
+        return make_model_heading(self.content_size.width)
 
 
 class Scrolled(Message):
@@ -132,10 +132,10 @@ class ModelList(OptionList):
 
     def _make_line(self, key: str, width: int) -> Content:
         if key in self.rows:
-            return row_line(self.rows[key], self._fits.get(key), self._jobs.get(key), width)
+            return format_model_row(self.rows[key], self._fits.get(key), self._jobs.get(key), width)
         place = key.removeprefix(_HEAD)
         source = next((row.source for row in self.rows.values() if row.place == place), "")
-        return Content(place_words(place, source)).stylize("$dim")
+        return Content(name_list_place(place, source)).stylize("$dim")
 
 
 def _divide_width(width: int) -> tuple[int, int]:
@@ -144,34 +144,36 @@ def _divide_width(width: int) -> tuple[int, int]:
     return max(8, width - _MARK - _COUNT - _SIZE - licence - _FIT), licence
 
 
-def make_heading(width: int) -> Content:
-    """Return the column headings for `row_line`."""
+def make_model_heading(width: int) -> Content:
+    """Return the column headings for `format_model_row`."""
     name, licence = _divide_width(width)
-    text = " " * _MARK + fit_column(_("model"), name) + _("params").rjust(_COUNT) + _("size").rjust(_SIZE)
-    text += ("  " + fit_column(_("licence"), licence - 2)) if licence else ""
-    return Content(text + "  " + fit_column(_("needs"), _FIT - 2)).stylize("$dim")
+    text = (
+        " " * _MARK + fit_screen_column(_("model"), name) + _("params").rjust(_COUNT) + _("size").rjust(_SIZE)
+    )
+    text += ("  " + fit_screen_column(_("licence"), licence - 2)) if licence else ""
+    return Content(text + "  " + fit_screen_column(_("needs"), _FIT - 2)).stylize("$dim")
 
 
-def row_line(row: ModelRow, fit: Fit | None, job: FetchJob | None, width: int) -> Content:
+def format_model_row(row: ModelRow, fit: Fit | None, job: FetchJob | None, width: int) -> Content:
     """Format name, parameters, size, licence and fit of a model in `width` cells."""
     name_width, licence_width = _divide_width(width)
     mark, colour = _choose_mark(row, job)
     parts: list[str | tuple[str, str]] = [
-        (fit_column(mark, _MARK), colour),
-        fit_column(shorten_name(row.name, name_width - 1), name_width - 1) + " ",
-        (count_words(row.parameters).rjust(_COUNT), "$dim"),
+        (fit_screen_column(mark, _MARK), colour),
+        fit_screen_column(shorten_model_name(row.name, name_width - 1), name_width - 1) + " ",
+        (format_parameter_count(row.parameters).rjust(_COUNT), "$dim"),
         (_format_size(row, job).rjust(_SIZE), "$primary" if job is not None and job.is_active else ""),
     ]
     if licence_width:
         words = _("gated") if row.gated and not row.is_here else row.licence
         style = "$warning" if row.gated and not row.is_here else "$dim"
-        parts.append(("  " + fit_column(words, licence_width - 2), style))
-    words, style = fit_words(fit)
-    parts.append(("  " + fit_column(words, _FIT - 2), style))
+        parts.append(("  " + fit_screen_column(words, licence_width - 2), style))
+    words, style = format_model_fit(fit)
+    parts.append(("  " + fit_screen_column(words, _FIT - 2), style))
     return Content.assemble(*parts)
 
 
-def shorten_name(name: str, width: int) -> str:
+def shorten_model_name(name: str, width: int) -> str:
     """Shorten a name to `width` cells by cutting its owner, as the rest distinguishes models."""
     line = one_line(name)
     owner, slash, rest = line.rpartition("/")
@@ -195,17 +197,17 @@ def _format_size(row: ModelRow, job: FetchJob | None) -> str:
     if job is not None and job.is_active:
         if job.state != FETCHING:
             return _("waiting")
-        return f"{job.share:.0%}" if job.share is not None else human_bytes(job.done)
+        return f"{job.share:.0%}" if job.share is not None else format_bytes(job.done)
     if row.bytes is None:
         return "?" if row.place == HUB else ""
     if row.is_partial and row.total:
         return _("{share:.0%} here", share=min(1.0, row.bytes / row.total))
     if row.is_partial:
-        return _("{size} …", size=human_bytes(row.bytes))
-    return f"~{human_bytes(row.bytes)}" if row.derived else human_bytes(row.bytes)
+        return _("{size} …", size=format_bytes(row.bytes))
+    return f"~{format_bytes(row.bytes)}" if row.derived else format_bytes(row.bytes)
 
 
-def fit_words(fit: Fit | None) -> tuple[str, str]:
+def format_model_fit(fit: Fit | None) -> tuple[str, str]:
     """Return a short verdict (mark and memory) and its style."""
     if fit is None:
         return "…", "$dim"

@@ -38,7 +38,7 @@ class FileDetails:
     changed: float
 
 
-def split_path(text: str) -> tuple[str, str]:
+def split_typed_path(text: str) -> tuple[str, str]:
     """Split typed text into folder and start of a name: `~/data/sh` into `~/data/` and `sh`."""
     # These are folders, although no slash follows yet; completing them as names would find nothing.
     if text in ("~", "..") or text.endswith("/.."):
@@ -47,12 +47,12 @@ def split_path(text: str) -> tuple[str, str]:
     return folder + slash, name
 
 
-def real_folder(written: str) -> str:
+def find_real_folder(written: str) -> str:
     """Return the absolute path of a typed folder; of empty text, the working folder."""
     return os.path.abspath(os.path.expanduser(written or "."))
 
 
-def short_path(path: str) -> str:
+def fold_home(path: str) -> str:
     """Shorten a path with `~` if it is in the home folder."""
     home = os.path.expanduser("~")
     if path == home or path.startswith(home.rstrip("/") + "/"):
@@ -73,7 +73,7 @@ def is_no_local_path(text: str) -> bool:
     return may_name_data(text)
 
 
-def kind_of(path: str) -> str:
+def find_path_kind(path: str) -> str:
     """Return the kind of a path; MISSING if nothing exists there.
 
     Raises:
@@ -120,7 +120,7 @@ def _find_kind(entry: os.DirEntry[str]) -> str:
         return BROKEN if entry.is_symlink() else OTHER
 
 
-def details_of(path: str) -> FileDetails | None:
+def read_path_details(path: str) -> FileDetails | None:
     """Return size and time of change of a path; None if unknown."""
     try:
         found = os.stat(path)
@@ -189,7 +189,7 @@ def _common_beginning(names: Sequence[str]) -> str:
     return low
 
 
-def is_suited(entry: FolderEntry, suffixes: tuple[str, ...]) -> bool:
+def is_entry_suited(entry: FolderEntry, suffixes: tuple[str, ...]) -> bool:
     """Return whether to offer an entry: a folder, or a file with one of the suffixes (maybe compressed)."""
     if entry.kind == FOLDER:
         return True

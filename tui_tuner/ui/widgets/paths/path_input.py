@@ -16,9 +16,9 @@ from tui_tuner.text import one_line, sanitize
 from tui_tuner.ui.widgets.paths.folder_listing import (
     FolderEntry,
     FolderNames,
+    find_real_folder,
     read_folder,
-    real_folder,
-    split_path,
+    split_typed_path,
 )
 
 
@@ -106,7 +106,7 @@ class PathInput(Input):
     def read_typed_folder(self, again: bool = False) -> None:
         """Read the typed folder, unless it was read already."""
         try:
-            folder = real_folder(split_path(self.value)[0])
+            folder = find_real_folder(split_typed_path(self.value)[0])
         except (OSError, ValueError):
             return
         if folder == self.folder and not again:
@@ -157,8 +157,8 @@ class PathInput(Input):
 
     def suggestion_for(self, value: str) -> str | None:
         """Return the first entry that starts with the typed text, if it can be shown unchanged."""
-        folder, name = split_path(value)
-        if not name or self.names is None or real_folder(folder) != self.folder:
+        folder, name = split_typed_path(value)
+        if not name or self.names is None or find_real_folder(folder) != self.folder:
             return None
         entry = self.names.find_first(name)
         found = folder + entry.written_name if entry is not None else value
@@ -178,7 +178,7 @@ class PathInput(Input):
             # Tab waits for the folder and completes then, unless the text has changed until then.
             self._complete_at = self.value
             return
-        folder, name = split_path(self.value)
+        folder, name = split_typed_path(self.value)
         whole = folder + self.names.complete_name(name)
         stuck = whole == self.value
         if not stuck:

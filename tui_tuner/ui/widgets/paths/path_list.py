@@ -15,8 +15,8 @@ from textual.events import Key
 from textual.message import Message
 
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes
-from tui_tuner.ui.screen_words import fit_column, format_age
+from tui_tuner.text import format_bytes
+from tui_tuner.ui.screen_words import fit_screen_column, format_age
 from tui_tuner.ui.widgets.long_list import LongList
 from tui_tuner.ui.widgets.paths.folder_listing import (
     BROKEN,
@@ -25,8 +25,8 @@ from tui_tuner.ui.widgets.paths.folder_listing import (
     OTHER,
     FileDetails,
     FolderEntry,
-    details_of,
-    is_suited,
+    is_entry_suited,
+    read_path_details,
 )
 
 _SIZE, _AGE = 11, 14  # cells
@@ -111,7 +111,7 @@ class PathList(LongList):
             return self.leading[index]
         entry = self.entries[index - len(self.leading)]
         place = f"{self._folder.rstrip('/')}/{entry.name}"
-        suited = is_suited(entry, self.suffixes)
+        suited = is_entry_suited(entry, self.suffixes)
         return PathItem(entry.written_name, self._typed + entry.written_name, entry.kind, place, suited)
 
     def forget_details(self) -> None:
@@ -128,7 +128,7 @@ class PathList(LongList):
                     if self._looking:
                         continue
                 break
-            self.details[place], new = details_of(place), True
+            self.details[place], new = read_path_details(place), True
             if time.monotonic() - last > _REST:
                 last, new = time.monotonic(), False
                 self.post_message(PathList._Known())
@@ -152,13 +152,13 @@ class PathList(LongList):
         size, when = "", ""
         details = self.details.get(item.place)
         if details is not None and item.kind in (FILE, FOLDER):
-            size = human_bytes(details.size) if item.kind == FILE else ""
+            size = format_bytes(details.size) if item.kind == FILE else ""
             when = format_age(details.changed)
         note = item.note or _NOTES.get(item.kind, "")
         right = f"{note or size:>{_SIZE}}  {when:>{_AGE}}"
         cells = max(12, width - len(right) - 1)
         colour = "$dim" if not item.suited else "$primary" if item.kind == FOLDER else ""
-        return [Content.assemble((fit_column(item.shown, cells), colour), " ", (right, "$dim"))]
+        return [Content.assemble((fit_screen_column(item.shown, cells), colour), " ", (right, "$dim"))]
 
     # Keys
 

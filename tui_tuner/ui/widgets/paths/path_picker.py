@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from tui_tuner.config.paths import list_readings
+from tui_tuner.config.paths import list_path_readings
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 from tui_tuner.ui import recent_paths
@@ -28,10 +28,10 @@ from tui_tuner.ui.widgets.paths.folder_listing import (
     OTHER,
     FolderEntry,
     FolderNames,
-    is_suited,
-    kind_of,
-    short_path,
-    split_path,
+    find_path_kind,
+    fold_home,
+    is_entry_suited,
+    split_typed_path,
 )
 from tui_tuner.ui.widgets.paths.path_input import PathInput
 from tui_tuner.ui.widgets.paths.path_list import PathItem, PathList
@@ -137,7 +137,7 @@ class PathPicker(Vertical):
         """List the folder that contains a path, with the cursor on it; without a path, the working folder."""
         folder, name = os.path.split(os.path.abspath(path)) if path else (os.getcwd(), "")
         self._came_from = name
-        self.put_path(short_path(folder).rstrip("/") + "/")
+        self.put_path(fold_home(folder).rstrip("/") + "/")
 
     def set_open(self, yes: bool) -> None:
         """Show or hide the list."""
@@ -149,12 +149,12 @@ class PathPicker(Vertical):
         items = []
         for path in recent_paths.list_recent_paths(self._kind):
             try:
-                kind = kind_of(path)
+                kind = find_path_kind(path)
             except (OSError, ValueError):
                 continue
             entry = FolderEntry(os.path.basename(path), kind)
-            short = short_path(path)
-            suited = is_suited(entry, self._suffixes)
+            short = fold_home(path)
+            suited = is_entry_suited(entry, self._suffixes)
             items.append(PathItem(f"↺ {short}", short, kind, path, suited))
         self.post_message(PathPicker._Recent(items))
 
@@ -195,7 +195,7 @@ class PathPicker(Vertical):
 
     def _make_leading(self) -> list[PathItem]:
         """Return the lines above those of the folder."""
-        folder, name = split_path(self._typed)
+        folder, name = split_typed_path(self._typed)
         items = []
         if self._typed in (self._start, "") or not folder:
             wanted = "" if self._typed == self._start else name.casefold()
@@ -206,7 +206,7 @@ class PathPicker(Vertical):
             if self._folders:
                 items.append(PathItem(_("./  (choose this folder)"), here, "here"))
             if here != os.path.dirname(here):
-                items.append(PathItem("../", short_path(os.path.dirname(here)) + "/", "up"))
+                items.append(PathItem("../", fold_home(os.path.dirname(here)) + "/", "up"))
         return items
 
     def _fill_list(self) -> None:
@@ -220,7 +220,7 @@ class PathPicker(Vertical):
                 _("{folder} cannot be read: {why}.", folder=_shorten_folder(field.folder), why=why)
             )
             return
-        folder, name = split_path(self._typed)
+        folder, name = split_typed_path(self._typed)
         fit = field.names.list_fitting(name) if field.names is not None else []
         # A recent path at the top gets the cursor; `../` and `./` do not, or Enter would leave the folder.
         at = len(leading) if not any(one.kind in (FILE, FOLDER) for one in leading) else 0
@@ -241,7 +241,7 @@ class PathPicker(Vertical):
         elif not fit:
             words = _("Nothing in {folder} matches.", folder=folder)
         else:
-            of = len(names.all if split_path(self._typed)[1].startswith(".") else names.shown)
+            of = len(names.all if split_typed_path(self._typed)[1].startswith(".") else names.shown)
             if fit == of:
                 words = _n(
                     "{count:,} name in {folder}", "{count:,} names in {folder}", fit, folder=folder, count=fit
@@ -271,7 +271,7 @@ class PathPicker(Vertical):
                 self.path_list.focus()
             return
         # A name that the list shows as a file exists; anything else is looked up in a thread.
-        name, names = split_path(text)[1], self.path_field.names
+        name, names = split_typed_path(text)[1], self.path_field.names
         if name and names is not None and any(one.name == name and one.kind == FILE for one in names.all):
             self.post_message(PathPicker.Taken(text))
             return
@@ -283,9 +283,9 @@ class PathPicker(Vertical):
         path, kind, problem = text, MISSING, ""
         stripped = text.strip()
         # As typed first: a name may really begin with a quote or end with a space.
-        for meant in dict.fromkeys((text, stripped, *list_readings(stripped))):
+        for meant in dict.fromkeys((text, stripped, *list_path_readings(stripped))):
             try:
-                kind = kind_of(os.path.expanduser(meant))
+                kind = find_path_kind(os.path.expanduser(meant))
             except (OSError, ValueError) as error:
                 problem = getattr(error, "strerror", "") or str(error)
                 continue
@@ -318,7 +318,7 @@ class PathPicker(Vertical):
                 _("{path} cannot be read: {why}.", path=one_line(text, 60), why=one_line(problem))
             )
             return
-        folder, name = split_path(text)
+        folder, name = split_typed_path(text)
         known = self.path_field.names.all if self.path_field.names is not None else []
         # difflib compares with every name, which in a huge folder would block the screen.
         names = [entry.name for entry in islice(known, 5000)]
@@ -375,7 +375,7 @@ class PathPicker(Vertical):
         if here == os.path.dirname(here):
             return
         self._came_from = os.path.basename(here)
-        self.put_path(short_path(os.path.dirname(here)).rstrip("/") + "/")
+        self.put_path(fold_home(os.path.dirname(here)).rstrip("/") + "/")
 
     def _leave_list(self, typed: str) -> None:
         """Return to the field with its typed text, followed by what was typed in the list."""
@@ -389,5 +389,5 @@ class PathPicker(Vertical):
 
 def _shorten_folder(folder: str) -> str:
     """Shorten a folder for a sentence; of a long path the end is kept, which distinguishes it."""
-    shown = one_line(short_path(folder))
+    shown = one_line(fold_home(folder))
     return shown if len(shown) <= _NAMED else "…" + shown[1 - _NAMED :]

@@ -10,13 +10,13 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import OptionList
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import planlook
-from tui_tuner.ui.hosting import tuner_of
-from tui_tuner.ui.planwords import curve_words
+from tui_tuner.ui.hosting import get_tuner_app
+from tui_tuner.ui.planwords import plot_running_curve
 from tui_tuner.ui.rangelook import RangeProcess
 from tui_tuner.ui.widgets.plan.plan_messages import RangeDone, RangeStep, TraceDone
 from tui_tuner.ui.widgets.plan.plan_pages import Pages
@@ -61,15 +61,15 @@ class LongWorks(Screen[None]):
     def _run_trace(self, turn: int, look: planlook.PlanPreview) -> None:
         from tui_tuner.launch.helper import Cancelled
         from tui_tuner.launch.tracing import Tracer
-        from tui_tuner.planning.estimate import make_setup
-        from tui_tuner.planning.memory.stack import find_installed
+        from tui_tuner.planning.estimate import make_memory_setup
+        from tui_tuner.planning.memory.stack import find_installed_stack
 
         facts, data = look.plan.facts, look.counted.facts
         try:
             if self._tracer is None:
-                self._tracer = Tracer(helper=tuner_of(self.app).helper)
+                self._tracer = Tracer(helper=get_tuner_app(self.app).helper)
             sentence = self._tracer.check_setup(
-                make_setup(look.resolved_config, facts, find_installed(), look.card, data)
+                make_memory_setup(look.resolved_config, facts, find_installed_stack(), look.card, data)
             ).describe_check()
         except (TunerError, OSError) as problem:
             sentence = one_line(problem, 200)
@@ -88,7 +88,7 @@ class LongWorks(Screen[None]):
 
     def action_range(self) -> None:
         """Train some steps with increasing learning rates in a separate process; stop it if it is running."""
-        tuner = tuner_of(self.app)
+        tuner = get_tuner_app(self.app)
         self.query_one(Pages).show_page("rates")
         if self._ranging is not None:
             self._ranging.end_test()
@@ -117,7 +117,7 @@ class LongWorks(Screen[None]):
         try:
             test = process.run_test(draft)
         except (TunerError, OSError, ValueError, KeyError) as problem:
-            error = words_of(problem)
+            error = format_error_words(problem)
         self.post_message(RangeDone(test, error))
 
     @on(RangeStep)
@@ -129,7 +129,7 @@ class LongWorks(Screen[None]):
             words = _("range test: step {done} of {total}", done=message.done, total=message.total)
             self.waits.begin_wait("range", words, _("r stops it"))
             if len(message.points) > 1:
-                self.query_one(Pages).explain_page("rates", curve_words(message.points))
+                self.query_one(Pages).explain_page("rates", plot_running_curve(message.points))
         else:
             words = _("range test: {doing}", doing=one_line(message.doing, 40))
             self.waits.count_progress("range", message.done, message.total, "", words)
@@ -141,7 +141,7 @@ class LongWorks(Screen[None]):
         self.waits.end_wait("range")
         self.show_waits()
         if message.error:
-            tuner_of(self.app).show_notice(one_line(message.error, 300), "error", 12)
+            get_tuner_app(self.app).show_notice(one_line(message.error, 300), "error", 12)
         if message.test is not None and self.look is not None:
             self._ranged = message.test
             self.draw_ranged(self.look)

@@ -10,7 +10,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui_tuner.locales import _
-from tui_tuner.ui.planwords import Offer, lever_title
+from tui_tuner.ui.planwords import Offer, format_lever_title
 
 PAGES = {
     "memory": _("Memory"),
@@ -52,7 +52,7 @@ class Pages(Container):
             with VerticalScroll(id="parts", can_focus=False):
                 yield Static()
             with Vertical():
-                yield Static(lever_title(), classes="title")
+                yield Static(format_lever_title(), classes="title")
                 yield OptionList(id="levers")
         with VerticalScroll(id="time"):
             yield Static()

@@ -9,7 +9,7 @@ from textual.content import Content
 
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Phase
-from tui_tuner.runs.phases.progress import PhaseProgress, progress_words
+from tui_tuner.runs.phases.progress import PhaseProgress, format_phase_progress
 from tui_tuner.text import one_line
 
 
@@ -31,7 +31,9 @@ class Wait:
 
     def describe_wait(self, now: float) -> str:
         """Describe it in one line."""
-        counted = progress_words(self.progress, now) if self.progress.total or self.progress.done else ""
+        counted = (
+            format_phase_progress(self.progress, now) if self.progress.total or self.progress.done else ""
+        )
         seconds = int(now - self.began)
         taken = _("{seconds} s", seconds=seconds) if seconds and not counted else ""
         words = f"{self.words} {counted or taken}".rstrip()

@@ -1,0 +1,1 @@
+"""Methods of peft whose updates have a shape of their own."""
