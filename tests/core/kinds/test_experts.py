@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,8 @@ import pytest
 import torch
 
 from tests.conftest import MakeConfig, Trained
-from tests.core.kinds.test_low_rank import RELOAD, read_logits, small, stir, stop_at
+from tests.core.kinds.adapter_checks import check_reload, read_logits, small, stir
+from tests.core.test_session import reacting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.inference.combining import combine_adapters
@@ -163,23 +161,14 @@ def test_a_resumed_run_ends_the_same_and_plain_peft_loads_it(
     config = make_config(**values)
     whole = train(config)
     assert whole.outcome.status == "completed", whole.outcome
-    stopped = train(config, before=stop_at(3))
+    stopped = train(config, before=reacting({3: ["stop"]}))
     assert stopped.outcome.status == "stopped" and max(stopped.steps()) < 6
     train(config, resume=stopped.folder)
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         one, other = (run.folder.path / "last" / name for run in (whole, stopped))
         assert one.read_bytes() == other.read_bytes(), name
     made = whole.folder.path / "last"
-    found = subprocess.run(
-        [sys.executable, "-c", RELOAD, config.model.name, str(made)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd="/",
-    )
-    theirs = torch.tensor(json.loads(found.stdout.splitlines()[-1]))
-    ours = put_adapter(load_model(config, "cpu"), made)
-    assert torch.allclose(read_logits(ours).flatten(), theirs, atol=1e-5)
+    check_reload(config, made)
     more = train(make_config(**{**values, "model__adapter": str(made), "training__max_steps": 2}))
     assert more.outcome.status == "completed", more.outcome
 

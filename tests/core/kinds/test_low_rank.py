@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,9 @@ import pytest
 import torch
 
 from tests.conftest import MakeConfig, Trained
+from tests.core.kinds.adapter_checks import IDS, check_reload, read_logits, small, stir
 from tests.core.step.settled import make_settled
+from tests.core.test_session import reacting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
 from tui_tuner.launch.beforehand import check_config_method
@@ -23,7 +22,6 @@ from tui_tuner.methods.adalora import plan_schedule
 from tui_tuner.methods.attached import find_model_method
 from tui_tuner.methods.first_values.beginnings import list_low_rank
 from tui_tuner.methods.method import FirstPass
-from tui_tuner.methods.saved.putting import put_adapter
 from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.device import Device
 from tui_tuner.models.facts import load_facts
@@ -34,38 +32,6 @@ from tui_tuner.training.step.optimizers import create_optimizer
 
 CPU = Device("cpu")
 Train = Callable[..., Trained]
-IDS = torch.arange(3, 23).view(1, 20)
-# Loads with plain peft, in a process that has never heard of this package
-RELOAD = """
-import json, sys, torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
-base = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)
-model = PeftModel.from_pretrained(base, sys.argv[2]).eval()
-assert not any(name.startswith("tui_tuner") for name in sys.modules)
-with torch.no_grad():
-    print(json.dumps(model(input_ids=torch.arange(3, 23).view(1, 20)).logits.flatten().tolist()))
-"""
-
-
-def small(**method: Any) -> dict[str, Any]:
-    return {f"method__{name}": value for name, value in {"kind": "lora", "rank": 4, **method}.items()}
-
-
-def read_logits(model: Any) -> torch.Tensor:
-    model.eval()
-    with torch.no_grad():
-        found: torch.Tensor = model(input_ids=IDS).logits
-    return found
-
-
-def stir(model: Any) -> None:
-    """Move what is trained away from where it began, as training does."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.requires_grad:
-                weight.add_(0.05 * torch.randn_like(weight))
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "rslora"])
@@ -111,22 +77,6 @@ def test_beginnings_are_those_of_peft(make_config: MakeConfig, init: str) -> Non
         assert torch.allclose(one.base_layer.weight, other.base_layer.weight, atol=1e-5), name
 
 
-def stop_at(step: int) -> Callable[[Trained], None]:
-    """Return what asks a run to stop once it has told of a step."""
-
-    def prepare(run: Trained) -> None:
-        emit = run.sink.emit
-
-        def watch(body: Any) -> None:
-            emit(body)
-            if max(run.sink.steps(), default=0) >= step:
-                run.control.request_command("stop")
-
-        run.sink.emit = watch  # type: ignore[method-assign]
-
-    return prepare
-
-
 ENDINGS = [
     {"init": "pissa"},
     {"init": "eva"},
@@ -152,22 +102,13 @@ def test_a_resumed_run_ends_the_same_and_plain_peft_loads_it(
     whole = train(config)
     assert whole.outcome.status == "completed", whole.outcome
     for step in (4, 8) if "final_rank" in method else (4,):  # while AdaLoRA takes ranks away, and after that
-        stopped = train(config, before=stop_at(step))
+        stopped = train(config, before=reacting({step: ["stop"]}))
         assert stopped.outcome.status == "stopped" and step <= max(stopped.steps()) < 12
         train(config, resume=stopped.folder)
         for name in ("adapter_model.safetensors", "adapter_config.json"):
             one, other = (run.folder.path / "last" / name for run in (whole, stopped))
             assert one.read_bytes() == other.read_bytes(), (step, name)
-    found = subprocess.run(
-        [sys.executable, "-c", RELOAD, config.model.name, str(whole.folder.path / "last")],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd="/",
-    )
-    theirs = torch.tensor(json.loads(found.stdout.splitlines()[-1]))
-    ours = put_adapter(load_model(config, "cpu"), whole.folder.path / "last")
-    assert torch.allclose(read_logits(ours).flatten(), theirs, atol=1e-5)
+    check_reload(config, whole.folder.path / "last")
 
 
 def test_what_quantising_lost_is_given_back(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +11,8 @@ import pytest
 import torch
 
 from tests.conftest import MakeConfig, Trained
-from tests.core.kinds.test_low_rank import RELOAD, read_logits, stir, stop_at
+from tests.core.kinds.adapter_checks import check_reload, read_logits, stir
+from tests.core.test_session import reacting
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.schema import RunConfig
@@ -83,21 +81,12 @@ def test_a_resumed_run_ends_the_same_and_plain_peft_loads_it(
     )
     whole = train(config)
     assert whole.outcome.status == "completed", whole.outcome
-    stopped = train(config, before=stop_at(3))
+    stopped = train(config, before=reacting({3: ["stop"]}))
     assert stopped.outcome.status == "stopped" and 3 <= max(stopped.steps()) < 6
     train(config, resume=stopped.folder)
     one, other = (run.folder.path / "last" / "adapter_model.safetensors" for run in (whole, stopped))
     assert one.read_bytes() == other.read_bytes()
-    found = subprocess.run(
-        [sys.executable, "-c", RELOAD, config.model.name, str(whole.folder.path / "last")],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd="/",
-    )
-    theirs = torch.tensor(json.loads(found.stdout.splitlines()[-1]))
-    ours = put_adapter(load_model(config, "cpu"), whole.folder.path / "last")
-    assert torch.allclose(read_logits(ours).flatten(), theirs, atol=1e-5)
+    check_reload(config, whole.folder.path / "last")
 
 
 @pytest.mark.parametrize("kind", KINDS)
