@@ -114,6 +114,11 @@ def format_bytes(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def format_share_percentage(share: float) -> str:
+    """Format a share as a percentage, with enough digits to distinguish a small one from none."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
 def format_count(count: float) -> str:
     """Format a large number, such as 950, 12.3K, 596M or 7.6B."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):

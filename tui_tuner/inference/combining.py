@@ -92,7 +92,7 @@ def _check_alike(folders: Sequence[Path], stored: Sequence[Stored], recipe: Reci
 
 def _check_same_rank(folder: Path, first: Stored, other: Stored, way: str) -> None:
     """Raise `ConfigError` where two adapters have matrices of different ranks beside a layer."""
-    ranks, others = find_ranks(first), find_ranks(other)
+    ranks, others = find_ranks(first.shapes), find_ranks(other.shapes)
     for name in sorted(ranks.keys() & others.keys()):
         if ranks[name] != others[name]:
             raise ConfigError(

@@ -106,11 +106,15 @@ class AdaLora(SharedRankNumbers, PeftMethod):
         import torch
 
         found = []
+        ones: dict[tuple[int, Any], Tensor] = {}
         for _name, layer in list_low_rank(model):
             for ups, matrices in ((False, layer.lora_A), (True, layer.lora_B)):
                 for matrix in matrices.values():
                     square = matrix.T @ matrix if ups else matrix @ matrix.T
-                    found.append(torch.linalg.norm(square - torch.eye(len(square), device=square.device)))
+                    shape = len(square), square.device
+                    if shape not in ones:
+                        ones[shape] = torch.eye(len(square), device=square.device)
+                    found.append(torch.linalg.norm(square - ones[shape]))
         return ORTHOGONAL * torch.stack(found).mean()
 
     def after_step(self, model: Module, step: int, total: int) -> None:

@@ -54,15 +54,10 @@ class PlacedAdapter(PeftMethod):
         (folder / PLACES).write_text(places, encoding="utf-8")
         shutil.copyfile(Path(__file__).with_name("bottlenecks") / "standalone.py", folder / LOADER)
 
-    def load_adapter(self, base: Module, folder: Path) -> Module:
+    def _load_one(self, base: Module, folder: Path, trained: bool = False) -> Module:
         from tui_tuner.methods.bottlenecks import tuner  # noqa: F401  # peft hears of these adapters
 
-        return super().load_adapter(base, folder)
-
-    def continue_adapter(self, base: Module, folder: Path) -> Module:
-        from tui_tuner.methods.bottlenecks import tuner  # noqa: F401
-
-        return super().continue_adapter(base, folder)
+        return super()._load_one(base, folder, trained)
 
     def merge_weights(self, model: Module) -> Module:
         raise ModelError(
@@ -81,10 +76,8 @@ class Bottleneck(BottleneckNumbers, PlacedAdapter):
     }
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
-        from tui_tuner.methods.bottlenecks.settings import BottleneckConfig
-        from tui_tuner.methods.bottlenecks.tuner import register_methods
+        from tui_tuner.methods.bottlenecks.tuner import BottleneckConfig
 
-        register_methods()
         style = settle_style(config.method)
         if config.method.layers is not None:
             choose_last_layers(model, config.method.layers)  # refuses more than there are
@@ -127,10 +120,8 @@ class Fusion(FusionNumbers, PlacedAdapter):
         self, model: Module, adapters: list[dict[str, Any]], style: str, layers: int | None, peft_type: str
     ) -> Module:
         """Put attention into a model, and room for adapters that are described so (`FusionConfig`)."""
-        from tui_tuner.methods.bottlenecks.settings import FusionConfig
-        from tui_tuner.methods.bottlenecks.tuner import register_methods
+        from tui_tuner.methods.bottlenecks.tuner import FusionConfig
 
-        register_methods()
         settings = FusionConfig(
             task_type=peft_type,
             modules_to_save=name_saved_modules(model, peft_type) or None,

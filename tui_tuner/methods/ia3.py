@@ -38,7 +38,8 @@ class Ia3(FactorNumbers, PeftMethod):
         method = config.method
         targets = choose_target_layers(model, method.targets)
         forward = list_feed_forward_targets(model, targets)
-        if any(name in dict(model.named_modules()) for name in targets):  # full names, of some layers only
+        every = dict(model.named_modules())
+        if any(name in every for name in targets):  # full names, of some layers only
             forward = [name for name in targets if f".{name}".endswith(tuple(f".{one}" for one in forward))]
         # peft's IA3 has no `layers_to_transform`: full names select the layers
         if method.layers is not None:

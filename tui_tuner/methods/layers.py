@@ -151,7 +151,8 @@ def choose_experts(model: Module, targets: str | list[str], layers: int | None =
     if layers is None:
         # whole names would be as good, but an adapter's settings are read by people too
         return list(dict.fromkeys(".".join(name.split(".")[-2:]) for name in found))
-    stack = next(name for name, module in model.named_modules() if module is find_layers(model))
+    layers_of = find_layers(model)
+    stack = next(name for name, module in model.named_modules() if module is layers_of)
     chosen = tuple(f"{stack}.{place}." for place in choose_last_layers(model, layers))
     return [name for name in found if name.startswith(chosen)]
 

@@ -19,15 +19,12 @@ from tui_tuner.methods.first_values.beginnings import (
 from tui_tuner.methods.layers import (
     ALL,
     choose_experts,
-    choose_last_layers,
-    choose_target_layers,
     is_transposed,
     list_expert_weights,
     list_linears,
     name_embedding_layers,
     name_linear_layers,
-    name_outside_layers,
-    name_saved_modules,
+    name_peft_targets,
     refuse_target,
 )
 from tui_tuner.methods.numbers.matrices import DORA, LORA, RSLORA, LowRankNumbers
@@ -180,22 +177,13 @@ def name_adapted(model: Module, config: RunConfig, peft_type: str) -> dict[str, 
     trained and saved with it.
     """
     method = config.method
-    options: dict[str, Any] = {
-        "target_modules": choose_target_layers(model, method.targets),
-        "exclude_modules": name_outside_layers(model, method.targets),
-        "fan_in_fan_out": is_transposed(model),
-        "bias": "none",
-        "task_type": peft_type,
-    }
-    if method.layers is not None:
-        options["layers_to_transform"] = choose_last_layers(model, method.layers)
-    kept = name_saved_modules(model, peft_type)
+    options = name_peft_targets(model, config, peft_type)
+    options |= {"fan_in_fan_out": is_transposed(model), "bias": "none"}
     if method.train_embeddings:
-        kept += [name for name in name_embedding_layers(model) if name not in kept]
+        kept = options["modules_to_save"] or []
+        more = [name for name in name_embedding_layers(model) if name not in kept]
         # Otherwise peft trains two separate copies of a matrix that embeddings and head share
-        options["ensure_weight_tying"] = True
-    if kept:
-        options["modules_to_save"] = kept
+        options |= {"modules_to_save": (kept + more) or None, "ensure_weight_tying": True}
     return options
 
 

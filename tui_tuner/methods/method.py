@@ -13,7 +13,6 @@ from tui_tuner.locales import _
 from tui_tuner.methods.numbers.method_numbers import MethodNumbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor

@@ -186,8 +186,7 @@ class OtherAdapter(PeftMethod):
 
     def leaves_base(self, stored: Stored) -> bool:
         # peft's other types may change the base model's weights when they are put on it
-        kind = str(stored.settings.get("peft_type") or "").upper()
-        return kind in ("LOKR", "ADALORA") and super().leaves_base(stored)
+        return False
 
 
 def put_below(model: Module, folders: list[Path]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tui_tuner.config.kinds.optimizers import LEAST_SIDE, find_optimizer
+from tui_tuner.config.kinds.optimizers import find_optimizer
 
 SINGLE = 4  # bytes of a float32 number
 ROUND = 512  # the CUDA allocator's smallest block
@@ -13,7 +13,6 @@ SMALL_STATE = 4096  # bitsandbytes keeps 32-bit state below this many elements
 PAGED_STATE = 100_000  # and pages only above this many
 STATE_BLOCK = 256  # elements that share a scale in 8-bit states
 CODES = 2 * 256 * SINGLE  # bytes of the two tables of 8-bit numbers, which all tensors share
-ADAM = ("adamw", "adam")
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,7 @@ def round_up(size: float) -> float:
 def is_special_matrix(optimizer: str, tensor: TrainedTensors, rank: int) -> bool:
     """Return whether an optimizer for matrices takes a tensor itself, and does not leave it to AdamW."""
     kind = find_optimizer(optimizer)
-    least = rank + 1 if kind.low_rank else LEAST_SIDE
-    fits = tensor.inside and len(tensor.shape) == 2 and min(tensor.shape) >= least
+    fits = tensor.inside and len(tensor.shape) == 2 and min(tensor.shape) >= kind.find_least_side(rank)
     return kind.for_matrices and fits
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,17 +38,31 @@ def find_measured_throughput(config: RunConfig, on_gpu: bool, root: str | Path |
         on_gpu: Whether the planned run trains on a GPU of this machine.
         root: Folder of the runs; the config's own otherwise.
     """
+    return match_throughput(config, on_gpu, list_recent_runs(root or config.output.folder))
+
+
+def list_recent_runs(root: str | Path) -> Iterator[tuple[RunFolder, RunConfig]]:
+    """Yield the newest runs of a folder with their configs; damaged ones are skipped."""
     try:
         # The newest runs only: a folder may hold thousands
-        folders = list(itertools.islice(RunStore(root or config.output.folder).list_runs(), LOOKED_AT))
+        folders = list(itertools.islice(RunStore(root).list_runs(), LOOKED_AT))
     except (TunerError, OSError):
-        return None
+        return
     for folder in folders:
         try:
-            alike = _describe_kind(folder.load_config()) == _describe_kind(config)
+            config = folder.load_config()
         except (TunerError, OSError):
             continue
-        found = _measure_speed(folder, on_gpu) if alike else None
+        yield folder, config
+
+
+def match_throughput(
+    config: RunConfig, on_gpu: bool, runs: Iterable[tuple[RunFolder, RunConfig]]
+) -> Speed | None:
+    """Return the speed of the first of these runs that is of the same kind, or None."""
+    kind = _describe_kind(config)
+    for folder, other in runs:
+        found = _measure_speed(folder, on_gpu) if _describe_kind(other) == kind else None
         if found is not None:
             return found
     return None

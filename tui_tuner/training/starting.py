@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 FUSED = "fused"  # in a run's folder: the adapters that it fuses
 START = "start"  # in a run's folder: the adapter that it began with
 MERGED = "merged-base"  # in a run's folder: the model that it began with, an adapter merged into its base
-_PART = ".part"
 _COPIED = (CONFIG, WEIGHTS, RECORD, "config.json")
 _Config = TypeVar("_Config", bound=RunConfig)
 
@@ -146,17 +145,18 @@ def _keep_fused(context: RunContext, config: RunConfig) -> RunConfig:
 
 
 def _copy_adapter(place: Path, target: Path) -> None:
-    part = target.with_name(target.name + _PART)
-    for one in (part, target):
-        shutil.rmtree(one, ignore_errors=True)
-    part.mkdir(parents=True)
-    for name in _COPIED:
-        if (place / name).is_file():
-            shutil.copyfile(place / name, part / name)
-    for below in sorted(place.glob(f"{BELOW}*")):
-        if (below / CONFIG).is_file():
-            shutil.copytree(below, part / below.name)
-    part.rename(target)
+    from tui_tuner.training.keeping.checkpoints import write_checkpoint_folder
+
+    def fill(folder: Path) -> None:
+        for name in _COPIED:
+            if (place / name).is_file():
+                shutil.copyfile(place / name, folder / name)
+        for below in sorted(place.glob(f"{BELOW}*")):
+            if (below / CONFIG).is_file():
+                shutil.copytree(below, folder / below.name)
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_checkpoint_folder(target, fill)
 
 
 def find_start(folder: Path, config: RunConfig) -> Path | None:
@@ -198,13 +198,9 @@ def _write_merged(
 ) -> None:
     from tui_tuner.methods import merge
     from tui_tuner.methods.saved.putting import put_adapter
+    from tui_tuner.training.keeping.final_model import write_final_model
     from tui_tuner.training.model_loading import load_base_model
 
     # on the processor, so that the result is the same whatever trains
     model = load_base_model(config, "cpu", tokenizer, context.task, learned)
-    model = merge(put_adapter(model, context.folder.path / START))
-    part = target.with_name(target.name + _PART)
-    shutil.rmtree(part, ignore_errors=True)
-    model.save_pretrained(str(part), safe_serialization=True)
-    tokenizer.save_pretrained(str(part))
-    part.rename(target)
+    write_final_model(merge(put_adapter(model, context.folder.path / START)), tokenizer, target)

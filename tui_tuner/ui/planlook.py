@@ -29,11 +29,11 @@ from tui_tuner.planning.heads.parameters import Parameters, count_run_parameters
 from tui_tuner.planning.plan import Plan, plan_run
 from tui_tuner.planning.resolve import resolve_config
 from tui_tuner.planning.row_counting import RowCount, count_rows_exactly, count_rows_quickly
-from tui_tuner.planning.throughput import find_measured_throughput
+from tui_tuner.planning.throughput import find_measured_throughput, list_recent_runs, match_throughput
 from tui_tuner.runs.events import EventBody, Phase
 from tui_tuner.tasks import find_task
+from tui_tuner.text import format_share_percentage
 from tui_tuner.ui.form_values import build_draft_config, set_draft_value
-from tui_tuner.ui.screen_words import format_share_percentage
 
 QUICK, PATIENT = 0.1, 1.5  # seconds for counting rows: while the user types, and on the plan screen
 
@@ -121,6 +121,8 @@ def compare_draft(
     config = follow_adapter(build_draft_config(draft))
     facts, counted = _facts_of(config, network), _count_rows(config, network, False)
     hardware, chosen, _config = _choose_device(config, card)
+    # Speeds of past runs were measured here; read once, for all methods have the same folder.
+    runs = [] if card else list(list_recent_runs(root or config.output.folder))
 
     def change_draft(values: dict[str, Any]) -> RunConfig:
         changed = copy.deepcopy(draft)
@@ -132,7 +134,7 @@ def compare_draft(
         changed = follow_adapter(changed)
         if card:
             changed = parse_gpu_cards(card, changed)[1]
-        speed = None if card else find_measured_throughput(changed, not chosen.cpu, root)
+        speed = match_throughput(changed, not chosen.cpu, runs)
         plan = plan_run(
             changed,
             hardware=hardware,

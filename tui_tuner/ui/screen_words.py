@@ -198,8 +198,3 @@ def render_themed_text(variables: Mapping[str, str], *parts: tuple[str, str]) ->
     for words, colour in parts:
         text.append(words, variables.get(colour.removeprefix("$"), "") if colour else "")
     return text
-
-
-def format_share_percentage(share: float) -> str:
-    """Format a share as a percentage, with enough digits to distinguish a small one from none."""
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"

@@ -12,7 +12,6 @@ from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
-_HOWS = ("linear", "cat", "svd", "ties", "dare", "dare_ties")
 _SIGNS = ("total", "frequency")
 
 
@@ -51,11 +50,11 @@ def merge_adapters(
     """Combine several LoRA adapters of one model into one, by weight."""
     from tui_tuner.inference.combining import combine_adapters
     from tui_tuner.inference.origin import find_origin
-    from tui_tuner.methods.saved.weighted_sum import Recipe
+    from tui_tuner.methods.saved.weighted_sum import WAYS, Recipe
     from tui_tuner.runs.store import RunStore
 
-    if how not in _HOWS:
-        raise _refuse_word("--how", how, _HOWS)
+    if how not in WAYS:
+        raise _refuse_word("--how", how, tuple(WAYS))
     if sign not in _SIGNS:
         raise _refuse_word("--sign", sign, _SIGNS)
     origins = [find_origin(name, RunStore(runs)) for name in adapters]

@@ -43,6 +43,10 @@ class OptimizerKind:
     source: str = ""
     explanation: str = ""
 
+    def find_least_side(self, rank: int) -> int:
+        """Return the least side of a matrix that it takes itself; `rank` is `training.optimizer_rank`."""
+        return rank + 1 if self.low_rank else LEAST_SIDE
+
 
 ADAMW = "adamw"
 OPTIMIZERS: dict[str, OptimizerKind] = {

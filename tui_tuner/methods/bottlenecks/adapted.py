@@ -9,20 +9,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from tui_tuner.methods.bottlenecks.places import BESIDE, NORMED, SUMMED, Place, find_sizes
 from tui_tuner.methods.bottlenecks.settings import BottleneckConfig
+from tui_tuner.methods.bottlenecks.standalone import FUNCTIONS
 
-NON_LINEARITIES = {
-    "relu": nn.functional.relu,
-    "gelu": nn.functional.gelu,
-    "swish": nn.functional.silu,
-    "tanh": torch.tanh,
-    "leakyrelu": nn.functional.leaky_relu,
-}
 INITIAL_SPREAD = 0.02  # standard deviation, as in BERT
 
 
@@ -123,7 +116,7 @@ class BottleneckModule(AdaptedModule):
         x = self._cast_input_dtype(x, down.weight.dtype)
         if settings.layer_norm == "before":
             x = self.bottleneck_norm[name](x)
-        update: Tensor = self.bottleneck_up[name](NON_LINEARITIES[settings.non_linearity](down(x)))
+        update: Tensor = self.bottleneck_up[name](FUNCTIONS[settings.non_linearity](down(x)))
         if settings.scaling != 1:
             update = update * settings.scaling
         return self.bottleneck_norm[name](update) if settings.layer_norm == "after" else update

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from tui_tuner.methods.bottlenecks.adapted import (
     INITIAL_SPREAD,
-    NON_LINEARITIES,
     AdaptedModule,
     ResidualReader,
 )
 from tui_tuner.methods.bottlenecks.places import Place
 from tui_tuner.methods.bottlenecks.settings import FusionConfig
+from tui_tuner.methods.bottlenecks.standalone import FUNCTIONS
 
 NEAR_ZERO = 1e-6  # off the diagonal, where the values' matrix begins
 PULL = 0.01  # of the extra loss
@@ -43,7 +43,7 @@ class FrozenAdapters(nn.Module):
         up = self.up_weight.split(self.sizes, dim=-1)
         made = []
         for number, told in enumerate(self.adapters):
-            inner = NON_LINEARITIES[str(told["non_linearity"])](low[number])
+            inner = FUNCTIONS[str(told["non_linearity"])](low[number])
             high = nn.functional.linear(inner, up[number], self.up_bias[number])
             made.append(high * told["scaling"] if told["scaling"] != 1 else high)
         return torch.stack(made, dim=-2)

@@ -34,7 +34,7 @@ class BottleneckConfig(PlacedConfig):
     Args:
         size: Inner width, which is the width of the model divided by the reduction.
         reduction: That quotient, as it was asked for.
-        non_linearity: Between the two matrices, by its name in `adapted.NON_LINEARITIES`.
+        non_linearity: Between the two matrices, by its name in `standalone.FUNCTIONS`.
         layer_norm: none, before or after: a trained norm of the adapter's own.
         scaling: What an adapter computes is multiplied by it.
         init: bert (small numbers, biases 0), or mam (the adapter begins as 0).

@@ -108,7 +108,7 @@ def _check_use(config: RunConfig, stored: Stored, place: Path, peft_type: str) -
         case "continue":
             _check_continue(config, stored, method, place)
         case "merge":
-            _check_merge(config, method, place)
+            _check_merge(method)
         case _:
             _check_stack(config, stored, method)
 
@@ -167,7 +167,7 @@ def _check_continue(config: RunConfig, stored: Stored, method: Method, place: Pa
         )
 
 
-def _check_merge(config: RunConfig, method: Method, place: Path) -> None:
+def _check_merge(method: Method) -> None:
     if not method.has(Trait.MERGEABLE):
         raise ConfigError(
             _("an adapter of {method} changes no weight, so it cannot be merged.", method=method.name),

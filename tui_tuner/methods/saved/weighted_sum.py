@@ -6,27 +6,23 @@ shapes whose weights are one number each, and an 8B model's adapters are combine
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.locales import N_
 from tui_tuner.methods.stored import WEIGHTS, Stored
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WAYS: dict[str, tuple[str, str]] = {  # what peft calls it, and what it does
-    "linear": (
-        "linear",
-        N_("adds the matrices A, and the matrices B: quick, a rough sum of the updates"),
-    ),
-    "cat": ("cat", N_("the exact sum of the updates; the rank is the sum of all ranks")),
-    "svd": ("svd", N_("the sum of the updates, brought back to one rank")),
-    "ties": ("ties", N_("keeps the largest numbers, and those of the sign that most of them have")),
-    "dare": ("dare_linear", N_("drops numbers at random and scales up the others, then adds them")),
-    "dare_ties": ("dare_ties", N_("drops at random as dare does, then elects signs as ties does")),
+WAYS = {  # with peft's words for them
+    "linear": "linear",
+    "cat": "cat",
+    "svd": "svd",
+    "ties": "ties",
+    "dare": "dare_linear",
+    "dare_ties": "dare_ties",
 }
 SPARSE = ("ties", "dare", "dare_ties")  # these read a density
 SAME_RANK = ("linear", *SPARSE)  # these add matrices of one shape
@@ -81,7 +77,7 @@ def combine_stored(
         names,
         list(recipe.weights),
         _NAME,
-        combination_type=WAYS[recipe.way][0],
+        combination_type=WAYS[recipe.way],
         svd_rank=recipe.rank or None,
         svd_full_matrices=False,
         density=recipe.density if recipe.way in SPARSE else None,
@@ -94,29 +90,25 @@ def combine_stored(
     found.base_model_name_or_path = told.get("base_model_name_or_path")
     found.task_type, found.revision = told.get("task_type"), told.get("revision")
     state = get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False)
-    ranks = {
-        name.removeprefix(_PREFIX).removesuffix(_DOWN): len(weight)
-        for name, weight in state.items()
-        if name.endswith(_DOWN)
-    }
+    ranks = find_ranks({name: tuple(weight.shape) for name, weight in state.items()})
     # all that scaled the adapters is in the tensors, so alpha is the rank in each layer
     found.rank_pattern = {name: rank for name, rank in ranks.items() if rank != found.r}
     found.alpha_pattern = dict(found.rank_pattern)
     return found, {name: weight.contiguous() for name, weight in state.items()}
 
 
-def find_ranks(stored: Stored) -> dict[str, int]:
-    """Return the rank of each layer of an adapter, which a pattern may set apart from its settings."""
+def find_ranks(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Return the rank of each layer by an adapter's tensors: a pattern may set it apart from the settings."""
     return {
         name.removeprefix(_PREFIX).removesuffix(_DOWN): shape[0]
-        for name, shape in stored.shapes.items()
+        for name, shape in shapes.items()
         if name.endswith(_DOWN)
     }
 
 
 def _settle_ranks(model: Any, names: Sequence[str], stored: Sequence[Stored], recipe: Recipe) -> None:
     """Tell peft the largest rank of each adapter, from which it makes room for the combination."""
-    largest = [max(find_ranks(one).values(), default=1) for one in stored]
+    largest = [max(find_ranks(one.shapes).values(), default=1) for one in stored]
     for name, rank in zip(names, largest, strict=True):
         settings = model.peft_config[name]
         settings.r, settings.rank_pattern = max(largest) if recipe.way in SAME_RANK else rank, {}

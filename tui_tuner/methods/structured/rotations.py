@@ -72,13 +72,9 @@ class Boft(ButterflyNumbers, Rotated):
             settings = BOFTConfig(boft_block_size=block, boft_n_butterfly_factor=1, **targets)
             return wrap_peft_model(model, settings)
 
-    def load_adapter(self, base: Module, folder: Path) -> Module:
+    def _load_one(self, base: Module, folder: Path, trained: bool = False) -> Module:
         with share_permutations():
-            return super().load_adapter(base, folder)
-
-    def continue_adapter(self, base: Module, folder: Path) -> Module:
-        with share_permutations():
-            return super().continue_adapter(base, folder)
+            return super()._load_one(base, folder, trained)
 
     def is_made_by(self, settings: Mapping[str, Any]) -> bool:
         # Adapters with more factors need the extension, and are loaded as peft does it

@@ -150,12 +150,15 @@ def choose_values(get: Get, kind: MethodKind, layers: int) -> dict[str, Any]:
 
 def sort_rows(rows: Iterable[MethodRow], order: str) -> list[MethodRow]:
     """Return rows by one of `ORDERS`; those without that number come after the others, refused ones last."""
+    return sorted(rows, key=lambda row: rank_row(row, order))
 
-    def rank_row(row: MethodRow) -> tuple[bool, bool, float]:
-        number = measure_row(row, order)
-        return row.figures is None, number is None, number or 0.0
 
-    return sorted(rows, key=rank_row)
+def rank_row(row: MethodRow | None, order: str) -> tuple[bool, bool, float]:
+    """Return what rows are sorted by; None stands for a method that is not computed yet."""
+    if row is None:
+        return False, True, 0.0
+    number = measure_row(row, order)
+    return row.figures is None, number is None, number or 0.0
 
 
 def measure_row(row: MethodRow, order: str) -> float | None:

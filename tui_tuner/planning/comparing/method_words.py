@@ -8,7 +8,7 @@ from typing import Any
 from tui_tuner.locales import _
 from tui_tuner.planning.comparing.method_rows import Figures, MethodRow
 from tui_tuner.planning.row_counting import RowCount
-from tui_tuner.text import format_bytes, format_rough_seconds, one_line
+from tui_tuner.text import format_bytes, format_rough_seconds, format_share_percentage, one_line
 
 NONE = "–"
 _WIDTHS = (16, 15, 11, 12, 6, 10, 12, 8, 7)  # cells of the columns
@@ -66,7 +66,7 @@ def _describe_figures(row: MethodRow) -> tuple[str, ...]:
     count = f"{found.parameters.trained:,}"
     return (
         f"~{count}" if found.parameters.doubt else count,
-        write_share(found.parameters.trained_share),
+        format_share_percentage(found.parameters.trained_share),
         f"{found.estimate.device:.2f} GiB",
         NONE if found.fits is None else write_yes(found.fits),
         NONE if found.seconds is None else f"~{format_rough_seconds(found.seconds)}",
@@ -74,11 +74,6 @@ def _describe_figures(row: MethodRow) -> tuple[str, ...]:
         write_yes(row.merges),
         write_yes(row.takes_quantised),
     )
-
-
-def write_share(share: float) -> str:
-    """Format a share as a percentage, with enough digits to distinguish a small one from none."""
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def write_yes(held: bool) -> str:

@@ -158,7 +158,7 @@ def list_frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
                 yield float(matrix.shape.outputs), setup.weight, copies
         yield float(facts.norm_parameters), setup.norm, copies
     for size in list_frozen_sizes(setup):
-        yield size, setup.adapter, setup.layers or facts.layers
+        yield size, setup.adapter, setup.trained_layers
     yield from _list_shared(setup)
     if not setup.whole_model:
         yield float(facts.embedding_parameters), setup.embedding, 1

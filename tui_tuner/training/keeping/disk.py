@@ -27,8 +27,6 @@ FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 60.0
 _STATES = 2**20  # bytes: random states, counters, lists of files
 _TOKENIZER = 16 * 2**20  # bytes; tokenizers of large vocabularies take 4 to 16 MB
-# Optimizer state for each trained parameter, in addition to the weight: AdamW keeps two numbers of the
-# weight's type, 8-bit AdamW two bytes (arXiv 2110.02861), Adafactor next to nothing.
 
 
 @dataclass(frozen=True)

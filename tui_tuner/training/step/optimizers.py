@@ -11,7 +11,6 @@ from torch.nn import Embedding
 
 from tui_tuner.config.kinds.optimizers import (
     FIELD,
-    LEAST_SIDE,
     find_optimizer,
     refuse_matrices,
     require_optimizer,
@@ -100,13 +99,12 @@ def _create_adamw(groups: Groups, config: ResolvedConfig, device: Device) -> Opt
 def _join_with_adamw(model: Module, groups: Groups, config: ResolvedConfig, device: Device) -> Optimizer:
     """Create an optimizer for the matrices of the layers, joined with AdamW for all other weights."""
     training = config.training
-    low_rank = find_optimizer(training.optimizer).low_rank
-    least = training.optimizer_rank + 1 if low_rank else LEAST_SIDE
+    least = find_optimizer(training.optimizer).find_least_side(training.optimizer_rank)
     matrices, others = take_matrices(model, groups, least)
     if not matrices:
         raise refuse_matrices(training.optimizer, training.optimizer_rank)
-    rate, own = float(training.learning_rate), _create_matrix_optimizer
-    return JoinedOptimizer([own(matrices, config, rate), _create_adamw(others, config, device)])
+    own = _create_matrix_optimizer(matrices, config, float(training.learning_rate))
+    return JoinedOptimizer([own, _create_adamw(others, config, device)])
 
 
 def _create_matrix_optimizer(matrices: Groups, config: ResolvedConfig, rate: float) -> Optimizer:

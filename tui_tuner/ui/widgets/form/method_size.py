@@ -13,10 +13,9 @@ from textual.worker import get_current_worker
 from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
-from tui_tuner.text import format_bytes, one_line
+from tui_tuner.text import format_bytes, format_share_percentage, one_line
 from tui_tuner.ui.guard.sturdy import WorkerOwner
 from tui_tuner.ui.hosting import get_tuner_app
-from tui_tuner.ui.screen_words import format_share_percentage
 
 
 class MethodMeasured(Message):

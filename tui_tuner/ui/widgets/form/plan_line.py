@@ -15,10 +15,10 @@ from textual.worker import get_current_worker
 from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
-from tui_tuner.text import one_line
+from tui_tuner.text import format_share_percentage, one_line
 from tui_tuner.ui.guard.sturdy import WorkerOwner
 from tui_tuner.ui.hosting import get_tuner_app
-from tui_tuner.ui.screen_words import format_share_percentage, make_safe_line, rough
+from tui_tuner.ui.screen_words import make_safe_line, rough
 
 if TYPE_CHECKING:
     from tui_tuner.ui.planlook import PlanPreview

@@ -19,10 +19,10 @@ from tui_tuner.planning.comparing.method_rows import (
     USUAL,
     Figures,
     MethodRow,
-    measure_row,
+    rank_row,
 )
-from tui_tuner.text import format_bytes, one_line
-from tui_tuner.ui.screen_words import fit_screen_column, format_duration_range, format_share_percentage
+from tui_tuner.text import format_bytes, format_share_percentage, one_line
+from tui_tuner.ui.screen_words import fit_screen_column, format_duration_range
 from tui_tuner.ui.widgets.form.plan_line import format_weight_count
 from tui_tuner.ui.widgets.long_list import LongList
 
@@ -78,22 +78,15 @@ class MethodList(LongList):
         self._rows[row.kind.name] = row
         self._sort_names()
 
-    def sort_next(self) -> str:
-        """Sort by the next order, and return it."""
+    def sort_next(self) -> None:
+        """Sort by the next order."""
         orders = list(ORDERS)
         self.order = orders[(orders.index(self.order) + 1) % len(orders)]
         self._sort_names()
-        return self.order
 
     def _sort_names(self) -> None:
-        def rank_name(name: str) -> tuple[bool, bool, float]:
-            row = self._rows.get(name)
-            number = measure_row(row, self.order) if row is not None else None
-            refused = row is not None and row.figures is None
-            return refused, number is None, number or 0.0
-
         marked = self.marked_name
-        self._names = sorted(METHODS, key=rank_name)
+        self._names = sorted(METHODS, key=lambda name: rank_row(self._rows.get(name), self.order))
         self.show_items(len(self._names), self._names.index(marked) if marked else None)
 
     # Drawing
