@@ -288,6 +288,9 @@ def test_what_does_not_fit_is_refused_before_a_run(
     assert found.field == "model.adapter_use" and "merge" in found.hint
     assert refused(with_adapter(make_config(), "no-such-run")).field == "model.adapter"
     assert "no adapter_config.json" in refused(with_adapter(make_config(), str(tiny_model))).what
+    file = tmp_path / "adapter.txt"
+    file.write_text("an adapter")
+    assert "no adapter_config.json" in refused(with_adapter(make_config(), str(file))).what
     # another model, or the same folder with other weights
     other = tmp_path / "other"
     shutil.copytree(tiny_model, other)
@@ -311,6 +314,8 @@ def test_what_does_not_fit_is_refused_before_a_run(
     assert found.field == "model.adapter_use"
     found = refused(with_adapter(make_config(method=LORA), between, "merge"))
     assert found.field == "model.adapter_use" and "cannot be merged" in found.what
+    found = refused(with_adapter(make_config(method=LORA), between))
+    assert found.field == "method.kind" and "=bottleneck" in found.hint and "merge" not in found.hint
     whole = begun(make_config, train, {"kind": "full"})
     assert "trained a whole model" in refused(with_adapter(make_config(), whole.folder.name)).what
     network = begun(make_config, train, {"kind": "p_tuning", "virtual_tokens": 3, "encoder_size": 8})

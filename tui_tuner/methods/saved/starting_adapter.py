@@ -40,7 +40,7 @@ def find_adapter(config: RunConfig) -> Path:
     with name_error_field(FIELD):
         if (folder / CONFIG).is_file():
             return folder.absolute()
-        if os.path.isdir(folder) and not (folder / "config.yaml").is_file():
+        if os.path.exists(folder) and not (folder / "config.yaml").is_file():
             raise _refuse_folder(name)
         run, _slash, which = name.rpartition("/") if name.endswith(("/best", "/last")) else (name, "", "")
         found = RunStore(config.output.folder).find_run(run)
@@ -133,6 +133,10 @@ def _check_continue(config: RunConfig, stored: Stored, method: Method, place: Pa
     own = find_method(config.method.kind)
     if not own.can_load(stored.settings):
         known = method.name if method.has(Trait.ADAPTER) and method.name != "adapter" else ""
+        command = write_setting({"method.kind": known})
+        train = N_("Train it with its own method, {command}.", command=command)
+        if method.has(Trait.MERGEABLE):
+            train = N_("Train it with its own method, {command}, or merge it first.", command=command)
         raise ConfigError(
             _(
                 "the adapter was made by {its}, and {ours} cannot train it on.",
@@ -141,13 +145,8 @@ def _check_continue(config: RunConfig, stored: Stored, method: Method, place: Pa
             ),
             where="method.kind",
             field="method.kind",
-            hint=build_hint(
-                N_("Train it with its own method, {command}, or merge it first.",
-                   command=write_setting({"method.kind": known}))
-            )
-            if known
-            else _("Merge it first: model.adapter_use merge."),
-        )  # fmt: skip
+            hint=build_hint(train) if known else _("Merge it first: model.adapter_use merge."),
+        )
     if list_below(place):
         raise ConfigError(
             _("the adapter stands on others, which would have to be trained on too."),
