@@ -144,6 +144,22 @@ TASKS: dict[str, TaskKind] = {
             tiny="tiny-bert",
         ),
         TaskKind(
+            "masked_lm",
+            N_("Masked language modelling"),
+            N_("Guess hidden tokens of plain text, as BERT learned: to adapt an encoder to a subject."),
+            rows=N_("plain text"),
+            plain_text=True,
+            writes=False,
+            hides=True,
+            reads=(
+                "data.masking.share",
+                "data.masking.whole_words",
+                "evaluation.prompts",
+            ),
+            demo="demo-texts",
+            tiny="tiny-bert",
+        ),
+        TaskKind(
             "seq2seq",
             N_("Sequence to sequence"),
             N_("Rewrite a text: summaries, translations, answers. For models with encoder and decoder."),
@@ -164,22 +180,6 @@ TASKS: dict[str, TaskKind] = {
             ignores=("data.max_length",),
             demo="demo-summaries",
             tiny="tiny-t5",
-        ),
-        TaskKind(
-            "masked_lm",
-            N_("Masked language modelling"),
-            N_("Guess hidden tokens of plain text, as BERT learned: to adapt an encoder to a subject."),
-            rows=N_("plain text"),
-            plain_text=True,
-            writes=False,
-            hides=True,
-            reads=(
-                "data.masking.share",
-                "data.masking.whole_words",
-                "evaluation.prompts",
-            ),
-            demo="demo-texts",
-            tiny="tiny-bert",
         ),
     )
 }
