@@ -15,7 +15,7 @@ from tui_tuner.models import tiny
 from tui_tuner.models.facts import load_facts
 from tui_tuner.models.tiny import find_tiny_folder
 
-PRESETS = ("bert-qa", "distilbert-imdb", "token-tags")
+PRESETS = ("bert-qa", "distilbert-imdb", "t5-summary", "token-tags")
 
 
 @pytest.fixture
