@@ -102,7 +102,7 @@ def _make_bart(sizes: dict[str, Any] | None = None, **more: Any) -> Family:
         takes_prefix=False,
         aliases=_name_bart_sizes("encoder"),
         defaults=_BART_SIZES | (sizes or {}),
-        **{"learned_positions": True, "norm_sums": True, **more},
+        **{"learned_positions": True, "norm_sums": True, "logits_bias": True, **more},
     )
     return replace(
         encoder,
@@ -146,6 +146,7 @@ ENCODER_DECODERS: dict[str, Family] = {
         {"vocab_size": 128112},
         norm_sums=False,
         learned_positions=False,
+        logits_bias=False,
         attention_dropout=0.1,
         verified=False,
         **_LAST,
@@ -168,5 +169,5 @@ def fit_to_config(family: Family, config: Mapping[str, Any]) -> Family:
     # T5 1.1 names a head of its own, and no longer scales what goes into it; mT5 never did
     tied = config.get("tie_word_embeddings") is not False
     if config.get("model_type") == "umt5" or (config.get("model_type") == "t5" and tied):
-        changed = replace(changed, scaled_logits=True)
+        changed = replace(changed, scaled_states=True)
     return replace(changed, source=fit_to_config(family.source, config)) if family.source else changed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tui_tuner.methods.numbers.terms import Form, Sublayers
 from tui_tuner.models.architectures.heads import HeadPart
@@ -16,6 +16,7 @@ class Setup:
 
     Attributes:
         batch: Sequences in a forward pass. length: Tokens of each, padding and virtual ones included.
+        source_length: Tokens that the encoder of an encoder-decoder reads of each; `length` are the decoder's.
         padded: Rows differ in length, so there is a padding mask.
         supervised: Share of the tokens that are trained.
         kind: The name of the method, for messages.
@@ -53,6 +54,7 @@ class Setup:
     stack: Stack
     batch: int
     length: int
+    source_length: int = 0
     padded: bool = False
     supervised: float = 1.0
     kind: str = "lora"
@@ -117,6 +119,16 @@ class Setup:
     def trained_layers(self) -> int:
         """Return in how many layers, from the top, something is trained."""
         return max(0, self.layers or self.facts.layers)
+
+    @property
+    def trained_source_layers(self) -> int:
+        """Return in how many layers of the encoder something is trained: in none if top layers were chosen."""
+        return 0 if self.layers or self.facts.source is None else self.facts.source.layers
+
+    def take_source(self) -> Setup:
+        """Return the setup of an encoder-decoder's encoder."""
+        assert self.facts.source is not None
+        return replace(self, facts=self.facts.source, length=self.source_length)
 
     @property
     def total_tokens(self) -> int:
