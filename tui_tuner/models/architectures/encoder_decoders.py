@@ -17,7 +17,9 @@ _SIDES = {
     "num_attention_heads": ("num_attention_heads", "num_heads"),
     "head_dim": ("head_dim", "d_kv"),
     "intermediate_size": ("intermediate_size", "d_ff"),
-    "max_position_embeddings": ("no_end_of_positions",),  # distances are put into buckets, however long a text
+    "max_position_embeddings": (
+        "no_end_of_positions",
+    ),  # distances are put into buckets, however long a text
 }
 _T5_SIZES = {
     "hidden_size": 512,
@@ -117,7 +119,7 @@ def _make_bart(sizes: dict[str, Any] | None = None, **more: Any) -> Family:
 
 def _name_bart_sizes(side: str) -> dict[str, tuple[str, ...]]:
     """Return the names that a config uses for the sizes of one side."""
-    # `hidden_size` and its like are names for the encoder's in these configs, and are read where nothing else is
+    # the names of other models are for the encoder's in these configs, and are read where nothing else is
     vocabulary = {"vocab_size": ("decoder_vocab_size", "vocab_size")} if side == "decoder" else {}
     return {
         "hidden_size": ("d_model", "hidden_size"),
@@ -128,7 +130,9 @@ def _name_bart_sizes(side: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-_EMBEDDING, _LAST, _BOTH = {"stack_norms": ("first",)}, {"stack_norms": ("last",)}, {"stack_norms": ("first", "last")}
+_EMBEDDING: dict[str, Any] = {"stack_norms": ("first",)}
+_LAST: dict[str, Any] = {"stack_norms": ("last",)}
+_BOTH: dict[str, Any] = {"stack_norms": ("first", "last")}
 BART = _make_bart(position_offset=2, **_EMBEDDING)
 _PEGASUS = _make_bart(norm_sums=False, **_LAST)
 
@@ -138,7 +142,9 @@ ENCODER_DECODERS: dict[str, Family] = {
     "umt5": _make_t5(_MT5_SIZES, tables="layer", verified=False),
     "bart": BART,
     "plbart": replace(BART, verified=False),
-    "blenderbot-small": _make_bart({"vocab_size": 50265, "num_hidden_layers": 8}, verified=False, **_EMBEDDING),
+    "blenderbot-small": _make_bart(
+        {"vocab_size": 50265, "num_hidden_layers": 8}, verified=False, **_EMBEDDING
+    ),
     "mbart": _make_bart(norm_sums=False, position_offset=2, **_BOTH),
     "pegasus": _PEGASUS,
     "blenderbot": _make_bart({"vocab_size": 8008}, norm_sums=False, verified=False, **_LAST),

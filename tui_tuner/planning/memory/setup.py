@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tui_tuner.methods.numbers.terms import Form, Sublayers
+from tui_tuner.methods.numbers.terms import NO_LAYERS, Form, Sublayers
 from tui_tuner.models.architectures.heads import HeadPart
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.stack import Stack
@@ -16,7 +16,7 @@ class Setup:
 
     Attributes:
         batch: Sequences in a forward pass. length: Tokens of each, padding and virtual ones included.
-        source_length: Tokens that the encoder of an encoder-decoder reads of each; `length` are the decoder's.
+        source_length: Tokens that an encoder-decoder's encoder reads of each; `length` are the decoder's.
         padded: Rows differ in length, so there is a padding mask.
         supervised: Share of the tokens that are trained.
         kind: The name of the method, for messages.
@@ -121,14 +121,16 @@ class Setup:
         return max(0, self.layers or self.facts.layers)
 
     @property
-    def trained_source_layers(self) -> int:
-        """Return in how many layers of the encoder something is trained: in none if top layers were chosen."""
-        return 0 if self.layers or self.facts.source is None else self.facts.source.layers
+    def stacks(self) -> tuple[Setup, ...]:
+        """Return the setups of both stacks of an encoder-decoder, the encoder's first; of others, this one.
 
-    def take_source(self) -> Setup:
-        """Return the setup of an encoder-decoder's encoder."""
-        assert self.facts.source is not None
-        return replace(self, facts=self.facts.source, length=self.source_length)
+        Where some top layers were chosen, these are the decoder's.
+        """
+        source = self.facts.source
+        if source is None:
+            return (self,)
+        chosen = NO_LAYERS if self.layers else 0
+        return replace(self, facts=source, length=self.source_length, layers=chosen), self
 
     @property
     def total_tokens(self) -> int:

@@ -7,7 +7,9 @@ because what a caller still holds is part of the peak.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Tape, Tensor
 from tui_tuner.planning.memory.ops import (
@@ -18,6 +20,8 @@ from tui_tuner.planning.memory.ops import (
     simulate_norm,
 )
 from tui_tuner.planning.memory.parts import LayerParts
+
+OWN, CROSS, FEED = "attention", "cross", "feed"  # branches of a layer, which may have an adapter behind them
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,17 @@ class StackLayer(LayerParts):
     """One layer: its own attention, a decoder's attention to the source, and the feed-forward block."""
 
     def __call__(self, tape: Tape, x: Tensor, around: Surroundings) -> Tensor:
-        facts = self.setup.facts
-        x = self._run_branch(tape, x, 0, lambda inner: self._attend(tape, inner, None, around.bias), "attention")
         states = around.states
-        if states is not None:
-            x = self._run_branch(
-                tape, x, 1, lambda inner: self._attend(tape, inner, states, around.cross_bias), ""
-            )
-        place = 1 if facts.source is None else 2
-        return self._run_branch(tape, x, place, lambda inner: self._feed(tape, inner), "feed")
+        x = self._run_branch(tape, x, 0, partial(self._attend, tape, states=None, bias=around.bias), OWN)
+        if states is None:
+            return self._run_branch(tape, x, 1, partial(self._feed, tape), FEED)
+        reading = partial(self._attend, tape, states=states, bias=around.cross_bias)
+        x = self._run_branch(tape, x, 1, reading, CROSS)
+        return self._run_branch(tape, x, 2, partial(self._feed, tape), FEED)
 
-    def _run_branch(self, tape, x, place, branch, name) -> Tensor:  # type: ignore[no-untyped-def]
+    def _run_branch(
+        self, tape: Tape, x: Tensor, place: int, branch: Callable[[Tensor], Tensor], name: str
+    ) -> Tensor:
         """Run a branch with its norm, before it or after the sum, its dropout and the residual."""
         residual = x
         inner = x if self.family.norm_sums else simulate_norm(tape, x, self.setup, self.norms[place])

@@ -32,7 +32,7 @@ def simulate_two_stacks(
     table = Parameter(float(facts.token_parameters), setup.embedding)
     table.tied = facts.tied or not (facts.source and facts.source.vocab)
     meter.held.append(table)
-    source = setup.take_source()
+    source = setup.stacks[0]
     states = _run_stack(source, tape, table, None, layers[0])
     tape.marks[len(tape.nodes)] = first
     hidden = _run_stack(setup, tape, table, states, layers[1])
@@ -45,9 +45,7 @@ def simulate_two_stacks(
     tape.backward(result, None)
 
 
-def _run_stack(
-    setup: Setup, tape: Tape, table: Parameter, states: Tensor | None, layers: int
-) -> Tensor:
+def _run_stack(setup: Setup, tape: Tape, table: Parameter, states: Tensor | None, layers: int) -> Tensor:
     """Embed the tokens of one side and run the layers of its stack."""
     facts, family = setup.facts, setup.facts.family
     hidden = _embed(setup, tape, table)
@@ -55,7 +53,7 @@ def _run_stack(
         hidden = _norm_stack(setup, tape, hidden)
     around = _make_surroundings(setup, tape, states, hidden)
     hidden = simulate_dropout(tape, hidden, facts.dropout)
-    trained = layers if not setup.layers else setup.trained_layers if states is not None else 0
+    trained = setup.trained_layers if setup.layers else layers
     for place in range(layers):
         above = layers - 1 - place
         layer = StackLayer(setup, place >= layers - trained)
@@ -78,7 +76,11 @@ def _embed(setup: Setup, tape: Tape, table: Parameter) -> Tensor:
     if not setup.trains_table:
         hidden = tape.make_source(count, setup.embedding, grad=setup.embedding_grad)
     else:
-        own = Parameter(float(facts.token_parameters), setup.embedding) if facts.encoder and facts.vocab else table
+        own = (
+            Parameter(float(facts.token_parameters), setup.embedding)
+            if facts.encoder and facts.vocab
+            else table
+        )
         tape.meter.held.append(own)
         hidden = tape.run_op(count, setup.embedding, (), parameters=((own, own.count * own.width),))
     if facts.family.relative:
@@ -194,4 +196,3 @@ def _simulate_loss(setup: Setup, tape: Tape, holder: list[Tensor], table: Parame
     result = tape.run_op(1, SINGLE, (scores,))
     del logits, scores, hidden, chosen, probabilities
     return result
-
