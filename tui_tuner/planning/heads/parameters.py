@@ -130,9 +130,9 @@ def count_parameters(
     added = numbers.count_elsewhere(case, bool(parts))
     adapted = list(list_adapted_matrices(case, parts, head))
     if facts.source is not None and not case.top_layers:
-        beside = make_method_case(method, facts.source, stack)
-        adapted += list_adapted_matrices(beside, (), [])
-        added += numbers.count_beside_encoder(beside)
+        reading = make_method_case(method, facts.source, stack)
+        adapted += list_adapted_matrices(reading, (), [])
+        added += numbers.count_beside_encoder(reading)
     added += sum(numbers.count_parameters(one, case) * one.copies for one in adapted)
     stored = sum(numbers.count_saved_parameters(one, case) * one.copies for one in adapted)
     stored += numbers.count_saved_elsewhere(case, adapted, bool(parts))

@@ -150,7 +150,7 @@ def _simulate_layers(setup: Setup) -> dict[str, dict[str, float]]:
 
 
 def _simulate_stacks(setup: Setup, encoder: int, decoder: int) -> dict[str, dict[str, float]]:
-    """Return the peaks of the phases of an encoder-decoder; beyond some layers of each they grow by a line."""
+    """Return the peaks of the phases of an encoder-decoder; beyond some layers each they grow by a line."""
 
     def simulate(layers: tuple[int, int]) -> dict[str, dict[str, float]]:
         meter = Meter()

@@ -93,7 +93,7 @@ class StackLayer(LayerParts):
         mask: Tensor | None = None
         if bias is not None:
             mask = self._mask_bias(tape, bias, facts.heads * pairs if padded else bias.count, query.width)
-        elif padded:
+        elif padded and setup.attention != "flash":
             mask = Tensor(Buffer(tape.meter, pairs * query.width), pairs, query.width, None)
         rows = query.count / facts.head_dim
         out = Buffer(tape.meter, query.count * query.width)
