@@ -69,6 +69,30 @@ class CleaningSection(Section):
     phrases: str | None = declare_option(None, N_("YAML file with more refusal phrases."), advanced=True)
 
 
+class MaskingSection(Section):
+    """Which tokens of a text are hidden, for the model to guess."""
+
+    share: float = declare_option(
+        0.15,
+        N_("Share of the tokens that the model has to guess."),
+        N_(
+            "Of these, 80 % are replaced by the mask token, 10 % by a random token, and 10 % stay as they "
+            "are, as for BERT. Each epoch chooses others; every evaluation asks for the same tokens of "
+            "the held-out rows. 0.15 is BERT's share; larger models also learn well with up to 0.4."
+        ),
+        gt=0,
+        lt=1,
+    )
+    whole_words: bool = declare_option(
+        False,
+        N_("Choose whole words: all tokens of a word, or none."),
+        N_(
+            "Part of a word gives the rest of it away, so guessing whole words is harder and teaches more. "
+            "The share of tokens stays the same."
+        ),
+    )
+
+
 class DataSection(Section):
     """The training data, and how rows become tokens."""
 
@@ -121,6 +145,39 @@ class DataSection(Section):
         unit=N_("tokens"),
         ge=8,
         le=10_000_000,
+    )
+    max_source: int = declare_option(
+        512,
+        N_("Longest source: the text that is read."),
+        N_("Longer sources are cut at their end, and counted; data.overlong drop leaves them out."),
+        unit=N_("tokens"),
+        ge=4,
+        le=1_000_000,
+    )
+    max_target: int = declare_option(
+        128,
+        N_("Longest target: the text to write."),
+        N_("Longer targets are cut at their end, and counted; data.overlong drop leaves them out."),
+        unit=N_("tokens"),
+        ge=2,
+        le=1_000_000,
+    )
+    prefix: str | None = declare_option(
+        None,
+        N_("Text before each source, such as `summarize: `."),
+        N_("T5 learned several tasks at once, each with its own words there. It is part of data.max_source."),
+    )
+    source_language: str | None = declare_option(
+        None,
+        N_("Language of the sources, as the tokenizer names it: en_XX, eng_Latn, en."),
+        N_("For models that translate between many languages: mBART, NLLB, M2M100. Others need none."),
+        advanced=True,
+    )
+    target_language: str | None = declare_option(
+        None,
+        N_("Language of the targets, as the tokenizer names it: de_DE, deu_Latn, de."),
+        N_("The model begins every answer with the token of this language."),
+        advanced=True,
     )
     overlong: Literal["split", "truncate", "drop"] = declare_option(
         "split",
@@ -219,5 +276,8 @@ class DataSection(Section):
     )
     workers: int | Auto = declare_option(
         "auto", N_("Number of tokenising processes; auto uses every core."), ge=1, le=1024, advanced=True
+    )
+    masking: MaskingSection = Field(
+        default_factory=MaskingSection, description=N_("Hidden tokens, for the model to guess.")
     )
     cleaning: CleaningSection = Field(default_factory=CleaningSection, description=N_("Clean-up of rows."))
