@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,14 +34,15 @@ class CheckRows:
 
 
 def shorten_rows(data: Rows, rows: Sequence[int], longest: int, labels: int) -> CheckRows:
-    """Return some rows of the data, each cut to at most `longest` tokens.
+    """Return some rows of the data, each cut to at most `longest` tokens, with labels that count alike.
 
     Args:
         labels: The most labels of all rows together, so that their logits need no more memory than in
             training. An example keeps at least a few.
     """
     each = max(LEAST_LABELS, labels // max(1, len(rows)))
-    return CheckRows([thin_check_labels(_cut_example(data[row], longest), each) for row in rows])
+    cut = [_cut_example(data[row], longest) for row in rows]
+    return CheckRows([replace(thin_check_labels(one, each), weights=None) for one in cut])
 
 
 def make_window_check_rows(data: Rows, window: int, longest: int) -> CheckRows:

@@ -4,6 +4,9 @@ An objective lays examples into forward passes, computes their losses and the we
 measures held-out rows. The engine above it knows no losses: it handles retry, resume, random states and
 accumulation. The loss of an optimizer step is `sum_losses` over all its micro-batches, divided by
 `count_weight` of the effective batch, so neither the micro-batch nor the number of devices changes it.
+
+Where labels count differently, that is sum(weight * loss) / sum(weight), on held-out rows too: a row of
+weight 2 counts as if it stood twice in its batch, and equal weights change nothing, whatever they are.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute import attention, prefix_cache, shared_check, shared_prefix
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows, build_forward_inputs
+from tui_tuner.compute.label_weights import list_label_weights
 from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.compute.numeric import find_autocast_dtype
 from tui_tuner.compute.randomness import Randomness, find_randomness
@@ -52,7 +56,7 @@ class SingleLosses:
     """The single losses of a forward pass on held-out rows, so that each row has its own figure.
 
     Args:
-        losses: [K], one for each label in reading order, or [examples]; on the device.
+        losses: [K], one for each label in reading order, times its weight, or [examples]; on the device.
     """
 
     losses: Tensor
@@ -60,10 +64,10 @@ class SingleLosses:
 
 @dataclass(frozen=True)
 class RowLoss:
-    """The mean loss over the labels of a held-out row, and their number."""
+    """The mean loss over the labels of a held-out row, and their number, or the sum of their weights."""
 
     loss: float
-    labels: int
+    labels: float
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class Objective(ABC):
 
     @abstractmethod
     def compute_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
-        """Return the loss of each target, [n] float32, in the order of the examples.
+        """Return the loss of each target, [n] float32, in the order of the examples, without weights.
 
         Args:
             way: How to compute; `compute.forward.build_forward_inputs` makes the inputs of the model.
@@ -131,14 +135,14 @@ class Objective(ABC):
 
     def sum_losses(self, model: Module, micro: MicroBatch) -> Tensor:
         """Return the sum of the losses of a micro-batch, a float32 scalar on the device."""
-        return self.compute_losses(model, micro, self.way).sum()
+        return micro.weigh_losses(self.compute_losses(model, micro, self.way)).sum()
 
     def count_weight(self, data: Rows, rows: Sequence[int]) -> float:
-        """Return the divisor for the summed loss of these examples: their number of labels.
+        """Return the divisor for the summed loss of these examples: the weights of their labels.
 
         A micro-batch of weight 0 is not computed.
         """
-        return int(data.trained_tokens[list(rows)].sum())
+        return list_label_weights(data, rows).sum().item()  # type: ignore[no-any-return]
 
     def begin_step(self) -> None:
         """Discard gathered figures, as an optimizer step begins, or begins again after memory ran out."""
@@ -202,7 +206,7 @@ class Objective(ABC):
 
         `SingleLosses` among them give the losses of single rows; `ExampleValues` are kept for each example.
         """
-        losses = self.compute_losses(model, micro, self.way)
+        losses = micro.weigh_losses(self.compute_losses(model, micro, self.way))
         # float64: a float32 sum over a million labels loses the digits in which evaluations differ.
         return {"loss": losses.double().sum(), "each": SingleLosses(losses)}
 
