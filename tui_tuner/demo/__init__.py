@@ -53,3 +53,11 @@ def question_rows() -> Iterator[dict[str, Any]]:
     from tui_tuner.demo.questions import make_question_rows as made
 
     yield from made()
+
+
+def text_rows() -> Iterator[dict[str, str]]:
+    """Yield short plain texts: those that the questions are about, and the reviews (`demo-texts`)."""
+    for text in dict.fromkeys(
+        [row["context"] for row in question_rows()] + [row["text"] for row in review_rows()]
+    ):
+        yield {"text": text}

@@ -178,7 +178,7 @@ def _write_tokenizer(kind: str, folder: Path) -> int:
 
 def _bert_config(vocabulary: int) -> dict[str, Any]:
     return {
-        "architectures": ["BertModel"],
+        "architectures": ["BertForMaskedLM"],
         "model_type": "bert",
         "vocab_size": vocabulary,
         "hidden_size": WIDTH,
@@ -247,7 +247,15 @@ def _bert_shapes(vocabulary: int) -> Shapes:
         found |= _linear_shapes(f"{layer}intermediate.dense", INNER, WIDTH)
         found |= _linear_shapes(f"{layer}output.dense", WIDTH, INNER)
         found |= _norm_shapes(f"{layer}output.LayerNorm")
-    return found | _linear_shapes("pooler.dense", WIDTH, WIDTH)
+    found = {
+        f"bert.{name}": shape
+        for name, shape in (found | _linear_shapes("pooler.dense", WIDTH, WIDTH)).items()
+    }
+    head = "cls.predictions."
+    found |= _linear_shapes(f"{head}transform.dense", WIDTH, WIDTH) | _norm_shapes(
+        f"{head}transform.LayerNorm"
+    )
+    return found | {f"{head}bias": (vocabulary,)}
 
 
 def _distilbert_shapes(vocabulary: int) -> Shapes:
@@ -281,5 +289,7 @@ def _draw_weights(shapes: Shapes) -> dict[str, Any]:
             values = np.full(shape, 1.0 if one else 0.0, dtype=np.float32)
         found[name] = values
     # torch keeps the row of the padding token at zero (`padding_idx`), and so do trained models.
-    found["embeddings.word_embeddings.weight"][0] = 0.0
+    for name, values in found.items():
+        if name.endswith("embeddings.word_embeddings.weight"):
+            values[0] = 0.0
     return found

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,13 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens
 from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
+from tui_tuner.objectives.figures import (
+    EvaluationResult,
+    ExampleValues,
+    ResultTable,
+    RowLoss,
+    SingleLosses,
+)
 from tui_tuner.objectives.setup import JournalVoice, Setup
 from tui_tuner.objectives.way_choosing import LONGEST_CHECKED, WayChooser, choose_checked_rows
 from tui_tuner.text import format_bytes, one_line
@@ -38,63 +45,6 @@ from tui_tuner.text import format_bytes, one_line
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
-
-
-@dataclass(frozen=True)
-class ExampleValues:
-    """Values of a micro-batch that are kept for each example instead of being summed.
-
-    Args:
-        values: One tensor for each example, in the order of the micro-batch; of any shapes.
-    """
-
-    values: Sequence[Tensor]
-
-
-@dataclass(frozen=True)
-class SingleLosses:
-    """The single losses of a forward pass on held-out rows, so that each row has its own figure.
-
-    Args:
-        losses: [K], one for each label in reading order, times its weight, or [examples]; on the device.
-    """
-
-    losses: Tensor
-
-
-@dataclass(frozen=True)
-class RowLoss:
-    """The mean loss over the labels of a held-out row, and their number, or the sum of their weights."""
-
-    loss: float
-    labels: float
-
-
-@dataclass(frozen=True)
-class ResultTable:
-    """A table of an evaluation: the content of the event `EvaluationTable`."""
-
-    name: str
-    rows: Sequence[str]
-    columns: Sequence[str]
-    values: Sequence[Sequence[float | None]]
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """The result of an evaluation.
-
-    Args:
-        tables: Tables for a screen, in addition to the metrics.
-        files: Texts to write, by file name in the run's folder, such as predictions.
-        rows: The losses of held-out rows, the same ones in the same order each time; empty if the objective
-            has no loss per row.
-    """
-
-    metrics: dict[str, float]
-    tables: Sequence[ResultTable] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
-    rows: Sequence[RowLoss] = ()
 
 
 class Objective(ABC):
@@ -156,6 +106,14 @@ class Objective(ABC):
         return {}
 
     # ---- forward passes -----------------------------------------------------------------------------------
+
+    def read_rows(self, data: Rows, epoch: int | None) -> Rows:
+        """Return the rows as an epoch reads them; epoch None is for held-out rows, in any evaluation.
+
+        What an override draws must follow from seed, epoch and number of a row alone, so that a step reads
+        the same after a resume, in any micro-batch and on any device.
+        """
+        return data
 
     def group_rows(self, data: Rows, rows: Sequence[int], size: MicroSize) -> list[list[int]]:
         """Group the examples that share a forward pass."""
@@ -447,4 +405,15 @@ class Objective(ABC):
         return [self.way.packing, self.way.compact, self.way.segments, *[True] * self.way.filled]
 
 
-__all__ = ["JournalVoice", "MicroBatch", "Objective", "Setup", "build_forward_inputs"]
+__all__ = [
+    "EvaluationResult",
+    "ExampleValues",
+    "JournalVoice",
+    "MicroBatch",
+    "Objective",
+    "ResultTable",
+    "RowLoss",
+    "Setup",
+    "SingleLosses",
+    "build_forward_inputs",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -79,3 +80,12 @@ class RowLossCollector:
 def _list_divisors(data: Rows, rows: Sequence[int]) -> list[float]:
     """Return what the summed losses of examples are divided by; 1 for examples without labels."""
     return [weight or 1 for weight in list_label_weights(data, rows).tolist()]
+
+
+def compute_perplexity(loss: float) -> float:
+    """Return the exponential of a loss per token."""
+    # The loss of a run that diverged may be larger than a float's exponent allows.
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
