@@ -27,6 +27,7 @@ from tui_tuner.compute.randomness import Randomness, find_randomness
 from tui_tuner.compute.rows.row_layout import RowLayout, list_group_sizes
 from tui_tuner.compute.rows.row_sizes import fills_rows
 from tui_tuner.compute.self_check import GRADIENT_ROWS, Checker
+from tui_tuner.config.applying import is_read_by_task
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens
@@ -226,8 +227,9 @@ class Objective(ABC):
                 ),
                 _("The loss is correct, but training is slower."),
             )
-        if setup.config.training.neftune_alpha:
-            self._noise = EmbeddingNoise(setup.model, setup.config.training.neftune_alpha)
+        alpha = setup.config.training.neftune_alpha
+        if alpha and is_read_by_task(setup.config.task, "training.neftune_alpha"):
+            self._noise = EmbeddingNoise(setup.model, alpha)
         self._share_beginnings(setup)
         if self.way.filled and self.way.packing:
             report_filler(setup, *self.laying.expect_filler(setup.tokens))

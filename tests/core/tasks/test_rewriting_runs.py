@@ -16,8 +16,11 @@ from tests.conftest import MakeConfig, Trained, write_jsonl
 from tests.core.survive.test_out_of_memory import Injected
 from tests.core.tasks.rewriters import save_rewriter
 from tui_tuner import demo
+from tui_tuner.config.schema import ModelSection
+from tui_tuner.models.facts import load_facts
 from tui_tuner.models.loading import load_model, load_tokenizer
 from tui_tuner.models.tiny import find_tiny_folder
+from tui_tuner.planning.traps.advice import list_trap_findings
 
 Train = Callable[..., Trained]
 Make = Callable[..., Any]
@@ -213,3 +216,40 @@ def test_a_step_is_tried_again_with_half_the_rows(
     assert run.outcome.status == "completed", run.outcome
     assert run.steps() == pytest.approx(calm.steps(), abs=2e-5)
     assert run.sink.of("out_of_memory")[0]["micro_batch"] == [4, 2]
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "said"),
+    [
+        ("seq2seq", "llama", "has a decoder only"),
+        ("seq2seq", "bert", "has no decoder to write with"),
+        ("sft", "t5", "has an encoder and a decoder"),
+        ("pretraining", "bart", "has an encoder and a decoder"),
+        ("classification", "t5", "has an encoder and a decoder"),
+    ],
+)
+def test_a_model_with_other_stacks_is_refused_before_the_run(
+    make: Make,
+    bases: dict[str, Path],
+    tiny_model: Path,
+    train: Train,
+    task: str,
+    kind: str,
+    said: str,
+) -> None:
+    folders = {**bases, "llama": tiny_model, "bert": "tiny-bert"}
+    name = str(folders[kind])
+    run = train(make(task=task, model__name=name))
+    assert (run.outcome.status, run.outcome.exit_code) == ("failed", 2)
+    assert said in run.outcome.message and not run.sink.of("ledger")
+    found = list_trap_findings(make(task=task), load_facts(ModelSection(name=name)))
+    (trap,) = [one for one in found if one.code == "wrong_stacks"]
+    assert trap.serious and trap.fix["task"] in ("sft", "classification", "seq2seq")
+
+
+def test_rows_count_by_their_weights(make: Make, train: Train) -> None:
+    rows = [{**row, "weight": 1 + number % 3} for number, row in enumerate(list(demo.summary_rows())[:40])]
+    run = train(make(rows=rows, data__loss_weight="weight", training__max_steps=2))
+    assert run.outcome.status == "completed", run.outcome
+    plain = train(make(rows=rows, training__max_steps=2))
+    assert run.steps() != plain.steps()

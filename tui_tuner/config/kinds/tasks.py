@@ -169,6 +169,7 @@ TASKS: dict[str, TaskKind] = {
             encoder_decoder=True,
             rows=N_("texts with what to write for each"),
             reads=(
+                *WEIGHTED,
                 "data.max_source",
                 "data.max_target",
                 "data.prefix",
@@ -180,7 +181,8 @@ TASKS: dict[str, TaskKind] = {
                 "data.cleaning.phrases",
                 "training.label_smoothing",
             ),
-            ignores=("data.max_length",),
+            # The noise of NEFTune was made for models that read one text with one table of embeddings
+            ignores=("data.max_length", "training.neftune_alpha"),
             demo="demo-summaries",
             tiny="tiny-t5",
         ),

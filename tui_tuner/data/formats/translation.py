@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tui_tuner.config.advice import build_hint
@@ -29,7 +30,7 @@ class Translation(RecordFormat):
     name = "translation"
     needed = ("translation", "prompt", "response")
     rank = 20
-    inside = {"prompt": "translation", "response": "translation"}
+    inside: Mapping[str, str] = {"prompt": "translation", "response": "translation"}
 
     def recognise_rows(self, sample: ColumnSample, asked: bool) -> FormatMatch | None:
         named = [

@@ -30,7 +30,8 @@ def too_long(case: Case) -> Advice | None:
     room = facts.max_positions - virtual
     if virtual:
         text = _(
-            "{field} {length} with {virtual} virtual tokens is beyond the {positions} positions of the model.",
+            "{field} {length} with {virtual} virtual tokens is beyond the {positions} positions of the "
+            "model.",
             field=side,
             length=length,
             virtual=virtual,

@@ -62,7 +62,10 @@ class PairEncoder(RecordEncoder):
         sources = self._tokenise([self.prefix + source for source, _unused in sides], data.max_source)
         targets = self._tokenise([target for _unused, target in sides], data.max_target, target=True)
         fitted = iter(zip(sources, targets, strict=True))
-        return [one if isinstance(one, RowProblem) else self._fit_sides(*next(fitted)) for one in found]
+        return [
+            one if isinstance(one, RowProblem) else self._fit_sides(record, *next(fitted))
+            for record, one in zip(begun.records, found, strict=True)
+        ]
 
     def _tokenise(self, texts: list[str], most: int, target: bool = False) -> list[tuple[Sequence[int], int]]:
         """Return the ids of each text, at most this many, and how many it has by itself."""
@@ -82,7 +85,7 @@ class PairEncoder(RecordEncoder):
         return list(self.tokenizer(**named, return_attention_mask=False, **more)["input_ids"])
 
     def _fit_sides(
-        self, source: tuple[Sequence[int], int], target: tuple[Sequence[int], int]
+        self, record: Record, source: tuple[Sequence[int], int], target: tuple[Sequence[int], int]
     ) -> FittedRow | RowProblem:
         (ids, had), (labels, wanted) = source, target
         cut = (len(ids) < had, len(labels) < wanted)
@@ -94,7 +97,9 @@ class PairEncoder(RecordEncoder):
         both = np.array([*ids, *labels], dtype=np.int32)
         marked = both.copy()
         marked[: len(ids)] = IGNORE
-        example = PairExample(both, marked, {SOURCE: len(ids)})
+        weight = find_target_weight(record)
+        weights = None if weight == 1 else np.full(len(both), weight, dtype=np.float32)
+        example = PairExample(both, marked, {SOURCE: len(ids)}, weights)
         example.cut = cut
         if not any(cut):
             return FittedRow([example])
@@ -117,6 +122,13 @@ class PairEncoder(RecordEncoder):
             "stop_tokens": {str(self.tokenizer.eos_token): eos} if eos is not None else {},
             "start": find_language_start(self.tokenizer, self.config.data.target_language),
         }
+
+
+def find_target_weight(record: Record) -> float:
+    """Return what the losses of a record's target count, relative to others."""
+    assert isinstance(record, Chat)
+    last = next(message for message in reversed(record.messages) if message.role == "assistant")
+    return record.weight * last.weight
 
 
 def split_sides(record: Record) -> tuple[str, str]:
