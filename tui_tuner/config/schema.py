@@ -73,6 +73,11 @@ class RunConfig(Section):
         return self.task_kind.best if best == "auto" else best
 
     @property
+    def trained_share(self) -> float:
+        """Return the share of the tokens to learn from that one epoch trains."""
+        return self.data.masking.share if self.task_kind.hides else 1.0
+
+    @property
     def may_pack(self) -> bool:
         """Return whether rows may be packed: packing is on or `auto`, and there are no virtual tokens."""
         return self.data.packing is not False and not self.method.prompt_length

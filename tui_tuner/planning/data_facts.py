@@ -53,9 +53,15 @@ def _bound_sum(falling: tuple[int, ...], rows: int, there: int) -> int | None:
     return sum(falling[:rows]) + max(0, rows - len(falling)) * falling[-1]
 
 
-def make_facts(train: Any, validation: Any = None) -> DataFacts:
-    """Make facts of tokenised rows: objects with `lengths` and `trained_tokens`, arrays of tokens by row."""
+def make_facts(train: Any, validation: Any = None, share: float = 1.0) -> DataFacts:
+    """Make facts of tokenised rows: objects with `lengths` and `trained_tokens`, arrays of tokens by row.
+
+    Args:
+        share: The share of the trained tokens that an epoch trains (`RunConfig.trained_share`).
+    """
     lengths, supervised = train.lengths.tolist(), train.trained_tokens.tolist()
+    if share < 1:
+        supervised = [math.ceil(count * share) for count in supervised]
     return DataFacts(
         rows=len(lengths),
         tokens=sum(lengths),

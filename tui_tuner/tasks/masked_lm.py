@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.masking.block_encoder import BlockEncoder
-from tui_tuner.data.records import Record, Text
+from tui_tuner.data.masking.hiding import hide_tokens, make_generator, make_hiding_rule
+from tui_tuner.data.records import Example, Record, Text
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.tasks.base import Task
@@ -43,6 +44,16 @@ class MaskedLm(Task):
     def read_cache_extras(self, config: RunConfig, tokenizer: Any) -> Any:
         # Tokens are hidden when they are read, so the share does not change what is stored.
         return {"whole_words": config.data.masking.whole_words}
+
+    def preview_examples(
+        self, config: RunConfig, tokenizer: Any, examples: Sequence[Example], first: int
+    ) -> Sequence[Example]:
+        rule = make_hiding_rule(config.data.masking.share, tokenizer)
+        seed = config.training.seed
+        return [
+            hide_tokens(one, rule, make_generator(seed, number, 0))
+            for number, one in enumerate(examples, first)
+        ]
 
     def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         from tui_tuner.data.preflight import make_noted_problems

@@ -8,9 +8,11 @@ positions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from tui_tuner.data.masking.special_tokens import SpecialTokens
 from tui_tuner.data.records import IGNORE, Example
 
 TO_MASK, TO_RANDOM = 0.8, 0.1  # the rest of the chosen tokens stays as it is
@@ -31,6 +33,17 @@ class HidingRule:
     share: float
     mask: int
     words: np.ndarray
+
+
+def make_hiding_rule(share: float, tokenizer: Any, vocabulary: int | None = None) -> HidingRule:
+    """Return how tokens are hidden with a tokenizer that has a mask token.
+
+    Args:
+        vocabulary: The number of tokens that the model has embeddings for; None if it has one for each.
+    """
+    special = SpecialTokens(tokenizer)
+    assert special.mask is not None
+    return HidingRule(share, special.mask, special.list_words(vocabulary))
 
 
 def make_generator(seed: int, row: int, epoch: int | None) -> np.random.Generator:
