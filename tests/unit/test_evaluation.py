@@ -71,7 +71,7 @@ def test_auto_follows_the_data() -> None:
     asked = _row("Who?", "The cat.", "The dog.", stopped=False)
     bare = _row("Who?", "", "The dog.", stopped=False)
     assert score_answers("auto", [listed, asked]) == {"attribute_coverage": 1.0, "stopped": 0.5}
-    assert score_answers("auto", [asked]) == {"rouge_l": 0.5, "stopped": 0.0}
+    assert score_answers("auto", [asked]) == {"rougeL": 0.5, "stopped": 0.0}
     assert score_answers("auto", [bare]) == {"stopped": 0.0}
     assert score_answers("auto", []) == {}
 
@@ -81,19 +81,19 @@ def test_what_cannot_be_measured_is_left_out() -> None:
 
 
 def test_an_unknown_metric_is_named() -> None:
-    with pytest.raises(ConfigError, match="Did you mean rouge_l"):
+    with pytest.raises(ConfigError, match="Did you mean rouge1"):
         score_answers(["rouge_1"], [])
 
 
 def test_overlap_metrics_by_hand() -> None:
     row = _row(reference="the cat sat on the mat", text="the mat, the cat!")
     # 4 words against 6. In common as multisets: the, the, cat, mat; as a subsequence no more than "the mat".
-    assert score_answers(["token_f1", "rouge_l"], [row]) == {"token_f1": 2 * 4 / 10, "rouge_l": 2 * 2 / 10}
+    assert score_answers(["token_f1", "rougeL"], [row]) == {"token_f1": 2 * 4 / 10, "rougeL": 2 * 2 / 10}
     assert score_answers(
         "exact_match", [_row(reference="a  b\n", text="a b"), _row(reference="a", text="A")]
     ) == {"exact_match": 0.5}
-    assert score_answers(["rouge_l", "token_f1"], [_row(reference="a", text="")]) == {
-        "rouge_l": 0.0,
+    assert score_answers(["rougeL", "token_f1"], [_row(reference="a", text="")]) == {
+        "rougeL": 0.0,
         "token_f1": 0.0,
     }
 

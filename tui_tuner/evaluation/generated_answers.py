@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tui_tuner.config.schema import EvaluationSection
-from tui_tuner.evaluation.metrics import ScoredAnswer, score_answers
+from tui_tuner.evaluation.metrics import USUAL, ScoredAnswer, score_answers, sign_scores
 from tui_tuner.evaluation.samples import DURING, Progress, SampleReport, SampleSource, ShownSample, Stage
 from tui_tuner.locales import _
 
@@ -35,6 +35,7 @@ class GeneratedAnswers(SampleSource):
     Args:
         encode: Returns the token ids of a user's prompt.
         held_out: Returns up to so many held-out rows as prompts, always the same ones.
+        usual: Metrics that compare answers with references if the config names none.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class GeneratedAnswers(SampleSource):
         tokenizer: Any,
         encode: Callable[[str], list[int]],
         held_out: Callable[[int], Sequence[HeldOutPrompt]],
+        usual: Sequence[str] = USUAL,
     ) -> None:
         self.settings = settings
         self.tokenizer = tokenizer
         self._encode = encode
         self._held_out = held_out
+        self._usual = usual
 
     def list_prompts(self) -> list[Prompt]:
         """Return the prompts of the config, then held-out rows."""
@@ -87,7 +90,8 @@ class GeneratedAnswers(SampleSource):
             )
         if not rows:
             return SampleReport(samples, notes=notes)
-        return SampleReport(samples, score_answers(self.settings.metrics, rows), len(rows), notes)
+        metrics = score_answers(self.settings.metrics, rows, self._usual)
+        return SampleReport(samples, metrics, len(rows), notes, sign_scores(metrics, rows))
 
     def _generate_answers(self, model: Any, prompts: list[Prompt], progress: Progress) -> list[Any]:
         from tui_tuner.evaluation.generation import generate_answers

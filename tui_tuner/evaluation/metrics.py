@@ -7,10 +7,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tui_tuner.config.metrics import find_current_metric_name
 from tui_tuner.config.problems import suggest_nearest
 from tui_tuner.errors import ConfigError
+from tui_tuner.evaluation.overlap.corpus_scores import CORPUS_SCORES
+from tui_tuner.evaluation.overlap.scripts import UNSPACED, UNSPACED_CHARACTER
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -48,15 +51,9 @@ _LISTS = (
         ":",
     ),
 )
+USUAL = ("rougeL",)  # compares answers with references, if a task names no other metrics
 _MARK = re.compile(r"<\|[^|>]*\|>|</?s>|</?[a-z]+_of_turn>|\[/?INST\]")
-# Scripts written without spaces, where a value may occur anywhere and not only as whole words. (Kana,
-# unified ideographs and their extensions, compatibility ideographs, Thai, Lao, Khmer, Burmese.)
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-)
-_UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
-_TOKEN = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
+_TOKEN = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+")
 
 
 def find_prompt_attributes(prompt: str) -> list[tuple[str, str]]:
@@ -136,19 +133,28 @@ def measure_token_f1(rows: Sequence[ScoredAnswer]) -> float | None:
     )
 
 
-def measure_rouge_l(rows: Sequence[ScoredAnswer]) -> float | None:
-    """Return the mean ROUGE-L (Lin 2004): F1 of the longest common subsequence of tokens.
+def measure_rouge(name: str, rows: Sequence[ScoredAnswer]) -> float | None:
+    """Return the mean F-measure of `rouge1`, `rouge2` or `rougeL` (Lin 2004), as rouge-score computes it.
 
-    Tokens as in `split_metric_tokens`, no stemming, precision and recall weighted equally, the whole answer
-    as one sentence. Rows without a reference are left out.
+    Without stemming, the whole answer as one sentence. Rows without a reference are left out.
     """
-    return _mean_value(
-        [
-            _rouge_l(split_metric_tokens(row.text), split_metric_tokens(row.reference))
-            for row in rows
-            if row.reference
-        ]
-    )
+    from tui_tuner.evaluation.overlap.rouge import measure_ngram_rouge, measure_sequence_rouge
+
+    pairs = _pair_answers(rows)
+    if not pairs:
+        return None
+    return measure_sequence_rouge(pairs) if name == "rougeL" else measure_ngram_rouge(name, pairs)
+
+
+def measure_corpus(name: str, rows: Sequence[ScoredAnswer]) -> float | None:
+    """Return sacrebleu's `bleu` or `chrf` of all rows together, which is no mean of rows.
+
+    Rows without a reference are left out.
+    """
+    from tui_tuner.evaluation.overlap.corpus_scores import measure_corpus_score
+
+    pairs = _pair_answers(rows)
+    return measure_corpus_score(name, pairs) if pairs else None
 
 
 def split_metric_tokens(text: str) -> list[str]:
@@ -163,15 +169,21 @@ MEASURES: dict[str, Callable[[Sequence[ScoredAnswer]], float | None]] = {
     "stopped": measure_stopped_share,
     "exact_match": measure_exact_match,
     "f1": measure_token_f1,
-    "rouge_l": measure_rouge_l,
+    **{name: partial(measure_rouge, name) for name in ("rouge1", "rouge2", "rougeL")},
+    **{name: partial(measure_corpus, name) for name in CORPUS_SCORES},
 }
 
 
-def choose_metrics(names: Sequence[str] | str, rows: Sequence[ScoredAnswer]) -> list[str]:
+def choose_metrics(
+    names: Sequence[str] | str, rows: Sequence[ScoredAnswer], usual: Sequence[str] = USUAL
+) -> list[str]:
     """Return the names of the metrics to measure; `auto` decides by the rows.
 
     auto: always `stopped`; `attribute_coverage` if at least half of the prompts have an attribute list;
-    else `rouge_l` if at least half of the rows have a reference.
+    else the usual ones if at least half of the rows have a reference.
+
+    Args:
+        usual: Metrics by which the answers of a task are usually compared with references.
 
     Raises:
         ConfigError: an unknown metric.
@@ -180,7 +192,7 @@ def choose_metrics(names: Sequence[str] | str, rows: Sequence[ScoredAnswer]) -> 
         if 2 * sum(len(find_prompt_attributes(row.prompt)) > 1 for row in rows) >= max(1, len(rows)):
             return ["attribute_coverage", "stopped"]
         if 2 * sum(bool(row.reference.strip()) for row in rows) >= max(1, len(rows)):
-            return ["rouge_l", "stopped"]
+            return [*usual, "stopped"]
         return ["stopped"]
     asked = [names] if isinstance(names, str) else list(names)
     for name in asked:
@@ -193,17 +205,33 @@ def choose_metrics(names: Sequence[str] | str, rows: Sequence[ScoredAnswer]) -> 
     return list(dict.fromkeys(asked))
 
 
-def score_answers(names: Sequence[str] | str, rows: Sequence[ScoredAnswer]) -> dict[str, float]:
+def score_answers(
+    names: Sequence[str] | str, rows: Sequence[ScoredAnswer], usual: Sequence[str] = USUAL
+) -> dict[str, float]:
     """Measure metrics, each from 0 to 1. A metric that cannot be measured is left out, not set to 0.
 
     Args:
         names: `auto`, one name, or several names of `MEASURES`.
+        usual: As for `choose_metrics`.
 
     Raises:
         ConfigError: an unknown metric.
     """
-    measured = {name: MEASURES[find_current_metric_name(name)](rows) for name in choose_metrics(names, rows)}
+    chosen = choose_metrics(names, rows, usual)
+    measured = {name: MEASURES[find_current_metric_name(name)](rows) for name in chosen}
     return {name: value for name, value in measured.items() if value is not None}
+
+
+def sign_scores(names: Iterable[str], rows: Sequence[ScoredAnswer]) -> dict[str, str]:
+    """Return how metrics were computed that are only comparable if computed alike: sacrebleu's signatures."""
+    from tui_tuner.evaluation.overlap.corpus_scores import sign_corpus_score
+
+    pairs = _pair_answers(rows)
+    return {name: sign_corpus_score(name, pairs) for name in names if name in CORPUS_SCORES and pairs}
+
+
+def _pair_answers(rows: Sequence[ScoredAnswer]) -> list[tuple[str, str]]:
+    return [(row.text, row.reference) for row in rows if row.reference]
 
 
 def _measure_coverage(pairs: Iterable[tuple[str, str]]) -> float | None:
@@ -215,28 +243,9 @@ def _measure_coverage(pairs: Iterable[tuple[str, str]]) -> float | None:
     return found / named if named else None
 
 
-def _rouge_l(answer: list[str], reference: list[str]) -> float:
-    common = _longest_common_subsequence(answer, reference)
-    return 2 * common / (len(answer) + len(reference)) if common else 0.0
-
-
 def _token_f1(answer: list[str], reference: list[str]) -> float:
     common = sum((Counter(answer) & Counter(reference)).values())
     return 2 * common / (len(answer) + len(reference)) if common else 0.0
-
-
-def _longest_common_subsequence(first: list[str], second: list[str]) -> int:
-    """Return its length (Hyyrö 2004)."""
-    # A bit for each token of `second`, so that a row of the table is one number: long answers take
-    # milliseconds.
-    places: dict[str, int] = {}
-    for place, token in enumerate(second):
-        places[token] = places.get(token, 0) | 1 << place
-    whole = row = (1 << len(second)) - 1
-    for token in first:
-        matched = row & places.get(token, 0)
-        row = ((row + matched) | (row - matched)) & whole
-    return len(second) - row.bit_count()
 
 
 def _mean_value(values: list[float]) -> float | None:
@@ -252,4 +261,4 @@ def _normalise_spaces(text: str) -> str:
 
 
 def _is_spaced(character: str) -> bool:
-    return character.isalnum() and not _UNSPACED_CHARACTER.match(character)
+    return character.isalnum() and not UNSPACED_CHARACTER.match(character)

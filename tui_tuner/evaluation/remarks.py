@@ -35,7 +35,8 @@ class Remark(NamedTuple):
 def list_remarks(view: RunView) -> list[Remark]:
     """Return the facts about a run that neither its verdict nor the table of its metrics shows."""
     known = _SAID_BY.get(view.verdict_name, ()) if view.deciding_metric == "loss" else ()
-    found = [*(said for said in _remark_deciding(view) if said.about not in known), *_remark_generated(view)]
+    deciding = [said for said in _remark_deciding(view) if said.about not in known]
+    found = [*deciding, *_remark_generated(view), *_remark_signatures(view)]
     after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
     before = {sample.index: sample for sample in view.samples if sample.stage == "before"}
     if any(is_output_inside_text(read_shown_sample(sample)) for sample in after.values()):
@@ -129,6 +130,26 @@ def _remark_generated(view: RunView) -> list[Remark]:
         )
     # Names come from a set, whose order changes between processes.
     return sorted(found)
+
+
+def _remark_signatures(view: RunView) -> list[Remark]:
+    """Report how scores were computed that can be compared only with those computed alike."""
+    signed = {
+        name: one_line(signature, 120)
+        for point in view.evaluations
+        for name, signature in (point.signatures or {}).items()
+    }
+    return [
+        Remark(
+            _(
+                "{metric} is sacrebleu's: {signature}.",
+                metric=label_metric(name, view.metrics),
+                signature=signature,
+            ),
+            bad=False,
+        )
+        for name, signature in signed.items()
+    ]
 
 
 def _remark_answers(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark]:

@@ -65,12 +65,14 @@ class SampleReport:
 
     Args:
         notes: Messages for the journal about what was left out, and why.
+        signatures: How metrics were computed whose values depend on it (`evaluation.metrics.sign_scores`).
     """
 
     shown: list[ShownSample] = field(default_factory=list)
     metrics: Mapping[str, float] = field(default_factory=dict)
     rows: int = 0
     notes: Sequence[str] = ()
+    signatures: Mapping[str, str] = field(default_factory=dict)
 
 
 class SampleSource(ABC):

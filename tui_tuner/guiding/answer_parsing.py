@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.metrics import find_current_metric_name
+from tui_tuner.config.metrics import ALIASES
 from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.guiding.machine import CPU, HERE, Budget, Machine, find_machine, parse_budget
 from tui_tuner.locales import _
@@ -79,7 +79,6 @@ def parse_judge_answer(asked: Any, task: str) -> Judge:
     Raises:
         ConfigError: this task cannot be judged by it.
     """
-    from tui_tuner.config.kinds.tasks import TASKS
     from tui_tuner.tasks import find_task
 
     if asked is None:
@@ -90,19 +89,17 @@ def parse_judge_answer(asked: Any, task: str) -> Judge:
         if len(prompts) == len(asked) and prompts:
             return Judge(prompts=prompts)
         raise _refuse_judge(_("a list of prompts may hold only texts."), list_judges(task))
-    # People write “Exact match” or “exact-match” for exact_match
-    name = find_current_metric_name(str(asked).strip().lower().replace(" ", "_").replace("-", "_"))
-    if name == HELD_OUT.replace("-", "_"):
+    # People write “Exact match” or “exact-match” for exact_match, and “ROUGE-L” for rougeL
+    known = {_fold_name(name): name for name in list_judges(task)}
+    current = {_fold_name(old): _fold_name(new) for old, new in ALIASES.items()}
+    folded = _fold_name(str(asked))
+    name = known.get(current.get(folded, folded), "")
+    if name == HELD_OUT:
         return Judge()
-    kind, found = TASKS[task], find_task(task)
-    if name in [metric.name for metric in found.metrics if metric.name not in found.kept]:
-        return Judge(best=name)
-    # Metrics of generated answers are independent of the task's own metrics
-    if kind.writes:
-        from tui_tuner.evaluation.metrics import MEASURES
-
-        if name in MEASURES:
-            return Judge(scored=name)
+    if name:
+        # Metrics of generated answers are independent of the task's own metrics
+        measured = name in [metric.name for metric in find_task(task).metrics]
+        return Judge(best=name) if measured else Judge(scored=name)
     said = _("task {task} cannot be judged by {value!r}.", task=task, value=one_line(str(asked), 80))
     raise _refuse_judge(said, list_judges(task))
 
@@ -119,6 +116,10 @@ def list_judges(task: str) -> tuple[str, ...]:
 
         names += [name for name in MEASURES if name not in names]
     return (HELD_OUT, *names)
+
+
+def _fold_name(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def _refuse_judge(said: str, known: tuple[str, ...]) -> ConfigError:

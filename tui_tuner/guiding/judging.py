@@ -29,7 +29,11 @@ PLAIN: dict[str, str] = {
     "mcc": N_("1 is perfect, 0 is as good as guessing: fair even if one class is frequent."),
     "pearson": N_("Whether its numbers rise and fall with the true ones: 1 is perfect, 0 is guessing."),
     "exact_match": N_("How many of 100 answers match the expected answer exactly."),
-    "rouge_l": N_("How many of the expected answer's words appear in the same order: 1 is all of them."),
+    "rouge1": N_("How many words answer and expected answer share: 100 is all of them."),
+    "rouge2": N_("How many pairs of neighbouring words both share: 100 is all of them."),
+    "rougeL": N_("How many of the expected answer's words appear in the same order: 100 is all of them."),
+    "bleu": N_("How much of the answers' wording the expected answers have too: 100 is all of it."),
+    "chrf": N_("How many short runs of characters answers and expected answers share: 100 is all of them."),
     "perplexity": N_(
         "Between how many words it is undecided at each position: lower is better, 1 is certain."
     ),
@@ -97,7 +101,7 @@ def list_judge_choices(
         choices += [
             _judge_by_answers(name, held, generated)
             # A task whose own metrics include one of these has offered it already
-            for name in ("exact_match", "rouge_l", "f1", "stopped")
+            for name in ("exact_match", "rougeL", "f1", "stopped")
             if name not in known
         ]
     if "evaluation.prompts" in kind.reads or kind.writes:

@@ -222,6 +222,8 @@ class Evaluation(EventBody):
     stage: str = ""  # validation for losses; before or after for generated answers
     metrics: Mapping[str, float | None] = field(default_factory=dict)  # {name: value}
     rows: int | None = declare_sparse_field(default=None)  # answers that were scored
+    # {metric: sacrebleu's signature}: scores are comparable only if they were computed alike
+    signatures: Mapping[str, Any] | None = declare_sparse_field(default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,4 +225,7 @@ class Evaluator:
                 )
             )
         if report.rows:
-            self.reporter.emit(Evaluation(step, stage, dict(report.metrics), rows=report.rows))
+            signed = dict(report.signatures) or None
+            self.reporter.emit(
+                Evaluation(step, stage, dict(report.metrics), rows=report.rows, signatures=signed)
+            )

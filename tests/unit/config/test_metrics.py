@@ -42,7 +42,7 @@ def test_a_missing_value_is_said_to_be_none() -> None:
 
 def test_names_of_before_are_those_of_today_in_a_config() -> None:
     config = build_config({"evaluation": {"metrics": ["token_f1", "rouge_l"], "best": "token_f1"}})
-    assert config.evaluation.metrics == ["f1", "rouge_l"] and config.evaluation.best == "f1"
+    assert config.evaluation.metrics == ["f1", "rougeL"] and config.evaluation.best == "f1"
     assert all(new in METRICS and old not in METRICS for old, new in ALIASES.items())
 
 

@@ -40,6 +40,11 @@ HUB_METRICS = {
     "recall": "recall",
     "exact_match": "exact_match",
     "perplexity": "perplexity",
+    "rouge1": "rouge",
+    "rouge2": "rouge",
+    "rougeL": "rouge",
+    "bleu": "sacrebleu",
+    "chrf": "chrf",
 }
 
 

@@ -31,7 +31,7 @@ from tui_tuner.data.preview import Inspection, inspect_data, read_first_rows
 from tui_tuner.data.records import Chat, Message, Origin, Text
 from tui_tuner.data.sources import datafile, lines, tables, zips
 from tui_tuner.errors import DataError
-from tui_tuner.evaluation.metrics import ScoredAnswer, find_prompt_attributes, measure_rouge_l
+from tui_tuner.evaluation.metrics import ScoredAnswer, find_prompt_attributes, measure_rouge
 
 SIZE = 100_000
 SECONDS = 10.0
@@ -286,9 +286,9 @@ def test_answers_of_a_model_are_measured_at_once() -> None:
         ("size", "small"),
     ]
     long = " ".join(str(number % 997) for number in range(20_000))
-    assert timed(lambda: measure_rouge_l([ScoredAnswer("", long, long + " end", True)])) == pytest.approx(
-        1, abs=1e-3
-    )
+    assert timed(
+        lambda: measure_rouge("rougeL", [ScoredAnswer("", long, long + " end", True)])
+    ) == pytest.approx(1, abs=1e-3)
 
 
 def test_a_chat_with_thoughts_without_end_is_looked_at_at_once() -> None:

@@ -95,5 +95,6 @@ def test_judges() -> None:
         == parse_judge_answer("held out", "classification")
     )
     assert parse_judge_answer("F1 macro", "classification").best == "f1_macro"
-    assert parse_judge_answer("rouge-l", "sft").scored == "rouge_l"
+    assert parse_judge_answer("rouge-l", "sft").scored == "rougeL"
+    assert parse_judge_answer("ROUGE-1", "sft").scored == "rouge1"
     assert parse_judge_answer(["Who?"], "sft").prompts == ("Who?",)
