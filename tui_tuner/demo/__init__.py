@@ -61,3 +61,10 @@ def text_rows() -> Iterator[dict[str, str]]:
         [row["context"] for row in question_rows()] + [row["text"] for row in review_rows()]
     ):
         yield {"text": text}
+
+
+def summary_rows() -> Iterator[dict[str, str]]:
+    """Yield notices with a summary of one line: rows with document and summary (`demo-summaries`)."""
+    from tui_tuner.demo.summaries import make_summary_rows as made
+
+    yield from made()

@@ -34,6 +34,7 @@ DEMO = {
     "demo-tags": "tag_rows",
     "demo-questions": "question_rows",
     "demo-texts": "text_rows",
+    "demo-summaries": "summary_rows",
 }
 # Suffixes of files that are unpacked while they are read
 PACKED = {".gz", ".zst", ".zstd"}
