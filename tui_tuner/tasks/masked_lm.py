@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS
@@ -13,7 +13,7 @@ from tui_tuner.data.records import Example, Record, Text
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.tasks.base import Task
-from tui_tuner.tasks.masking.mask_checks import check_masking
+from tui_tuner.tasks.masking.mask_checks import check_head_weights, check_masking
 
 if TYPE_CHECKING:
     from tui_tuner.data.examples.record_encoder import RecordEncoder, RowFacts
@@ -69,6 +69,13 @@ class MaskedLm(Task):
             ),
             _("Set data.overlong to split to read all of them."),
         )
+
+    def load_run_model(
+        self, config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]
+    ) -> Any:
+        model = super().load_run_model(config, device, tokenizer, learned)
+        check_head_weights(config, model)
+        return model
 
     def make_objective(self, config: RunConfig) -> Objective:
         from tui_tuner.objectives.masked_objective import MaskedObjective

@@ -48,7 +48,8 @@ def make_hiding_rule(share: float, tokenizer: Any, vocabulary: int | None = None
 
 def make_generator(seed: int, row: int, epoch: int | None) -> np.random.Generator:
     """Make the generator of a row in an epoch; None is for held-out rows, which have one mask for good."""
-    key = [_PURPOSE, seed, row] if epoch is None else [_PURPOSE, seed, row, epoch]
+    # Counted from 1, as SeedSequence cannot tell a last 0 from nothing.
+    key = [_PURPOSE, seed, row, 0 if epoch is None else epoch + 1]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
