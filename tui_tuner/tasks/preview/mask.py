@@ -14,7 +14,7 @@ from tui_tuner.data.examples.record_encoder import RowEncoder
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preview import MaskToken, MaskView
 from tui_tuner.data.read_data import MERGED, DataReading, FileDetection, ReadRow
-from tui_tuner.data.records import IGNORE, Example, Record
+from tui_tuner.data.records import Example, Record
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
@@ -89,9 +89,7 @@ def _build_view(
         for number, example in enumerate(
             task.preview_examples(config, tokenizer, collected.examples, read.row.origin.row - 1)
         )
-        for token in _list_tokens(
-            tokenizer, example.ids, task.trained_mask(example), number, example.labels if hides else None
-        )
+        for token in _list_tokens(tokenizer, example, task, number, hides)
     ]
     teaches = _describe_examples(task, read.record, collected.examples)
     # The ledger saw this one row only, so exactly one outcome has a count.
@@ -158,18 +156,22 @@ class ExampleCollector:
 
 
 def _list_tokens(
-    tokenizer: Any, ids: np.ndarray, trained: np.ndarray, piece: int, labels: np.ndarray | None = None
+    tokenizer: Any, example: Example, task: Task, piece: int, hides: bool = False
 ) -> list[MaskToken]:
-    """List the tokens of an example; those with a label were hidden, if `labels` are given."""
-    special = list_special_ids(tokenizer)
-    texts = list_token_texts(tokenizer, [int(token) for token in ids])
+    """List the tokens of an example; if the task `hides` some, its labels are what they were."""
+    special, ids = list_special_ids(tokenizer), example.ids.tolist()
+    texts, trained = list_token_texts(tokenizer, ids), task.trained_mask(example)
+    weights = task.list_token_weights(example)
+    counts = itertools.repeat(1.0) if weights is None else np.where(trained, weights, 1.0).tolist()
     wanted = [""] * len(ids)
-    if labels is not None:
-        for place in np.flatnonzero(labels != IGNORE).tolist():
-            wanted[place] = list_token_texts(tokenizer, [int(labels[place])])[0].strip()
+    for place in np.flatnonzero(trained).tolist() if hides else ():
+        wanted[place] = list_token_texts(tokenizer, [int(example.labels[place])])[0].strip()
     return [
-        MaskToken(int(token), text, bool(flag), int(token) in special, piece, hidden)
-        for token, flag, text, hidden in zip(ids, trained, texts, wanted, strict=True)
+        # Six digits, as float32 has no more: 0.1 is not shown as 0.10000000149.
+        MaskToken(token, text, flag, token in special, piece, float(f"{count:.6g}"), hidden)
+        for token, text, flag, count, hidden in zip(
+            ids, texts, trained.tolist(), counts, wanted, strict=False
+        )
     ]
 
 
