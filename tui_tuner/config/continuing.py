@@ -193,6 +193,11 @@ RULES: dict[str, Rule | Judge] = {
     "model.architecture": _MODEL,
     "model.tokenizer": _judge_path,
     "model.vocabulary": _judge_vocabulary,
+    "model.new_tokens": ("refused", N_("the run has its new tokens already")),
+    "model.new_tokens_train": (
+        "refused",
+        N_("it would change the shape or the meaning of the trained weights"),
+    ),
     "data.path": _judge_path,
     "data.format": _judge_path,
     "data.header": _judge_path,
