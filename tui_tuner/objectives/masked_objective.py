@@ -77,8 +77,12 @@ class MaskedObjective(Objective):
     def measure_batch(self, model: Module, micro: MicroBatch) -> dict[str, Any]:
         logits = self._guess_logits(model, micro, self.way)
         losses = cross_entropy(logits, micro.targets, reduction="none")
-        right = (logits.argmax(-1) == micro.targets).sum().double()
-        return {"loss": losses.double().sum(), "right": right, "each": SingleLosses(losses)}
+        losses, right = micro.weigh_losses(losses), micro.weigh_losses(logits.argmax(-1) == micro.targets)
+        return {
+            "loss": losses.double().sum(),
+            "right": right.double().sum(),
+            "each": SingleLosses(losses),
+        }
 
     def summarise_sums(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         mean = sums["loss"] / weight

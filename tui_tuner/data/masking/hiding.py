@@ -93,4 +93,4 @@ def hide_tokens(example: Example, rule: HidingRule, chance: np.random.Generator)
     ids[places[kind < TO_MASK]] = rule.mask
     replaced = places[(kind >= TO_MASK) & (kind < TO_MASK + TO_RANDOM)]
     ids[replaced] = rule.words[chance.integers(len(rule.words), size=len(replaced))]
-    return Example(ids, labels, example.columns)
+    return Example(ids, labels, example.columns, example.weights)
