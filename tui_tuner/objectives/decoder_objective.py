@@ -59,8 +59,8 @@ class DecoderObjective(Objective):
         logits = self._compute_logits(model, micro, self.way)
         losses = self._smooth_losses(logits, micro)
         plain = cross_entropy(logits, micro.targets, reduction="none") if self.smoothing else losses
-        right = logits.argmax(-1) == micro.targets
-        losses, plain, right = (micro.weigh_losses(one) for one in (losses, plain, right))
+        right = micro.weigh_losses(logits.argmax(-1) == micro.targets)
+        losses, plain = micro.weigh_losses(losses), micro.weigh_losses(plain)
         return {
             "loss": losses.double().sum(),
             "plain": plain.double().sum(),

@@ -16,6 +16,7 @@ PRESETS = {
     "distilbert-imdb": ("tiny-distilbert", "demo-reviews"),
     "token-tags": ("tiny-bert", "demo-tags"),
     "t5-summary": ("tiny-t5", "demo-summaries"),
+    "masked-lm": ("tiny-bert", "demo-texts"),
 }
 
 

@@ -155,6 +155,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             hides=True,
             reads=(
+                *WEIGHTED,
                 "data.masking.share",
                 "data.masking.whole_words",
                 "evaluation.prompts",

@@ -63,7 +63,7 @@ class PairEncoder(RecordEncoder):
         targets = self._tokenise([target for _unused, target in sides], data.max_target, target=True)
         fitted = iter(zip(sources, targets, strict=True))
         return [
-            one if isinstance(one, RowProblem) else self._fit_sides(record, *next(fitted))
+            one if isinstance(one, RowProblem) else _weigh_target(record, self._fit_sides(*next(fitted)))
             for record, one in zip(begun.records, found, strict=True)
         ]
 
@@ -85,7 +85,7 @@ class PairEncoder(RecordEncoder):
         return list(self.tokenizer(**named, return_attention_mask=False, **more)["input_ids"])
 
     def _fit_sides(
-        self, record: Record, source: tuple[Sequence[int], int], target: tuple[Sequence[int], int]
+        self, source: tuple[Sequence[int], int], target: tuple[Sequence[int], int]
     ) -> FittedRow | RowProblem:
         (ids, had), (labels, wanted) = source, target
         cut = (len(ids) < had, len(labels) < wanted)
@@ -97,9 +97,7 @@ class PairEncoder(RecordEncoder):
         both = np.array([*ids, *labels], dtype=np.int32)
         marked = both.copy()
         marked[: len(ids)] = IGNORE
-        weight = find_target_weight(record)
-        weights = None if weight == 1 else np.full(len(both), weight, dtype=np.float32)
-        example = PairExample(both, marked, {SOURCE: len(ids)}, weights)
+        example = PairExample(both, marked, {SOURCE: len(ids)})
         example.cut = cut
         if not any(cut):
             return FittedRow([example])
@@ -124,30 +122,34 @@ class PairEncoder(RecordEncoder):
         }
 
 
-def find_target_weight(record: Record) -> float:
-    """Return what the losses of a record's target count, relative to others."""
-    assert isinstance(record, Chat)
-    last = next(message for message in reversed(record.messages) if message.role == "assistant")
-    return record.weight * last.weight
+def _weigh_target(record: Record, fitted: FittedRow | RowProblem) -> FittedRow | RowProblem:
+    """Give the examples of a row the weight of the message that is their target."""
+    target = _find_target(record)
+    if target is not None and isinstance(fitted, FittedRow) and isinstance(record, Chat):
+        for example in fitted.examples:
+            example.weigh_labels(record.messages[target].weight)
+    return fitted
+
+
+def _find_target(record: Record) -> int | None:
+    """Return the place of the last answer among the messages of a chat."""
+    messages = record.messages if isinstance(record, Chat) else []
+    places = [place for place, message in enumerate(messages) if message.role == "assistant"]
+    return places[-1] if places else None
 
 
 def split_sides(record: Record) -> tuple[str, str]:
     """Return the source and the target of a record.
 
     Raises:
-        RowProblem: one of them is missing or empty.
+        RowProblem: one of them is missing or empty, or the target is marked as not trained.
     """
     assert isinstance(record, Chat)
-    last = next(
-        (
-            place
-            for place, message in reversed(list(enumerate(record.messages)))
-            if message.role == "assistant"
-        ),
-        None,
-    )
+    last = _find_target(record)
     if last is None:
         raise RowProblem(N_("no target: the row has no answer"))
+    if record.messages[last].train is False:
+        raise RowProblem(N_("nothing to learn: no trained answer in the row"))
     target = record.messages[last].content or ""
     source = "\n".join(message.content for message in record.messages[:last] if message.content)
     if not source.strip():
