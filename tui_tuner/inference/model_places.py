@@ -13,7 +13,7 @@ from tui_tuner.config.load import build_config, read_config
 from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError
-from tui_tuner.evaluation.generation import find_context_length
+from tui_tuner.evaluation.writing.stop_tokens import find_context_length
 from tui_tuner.inference.heads import find_head_label_problem, read_model_json
 from tui_tuner.inference.origin import RESOLVED, Origin, read_adapter_config
 from tui_tuner.locales import _

@@ -11,7 +11,8 @@ from tui_tuner.data.chat.template import render_chat
 from tui_tuner.data.records import Chat, LabelledText, Question, Record, TaggedText, Text
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import OutOfMemoryError
-from tui_tuner.evaluation.generation import GeneratedAnswer, SamplingSettings, generate_answers
+from tui_tuner.evaluation.generation import generate_answers
+from tui_tuner.evaluation.writing.answers import GeneratedAnswer, SamplingSettings
 from tui_tuner.inference.loading import LoadedModel
 from tui_tuner.inference.predicting.job import RETRY_TEMPERATURE, Job
 from tui_tuner.inference.predicting.parsing import parse_carp_answer, parse_json_answer, parse_label_answer
