@@ -14,6 +14,7 @@ from tui_tuner.tasks.base import Task
 if TYPE_CHECKING:
     import numpy as np
 
+    from tui_tuner.data.examples.held_out import HeldOutPrompt
     from tui_tuner.data.examples.record_encoder import RowFacts
     from tui_tuner.data.examples.store import TokenizedRows
     from tui_tuner.data.preflight import Problem
@@ -25,6 +26,7 @@ class GenerativeTask(Task):
     """A task that trains a causal language model."""
 
     metrics = (METRICS["loss"], METRICS["perplexity"], METRICS["accuracy"])
+    answer_metrics = ("rougeL",)
 
     def trained_mask(self, example: Example) -> np.ndarray:
         return make_next_token_mask(example.labels)
@@ -45,22 +47,30 @@ class GenerativeTask(Task):
 
         return CausalObjective(config)
 
-    def encode_prompt(self, tokenizer: Any, text: str) -> list[int]:
+    def encode_prompt(self, config: RunConfig, tokenizer: Any, text: str) -> list[int]:
         """Return the token ids of a prompt from the user, up to the beginning of the answer."""
         return list(tokenizer(text)["input_ids"])
 
     def make_samples(
         self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None
     ) -> SampleSource | None:
-        from tui_tuner.data.examples.held_out import make_held_out_prompts
         from tui_tuner.evaluation.generated_answers import GeneratedAnswers
 
         return GeneratedAnswers(
             config.evaluation,
             tokenizer,
-            lambda text: self.encode_prompt(tokenizer, text),
-            lambda count: make_held_out_prompts(held_out, count, config, tokenizer),
+            lambda text: self.encode_prompt(config, tokenizer, text),
+            lambda count: self.list_held_out_prompts(held_out, count, config, tokenizer),
+            self.answer_metrics,
         )
+
+    def list_held_out_prompts(
+        self, held_out: TokenizedRows | None, count: int, config: RunConfig, tokenizer: Any
+    ) -> list[HeldOutPrompt]:
+        """List up to so many held-out rows as prompts with their references, always the same ones."""
+        from tui_tuner.data.examples.held_out import make_held_out_prompts
+
+        return make_held_out_prompts(held_out, count, config, tokenizer)
 
 
 def check_cut_rows(facts: RowFacts) -> list[Problem]:
