@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,15 +32,23 @@ class CheckRows:
         return self._examples[index]
 
 
-def shorten_rows(data: Rows, rows: Sequence[int], longest: int, labels: int) -> CheckRows:
+def shorten_rows(
+    data: Rows,
+    rows: Sequence[int],
+    longest: int,
+    labels: int,
+    cut: Callable[[Example, int], Example] | None = None,
+) -> CheckRows:
     """Return some rows of the data, each cut to at most `longest` tokens.
 
     Args:
         labels: The most labels of all rows together, so that their logits need no more memory than in
             training. An example keeps at least a few.
+        cut: Cuts an example (`RowLayout.cut_example`).
     """
+    cut = cut or cut_check_example
     each = max(LEAST_LABELS, labels // max(1, len(rows)))
-    return CheckRows([thin_check_labels(_cut_example(data[row], longest), each) for row in rows])
+    return CheckRows([thin_check_labels(cut(data[row], longest), each) for row in rows])
 
 
 def make_window_check_rows(data: Rows, window: int, longest: int) -> CheckRows:
@@ -60,7 +68,7 @@ def make_window_check_rows(data: Rows, window: int, longest: int) -> CheckRows:
     if len(known):
         labels[window:] = np.resize(known, length - window)
     long = Example(np.resize(ids, length).astype(np.int32), labels, parts[0].columns)
-    return CheckRows([_cut_example(parts[0], BEYOND), long])
+    return CheckRows([cut_check_example(parts[0], BEYOND), long])
 
 
 def thin_check_labels(example: Example, most: int) -> Example:
@@ -74,7 +82,7 @@ def thin_check_labels(example: Example, most: int) -> Example:
     return Example(example.ids, labels, example.columns)
 
 
-def _cut_example(example: Example, longest: int) -> Example:
+def cut_check_example(example: Example, longest: int) -> Example:
     """Keep the first tokens; if none of them has a label, those up to the last label."""
     if len(example) <= longest:
         return example

@@ -64,6 +64,8 @@ class ForwardWay:
 def build_forward_inputs(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
     """Build the arguments that a transformers model is called with."""
     inputs: dict[str, Any] = {"input_ids": micro.input_ids}
+    if micro.decoder_ids is not None:
+        inputs["decoder_input_ids"] = micro.decoder_ids
     if micro.token_types is not None and reads_token_types(model):
         inputs["token_type_ids"] = micro.token_types
     if micro.position_ids is None:
@@ -125,6 +127,16 @@ def compute_target_logits(model: torch.nn.Module, micro: MicroBatch, way: Forwar
     return logits[keep]
 
 
+def compute_decoder_logits(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
+    """Return the logits of a decoder at the positions with a label, [K, vocabulary]."""
+    inputs = build_forward_inputs(model, micro, way) | {"use_cache": False}
+    if way.compact:
+        with _keep_positions(model, micro.keep):
+            return model(**inputs).logits
+    # Virtual tokens of peft may come before those that the decoder reads.
+    return model(**inputs).logits[:, -micro.keep.shape[1] :][micro.keep]
+
+
 @contextlib.contextmanager
 def _keep_positions(model: torch.nn.Module, keep: Tensor) -> Iterator[None]:
     """Let the output layer see only the positions of a mask [B, L]; its logits are then [K, vocabulary].
@@ -132,7 +144,8 @@ def _keep_positions(model: torch.nn.Module, keep: Tensor) -> Iterator[None]:
     transformers before 5.21 takes the same positions for all rows, but not a mask.
     """
     head = unwrap_model(model).get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda _head, inputs: (inputs[0][keep], *inputs[1:]))
+    length = keep.shape[1]
+    hook = head.register_forward_pre_hook(lambda _head, inputs: (inputs[0][:, -length:][keep], *inputs[1:]))
     try:
         yield
     finally:
@@ -215,6 +228,8 @@ class MicroBatch:
         token_types: [B, T]: which text of a pair each token belongs to; None if there are no pairs.
         filler: (row, tokens) of each segment that pads a flat row to one of few lengths
             (`compute.rows.filler`). It belongs to no example.
+        decoder_ids: [B, T2] int64: what the decoder of an encoder-decoder reads; `input_ids` is then the
+            source alone, and `keep` [B, T2]. None for other models.
     """
 
     rows: list[int]
@@ -229,6 +244,7 @@ class MicroBatch:
     columns: dict[str, Tensor] = field(default_factory=dict)
     token_types: Tensor | None = None
     filler: list[tuple[int, int]] = field(default_factory=list)
+    decoder_ids: Tensor | None = None
 
     @property
     def trained_tokens(self) -> int:
@@ -255,6 +271,7 @@ class MicroBatch:
             "attention_mask",
             "places",
             "token_types",
+            "decoder_ids",
         )
         tensors = {name: getattr(self, name) for name in names}
         if is_on_gpu(device):

@@ -125,7 +125,7 @@ class _ProbePass:
         start = _read_random_state(ids.device)
         try:
             with torch.no_grad():
-                self.result = _copy_tensors(model(input_ids=ids, **_choose_settings(model)))
+                self.result = _copy_tensors(model(**_make_probe(model, ids)))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -151,9 +151,16 @@ class _ProbePass:
         return len(self.outputs)
 
 
-def _choose_settings(model: torch.nn.Module) -> dict[str, Any]:
-    """Disable the cache of keys and values, about which checkpointed layers warn."""
-    return {"use_cache": False} if hasattr(model.config.get_text_config(), "use_cache") else {}
+def _make_probe(model: torch.nn.Module, ids: Tensor) -> dict[str, Any]:
+    """Return the inputs of a pass over a row, without the cache of keys and values: checkpointed layers warn
+    of it.
+    """
+    found: dict[str, Any] = {"input_ids": ids}
+    if getattr(model.config, "is_encoder_decoder", False):
+        found["decoder_input_ids"] = ids
+    if hasattr(model.config.get_text_config(), "use_cache"):
+        found["use_cache"] = False
+    return found
 
 
 def _copy_tensors(output: Any) -> list[Tensor]:

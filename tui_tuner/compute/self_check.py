@@ -23,7 +23,7 @@ from tui_tuner.compute.differences import (
     measure_gradient_share,
     measure_loss_difference,
 )
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_padded_rows, switch_attention
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, switch_attention
 from tui_tuner.compute.precision import compute_in_float32, computes_in_float32, find_float32_problem
 from tui_tuner.compute.rows.row_layout import RowLayout
 from tui_tuner.locales import _
@@ -128,8 +128,8 @@ class Checker:
         plain: Computes the same for a single example in the plainest way.
         graded: How many of the rows have their gradients compared.
         float32: Whether to compare in float32 if the run uses another dtype.
-        limit: The most tokens of a padded row; 0 for the length of its longest example.
         count: Counts each forward pass.
+        laying: Lays examples out; by default as for a model that reads one text.
 
     Attributes:
         unsure: Why nothing was compared in float32; empty if it was.
@@ -146,12 +146,12 @@ class Checker:
         plain: LossesOf,
         graded: int = GRADIENT_ROWS,
         float32: bool = True,
-        limit: int = 0,
         count: PassCount | None = None,
+        laying: RowLayout | None = None,
     ) -> None:
         self.model, self.data, self.rows = model, data, list(rows)
-        self.limit = limit
         self.device, self.pad = device, pad
+        self.laying = RowLayout(pad) if laying is None else laying
         self.losses, self.plain = losses, plain
         self.graded, self.float32 = graded, float32
         self.unsure = ""
@@ -159,8 +159,7 @@ class Checker:
         self._noise: Difference | None = None
 
     def lay_micro_batch(self, rows: Sequence[int], way: ForwardWay) -> MicroBatch:
-        laying = RowLayout(self.pad, self.limit)
-        return laying.lay_rows(way, self.data, rows, training=False).to(self.device)
+        return self.laying.lay_rows(way, self.data, rows, training=False).to(self.device)
 
     @contextlib.contextmanager
     def use_numbers(self, way: ForwardWay, exact: bool) -> Iterator[ForwardWay]:
@@ -242,7 +241,7 @@ class Checker:
         for place, row in enumerate(chosen):
             self.count.begin_pass()
             with torch.set_grad_enabled(place < most):
-                micro = lay_padded_rows(self.data, [row], self.pad).to(self.device)
+                micro = self.laying.lay_alone(self.data, [row]).to(self.device)
                 losses = self.plain(self.model, micro, way)
                 if place < most and losses.requires_grad:
                     found.gradient = add_gradients(found.gradient, compute_gradient(losses, parameters))
@@ -274,7 +273,7 @@ class Checker:
         try:
             self.count.begin_pass()
             with torch.no_grad():
-                micro = lay_padded_rows(self.data, self.rows, self.pad).to(self.device)
+                micro = self.laying.lay_alone(self.data, self.rows).to(self.device)
                 losses = self.plain(self.model, micro, way)
             apart = measure_loss_difference(losses.split([len(one) for one in own.losses]), own.losses)
         except Exception as error:  # an objective that computes one example at a time

@@ -73,6 +73,7 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
         graded=len(probe),
         float32=checker.float32,
         count=checker.count,
+        laying=checker.laying,
     )
     try:
         with use_evaluation_mode(checker.model):

@@ -172,7 +172,7 @@ BESIDE: dict[str, Beside] = {
 
 def list_particular_fields() -> frozenset[str]:
     """Return the fields that only some tasks read."""
-    return frozenset(WRITING).union(*(kind.reads for kind in TASKS.values()))
+    return frozenset(WRITING).union(*(kind.reads + kind.ignores for kind in TASKS.values()))
 
 
 def list_dependent_fields() -> frozenset[str]:
@@ -187,6 +187,8 @@ def is_read_by_task(task: str, path: str) -> bool:
     kind = TASKS.get(task)
     if kind is None or path not in list_particular_fields():
         return True
+    if any(path in other.ignores for other in TASKS.values()):
+        return path not in kind.ignores
     return path in kind.reads or (kind.writes and path in WRITING)
 
 
@@ -233,7 +235,8 @@ def list_unread_fields(config: RunConfig) -> list[str]:
     return [
         path
         for path, option in list_options().items()
-        if not has_effect(path, get) and get(path) != option.default
+        # What a task does not read because it follows from other fields (`RunConfig`) was set by nobody.
+        if not has_effect(path, get) and get(path) != option.default and path not in config.task_kind.ignores
     ]
 
 

@@ -40,9 +40,14 @@ _FIELDS: dict[str, str] = {
         "validation_split eval_split split_dataset_ratio val_split eval_data_path val_data"
     ),
     "data.max_length": (
-        "cutoff_len sequence_len max_seq_length max_seq_len model_max_length seq_length max_source_length "
+        "cutoff_len sequence_len max_seq_length max_seq_len model_max_length seq_length "
         "block_size context_length max_sequence_length seq_len max_tokens"
     ),
+    "data.max_source": "max_source_length max_input_length max_source_len encoder_max_length",
+    "data.max_target": "max_target_length max_output_length max_target_len decoder_max_length",
+    "data.prefix": "source_prefix task_prefix input_prefix",
+    "data.source_language": "source_lang src_lang lang_src",
+    "data.target_language": "target_lang tgt_lang lang_tgt forced_bos_token",
     "data.limit": "max_samples max_train_samples num_samples",
     "data.packing": (
         "sample_packing neat_packing pack_sequences packed eval_sample_packing pad_to_sequence_len "
@@ -128,6 +133,7 @@ _FIELDS: dict[str, str] = {
     ),
     "training.adam_beta1": "beta1",
     "training.adam_beta2": "beta2",
+    "training.label_smoothing": "label_smoothing_factor label_smoothing_eps smoothing",
     "training.class_weights": "class_weight loss_weights label_weights pos_weight classifier_weights",
     "training.neftune_alpha": "neftune_noise_alpha noisy_embedding_alpha",
     "training.autocast": "bf16 fp16 amp mixed_precision half_precision bf16_full_eval",

@@ -90,6 +90,14 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _length_of_both_sides(self) -> RunConfig:
+        """Set the longest sequence of a task with a source and a target: both at their limits."""
+        if self.task_kind.encoder_decoder:
+            both = self.data.max_source + self.data.max_target
+            self.data = self.data.model_copy(update={"max_length": both})
+        return self
+
+    @model_validator(mode="after")
     def _no_contradictions(self) -> RunConfig:
         problems = list(_find_contradictions(self))
         if problems:

@@ -53,3 +53,10 @@ def question_rows() -> Iterator[dict[str, Any]]:
     from tui_tuner.demo.questions import make_question_rows as made
 
     yield from made()
+
+
+def summary_rows() -> Iterator[dict[str, str]]:
+    """Yield notices with a summary of one line: rows with document and summary (`demo-summaries`)."""
+    from tui_tuner.demo.summaries import make_summary_rows as made
+
+    yield from made()

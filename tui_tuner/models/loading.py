@@ -100,6 +100,8 @@ def _load_tokenizer(model: ModelSection) -> Any:
 
 
 CAUSAL = "AutoModelForCausalLM"
+# Classes whose head writes tokens and must be in the files; any other head may be new
+WRITING = (CAUSAL, "AutoModelForSeq2SeqLM")
 
 
 def load_model(
@@ -293,7 +295,7 @@ def _from_weights(
         settings = transformers.AutoConfig.from_pretrained(source, **where)
         for name, value in values.items():
             setattr(settings, name, value)
-        renamed = map_backbone_names(auto_class, settings) if auto_class != CAUSAL else {}
+        renamed = map_backbone_names(auto_class, settings) if auto_class not in WRITING else {}
         if renamed:
             options["key_mapping"] = renamed
         model, info = getattr(transformers, auto_class).from_pretrained(
@@ -310,8 +312,8 @@ def _from_weights(
         )
         try_older_code(config.model, model)
     random = sorted(info.get("missing_keys") or [])
-    # A causal model's head must be in the files; any other head may be new, and so may its pooler.
-    heads = list_head_modules(model) if auto_class != CAUSAL else []
+    # A head that writes must be in the files; any other head may be new, and so may its pooler.
+    heads = list_head_modules(model) if auto_class not in WRITING else []
     expected = {*new_modules, *heads, *((POOLER,) if heads else ())}
     missing = [name for name in random if not any(part in expected for part in name.split("."))]
     if missing:

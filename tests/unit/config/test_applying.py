@@ -46,13 +46,14 @@ def test_the_table_names_fields_and_methods_that_there_are() -> None:
         ("data.problem", ["classification"]),
         ("data.stride", ["token_classification", "question_answering"]),
         ("evaluation.null_threshold", ["question_answering"]),
-        ("evaluation.max_new_tokens", ["sft", "pretraining"]),
-        ("training.loss", ["sft", "pretraining"]),
+        ("evaluation.max_new_tokens", ["sft", "pretraining", "seq2seq"]),
+        ("training.loss", ["sft", "pretraining", "seq2seq"]),
         ("model.chat_template", ["sft"]),
         ("data.train_on", ["sft"]),
-        ("data.media", ["sft", "classification", "question_answering"]),
+        ("data.media", ["sft", "classification", "question_answering", "seq2seq"]),
         ("training.neftune_alpha", list(TASKS)),
-        ("data.max_length", list(TASKS)),
+        ("data.max_length", [name for name in TASKS if name != "seq2seq"]),
+        ("data.max_source", ["seq2seq"]),
     ],
 )
 def test_who_reads_a_field(path: str, tasks: list[str]) -> None:

@@ -20,12 +20,14 @@ MADE: dict[str, Any] = {
     "demo-reviews": demo.review_rows,
     "demo-tags": demo.tag_rows,
     "demo-questions": demo.question_rows,
+    "demo-summaries": demo.summary_rows,
 }
 # Of all rows as JSON. A change here is a change of what `tiny` learns: try the presets anew.
 DIGESTS = {
     "demo-reviews": "fb8bd10242223427",
     "demo-tags": "8822d593b033f2a2",
     "demo-questions": "d8a078c9d8fb2b7e",
+    "demo-summaries": "78c23385fafdfe70",
 }
 
 
@@ -42,9 +44,13 @@ def test_they_are_recognised_and_none_is_dropped(name: str) -> None:
     reads = list(reading)
     assert all(read.record is not None and read.problem is None and not read.steps for read in reads)
     (found,) = reading.detections
-    assert (
-        found.detection.format == {"reviews": "text_label", "tags": "token_tags", "questions": "qa"}[name[5:]]
-    )
+    formats = {
+        "reviews": "text_label",
+        "tags": "token_tags",
+        "questions": "qa",
+        "summaries": "prompt_response",
+    }
+    assert found.detection.format == formats[name[5:]]
 
 
 def test_no_review_is_told_by_one_word_alone() -> None:

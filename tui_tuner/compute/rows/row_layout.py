@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tui_tuner.compute import shared_prefix
+from tui_tuner.compute.check_rows import cut_check_example
 from tui_tuner.compute.forward import (
     ForwardWay,
     MicroBatch,
@@ -25,6 +26,7 @@ from tui_tuner.compute.rows.row_sizes import (
     round_padded_length,
     round_row_size,
 )
+from tui_tuner.data.records import Example
 
 
 class RowLayout:
@@ -40,6 +42,14 @@ class RowLayout:
         self.pad, self.limit = pad, limit
         self.usual = list(usual)
         self._sizes: dict[int, tuple[int, ...]] = {}
+
+    def lay_alone(self, data: Rows, rows: Sequence[int]) -> MicroBatch:
+        """Lay out examples plainly, as the reference for other ways: one a row, padded to the longest."""
+        return lay_padded_rows(data, rows, self.pad)
+
+    def cut_example(self, example: Example, longest: int) -> Example:
+        """Cut an example to at most `longest` tokens for a check, so that some of its labels are left."""
+        return cut_check_example(example, longest)
 
     def share_beginnings(self, saved: float) -> None:
         """Expect shorter rows from now on: sharing prefixes saves this share of the tokens of a step."""

@@ -26,9 +26,12 @@ class TaskKind(Kind):
         decides: The unit that a new head classifies, in place of the language-model head: a `text`, each
             `token`, or a `span` (two numbers for each token). Empty for tasks without a new head.
         question: Whether its model reads a question together with the text.
+        encoder_decoder: Whether its model reads a source with an encoder and writes a target with a decoder,
+            each with a limit of its own.
         rows: Its rows in a few words.
         reads: Fields that this task reads but not every task does, in addition to those of tasks that write
             (`config.applying`).
+        ignores: Fields that every other task reads but this one does not.
         without: Methods that cannot train it, each with the reason: a sentence without its full stop.
         demo: The rows inside this package that `data.path: demo` stands for.
         tiny: The small model with random weights that `model.name: tiny` stands for (`config.tiny`); empty
@@ -44,8 +47,10 @@ class TaskKind(Kind):
     best: str = "loss"
     decides: str = ""
     question: bool = False
+    encoder_decoder: bool = False
     rows: str = ""
     reads: tuple[str, ...] = ()
+    ignores: tuple[str, ...] = ()
     without: Mapping[str, str] = field(default_factory=dict, hash=False)
     demo: str = "demo"
     tiny: str = ""
@@ -136,11 +141,37 @@ TASKS: dict[str, TaskKind] = {
             demo="demo-questions",
             tiny="tiny-bert",
         ),
+        TaskKind(
+            "seq2seq",
+            N_("Sequence to sequence"),
+            N_("Rewrite a text: summaries, translations, answers. For models with encoder and decoder."),
+            encoder_decoder=True,
+            rows=N_("texts with what to write for each"),
+            reads=(
+                "data.max_source",
+                "data.max_target",
+                "data.prefix",
+                "data.source_language",
+                "data.target_language",
+                "data.media",
+                "data.cleaning.refusals",
+                "data.cleaning.min_answer",
+                "data.cleaning.phrases",
+                "training.label_smoothing",
+            ),
+            ignores=("data.max_length",),
+            demo="demo-summaries",
+            tiny="tiny-t5",
+        ),
     )
 }
 
 TINY = "tiny"  # a model name that stands for the small architecture of the task: `TaskKind.tiny`
-TINY_NAMES = ("tiny-bert", "tiny-distilbert")  # small models with random weights, created when needed
+TINY_NAMES = (
+    "tiny-bert",
+    "tiny-distilbert",
+    "tiny-t5",
+)  # small models with random weights, created when needed
 
 
 def is_tiny_model(name: object) -> bool:

@@ -122,6 +122,39 @@ class DataSection(Section):
         ge=8,
         le=10_000_000,
     )
+    max_source: int = declare_option(
+        512,
+        N_("Longest source: the text that is read."),
+        N_("Longer sources are cut at their end, and counted; data.overlong drop leaves them out."),
+        unit=N_("tokens"),
+        ge=4,
+        le=1_000_000,
+    )
+    max_target: int = declare_option(
+        128,
+        N_("Longest target: the text to write."),
+        N_("Longer targets are cut at their end, and counted; data.overlong drop leaves them out."),
+        unit=N_("tokens"),
+        ge=2,
+        le=1_000_000,
+    )
+    prefix: str | None = declare_option(
+        None,
+        N_("Text before each source, such as `summarize: `."),
+        N_("T5 learned several tasks at once, each with its own words there. It is part of data.max_source."),
+    )
+    source_language: str | None = declare_option(
+        None,
+        N_("Language of the sources, as the tokenizer names it: en_XX, eng_Latn, en."),
+        N_("For models that translate between many languages: mBART, NLLB, M2M100. Others need none."),
+        advanced=True,
+    )
+    target_language: str | None = declare_option(
+        None,
+        N_("Language of the targets, as the tokenizer names it: de_DE, deu_Latn, de."),
+        N_("The model begins every answer with the token of this language."),
+        advanced=True,
+    )
     overlong: Literal["split", "truncate", "drop"] = declare_option(
         "split",
         N_("What to do with a row longer than max_length."),

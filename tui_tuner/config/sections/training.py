@@ -148,6 +148,17 @@ class TrainingSection(Section):
         ),
         advanced=True,
     )
+    label_smoothing: float = declare_option(
+        0.0,
+        N_("Share of each target that is spread over all tokens of the vocabulary."),
+        N_(
+            "The model is kept from being too sure of one wording (arXiv 1512.00567); 0.1 is common for "
+            "summaries and translations. 0 trains the target alone."
+        ),
+        ge=0,
+        lt=1,
+        advanced=True,
+    )
     neftune_alpha: float | None = declare_option(
         None,
         N_("Amount of noise added to the embeddings (NEFTune, arXiv 2310.05914)."),

@@ -90,6 +90,11 @@ _GENERATE = """
 answer = model.generate(**inputs, max_new_tokens=64)
 print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 """
+_REWRITE = """
+inputs = tokenizer("The text to rewrite, with the prefix that it was trained with", return_tensors="pt")
+answer = model.generate(**inputs, max_new_tokens=64)
+print(tokenizer.decode(answer[0], skip_special_tokens=True))
+"""
 
 # For adapters with virtual tokens: plain libraries need these lines until peft knows the new name (see
 # methods/cache_names.py, which a card cannot import)
@@ -118,6 +123,7 @@ _KINDS = {
     "TOKEN_CLS": ("AutoModelForTokenClassification", "token-classification"),
     "QUESTION_ANS": ("AutoModelForQuestionAnswering", "question-answering"),
     "CAUSAL_LM": ("AutoModelForCausalLM", "text-generation"),
+    "SEQ_2_SEQ_LM": ("AutoModelForSeq2SeqLM", "text2text-generation"),
 }
 
 
@@ -135,6 +141,7 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
         "SEQ_CLS": _CLASSES + _format_judging(base),
         "TOKEN_CLS": _TAGS,
         "QUESTION_ANS": _ANSWER + _format_deciding(base, tokenizer),
+        "SEQ_2_SEQ_LM": _REWRITE,
         "CAUSAL_LM": (_CHAT if getattr(tokenizer, "chat_template", None) else _TEXT) + _GENERATE,
     }.get(peft_type, "")
     more = ", trust_remote_code=True" if own_code else ""

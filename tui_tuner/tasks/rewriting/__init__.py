@@ -1,0 +1,1 @@
+"""Parts of the task that rewrites texts with an encoder and a decoder."""
