@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.records import Example, make_next_token_mask
+from tui_tuner.data.chat.template import render_chat
+from tui_tuner.data.records import Chat, Example, Record, list_record_texts, make_next_token_mask
 from tui_tuner.locales import _
 from tui_tuner.tasks.base import Task
 
@@ -26,7 +27,7 @@ class GenerativeTask(Task):
     """A task that trains a causal language model."""
 
     metrics = (METRICS["loss"], METRICS["perplexity"], METRICS["accuracy"])
-    answer_metrics = ("rougeL",)
+    answer_metrics: tuple[str, ...] = ("rougeL",)
 
     def trained_mask(self, example: Example) -> np.ndarray:
         return make_next_token_mask(example.labels)
@@ -50,6 +51,25 @@ class GenerativeTask(Task):
     def encode_prompt(self, config: RunConfig, tokenizer: Any, text: str) -> list[int]:
         """Return the token ids of a prompt from the user, up to the beginning of the answer."""
         return list(tokenizer(text)["input_ids"])
+
+    def encode_row(self, config: RunConfig, tokenizer: Any, record: Record) -> tuple[list[int], str]:
+        """Return the token ids of a row to answer, and a note on what was done to it.
+
+        Args:
+            record: A chat that ends before its answer, or a text.
+
+        Raises:
+            RowProblem: the row cannot be used.
+        """
+        if isinstance(record, Chat) and getattr(tokenizer, "chat_template", None):
+            turns = [message.to_plain_turn() for message in record.messages]
+            text = render_chat(tokenizer, turns, record.tools, generation=True)
+            return list(tokenizer(text, add_special_tokens=False)["input_ids"]), ""
+        if isinstance(record, Chat):
+            text = "\n".join(message.content or "" for message in record.messages)
+            return list(tokenizer(text)["input_ids"]), ""
+        # Plain text goes the way of a user's own prompt, in the form that was trained
+        return self.encode_prompt(config, tokenizer, "\n".join(list_record_texts(record))), ""
 
     def make_samples(
         self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None

@@ -255,7 +255,7 @@ def _list_commands(config: ResolvedConfig) -> list[str]:
     """Return the commands of this program that use the model."""
     kind = config.task_kind
     question = " --question 'WORDS'" if kind.question else ""
-    first = "tui-tuner chat ." if kind.writes else f"tui-tuner ask . --text FILE{question}"
+    first = "tui-tuner chat ." if kind.talks else f"tui-tuner ask . --text FILE{question}"
     return [first, "tui-tuner predict . FILE -o OUT.jsonl"]
 
 
