@@ -55,6 +55,14 @@ def question_rows() -> Iterator[dict[str, Any]]:
     yield from made()
 
 
+def text_rows() -> Iterator[dict[str, str]]:
+    """Yield short plain texts: those that the questions are about, and the reviews (`demo-texts`)."""
+    for text in dict.fromkeys(
+        [row["context"] for row in question_rows()] + [row["text"] for row in review_rows()]
+    ):
+        yield {"text": text}
+
+
 def summary_rows() -> Iterator[dict[str, str]]:
     """Yield notices with a summary of one line: rows with document and summary (`demo-summaries`)."""
     from tui_tuner.demo.summaries import make_summary_rows as made

@@ -29,7 +29,6 @@ from tui_tuner.text import one_line
 
 _T5_SPECIAL = ("<pad>", "</s>", "<unk>")
 _T5_ATTENTIONS = ("SelfAttention", "EncDecAttention")  # of an encoder the first
-_PADDED = "embeddings.word_embeddings.weight"
 SEED = 20_264
 WIDTH, INNER, LAYERS, HEADS, POSITIONS = 128, 512, 2, 4, 512
 # Standard deviation of the random weights, about 1 / sqrt(WIDTH): with BERT's 0.02 so narrow a model learns
@@ -215,7 +214,7 @@ def _write_pieces(folder: Path) -> int:
 
 def _bert_config(vocabulary: int) -> dict[str, Any]:
     return {
-        "architectures": ["BertModel"],
+        "architectures": ["BertForMaskedLM"],
         "model_type": "bert",
         "vocab_size": vocabulary,
         "hidden_size": WIDTH,
@@ -309,7 +308,15 @@ def _bert_shapes(vocabulary: int) -> Shapes:
         found |= _linear_shapes(f"{layer}intermediate.dense", INNER, WIDTH)
         found |= _linear_shapes(f"{layer}output.dense", WIDTH, INNER)
         found |= _norm_shapes(f"{layer}output.LayerNorm")
-    return found | _linear_shapes("pooler.dense", WIDTH, WIDTH)
+    found = {
+        f"bert.{name}": shape
+        for name, shape in (found | _linear_shapes("pooler.dense", WIDTH, WIDTH)).items()
+    }
+    head = "cls.predictions."
+    found |= _linear_shapes(f"{head}transform.dense", WIDTH, WIDTH) | _norm_shapes(
+        f"{head}transform.LayerNorm"
+    )
+    return found | {f"{head}bias": (vocabulary,)}
 
 
 def _distilbert_shapes(vocabulary: int) -> Shapes:
@@ -359,9 +366,10 @@ def _draw_weights(shapes: Shapes) -> dict[str, Any]:
             one = "norm" in name.lower() and name.endswith("weight")
             values = np.full(shape, 1.0 if one else 0.0, dtype=np.float32)
         found[name] = values
-    # torch keeps the row of the padding token at zero (`padding_idx`), and so do trained models; T5 does not.
-    if _PADDED in found:
-        found[_PADDED][0] = 0.0
+    # torch keeps the row of the padding token at zero (`padding_idx`), and so do trained models.
+    for name, values in found.items():
+        if name.endswith("embeddings.word_embeddings.weight"):
+            values[0] = 0.0
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from tui_tuner.locales import _
 from tui_tuner.models.evaluation_mode import use_evaluation_mode
 from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 from tui_tuner.objectives.objective import Objective, Setup, SingleLosses
+from tui_tuner.objectives.row_losses import compute_perplexity
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class CausalObjective(Objective):
 
     def summarise_sums(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         mean = sums["loss"] / weight
-        return {"loss": mean, "perplexity": _safe_exp(mean), "accuracy": sums["right"] / weight}
+        return {"loss": mean, "perplexity": compute_perplexity(mean), "accuracy": sums["right"] / weight}
 
     def prepare_way(self, setup: Setup) -> None:
         super().prepare_way(setup)
@@ -262,11 +262,3 @@ def _chunked_loss(model: Module, micro: MicroBatch, way: ForwardWay, head: Modul
 def _states_at_head(model: Module, micro: MicroBatch, way: ForwardWay, head: Module) -> Tensor:
     with chunked_loss.return_hidden_states(head), way.open_autocast():
         return compute_target_logits(model, micro, way)
-
-
-def _safe_exp(value: float) -> float:
-    # The loss of a run that diverged may be larger than a float's exponent allows.
-    try:
-        return math.exp(value)
-    except OverflowError:
-        return math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -72,3 +73,12 @@ class RowLossCollector:
         labels = [max(1, int(self._data.trained_tokens[row])) for row in chosen]
         means = [float(f"{by_row[row] / many:.6g}") for row, many in zip(chosen, labels, strict=True)]
         return [RowLoss(loss, many) for loss, many in zip(means, labels, strict=True)]
+
+
+def compute_perplexity(loss: float) -> float:
+    """Return the exponential of a loss per token."""
+    # The loss of a run that diverged may be larger than a float's exponent allows.
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

@@ -26,6 +26,7 @@ class Evaluator:
     """Evaluates one model on one set of held-out rows.
 
     Args:
+        objective: Prepared for the run.
         rows: Held-out rows; without them nothing is measured.
         samples: Source of answers; without it none are shown.
         progress: Remembers how many rows fit into memory at once.
@@ -47,7 +48,7 @@ class Evaluator:
         self.recovery = recovery
         self.device = device
         self.objective = objective
-        self.rows = rows
+        self.rows = None if rows is None else objective.read_rows(rows, None)
         self.samples = samples
         self.progress = progress
         self.interrupted = interrupted

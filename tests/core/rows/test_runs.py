@@ -121,16 +121,21 @@ def test_the_next_step_is_laid_out_while_this_one_is_computed(
 def test_rows_that_cannot_be_laid_ahead_are_left_to_their_step() -> None:
     left = [1]
 
-    def lay(rows: Any, size: Any) -> Any:
+    def lay(data: Any, rows: Any, size: Any) -> Any:
         if left and left.pop():
             raise RuntimeError("no memory")
         return [rows, size]
 
-    ahead = Ahead(lay)
-    ahead.prepare_step([1, 2], "large")  # type: ignore[arg-type]
-    assert ahead.take_step([1, 2], "large") == [[1, 2], "large"]  # type: ignore[arg-type]
-    ahead.prepare_step([3], "large")  # type: ignore[arg-type]
-    assert ahead.take_step([3], "small") == [[3], "small"]  # type: ignore[arg-type]
+    ahead, data, other = Ahead(lay), [0], [0]  # the same rows as two epochs read them
+    ahead.prepare_step(data, [1, 2], "large")  # type: ignore[arg-type]
+    assert ahead.take_step(data, [1, 2], "large") == [[1, 2], "large"]  # type: ignore[arg-type]
+    ahead.prepare_step(data, [3], "large")  # type: ignore[arg-type]
+    assert ahead.take_step(data, [3], "small") == [[3], "small"]  # type: ignore[arg-type]
+    left.append(0)
+    ahead.prepare_step(data, [3], "large")  # type: ignore[arg-type]
+    left.append(1)
+    with pytest.raises(RuntimeError):  # not what was laid for the other epoch
+        ahead.take_step(other, [3], "large")  # type: ignore[arg-type]
 
 
 def test_a_step_that_runs_out_of_memory_is_cut_at_once(

@@ -25,6 +25,7 @@ class TaskKind(Kind):
             do not decide it (`Task.settle_fields`).
         decides: The unit that a new head classifies, in place of the language-model head: a `text`, each
             `token`, or a `span` (two numbers for each token). Empty for tasks without a new head.
+        hides: Whether its model guesses hidden tokens, for which it needs a mask token and a head.
         question: Whether its model reads a question together with the text.
         encoder_decoder: Whether its model reads a source with an encoder and writes a target with a decoder,
             each with a limit of its own.
@@ -46,6 +47,7 @@ class TaskKind(Kind):
     writes: bool = True
     best: str = "loss"
     decides: str = ""
+    hides: bool = False
     question: bool = False
     encoder_decoder: bool = False
     rows: str = ""
@@ -144,6 +146,22 @@ TASKS: dict[str, TaskKind] = {
             question=True,
             reads=("data.stride", "data.media", "evaluation.null_threshold"),
             demo="demo-questions",
+            tiny="tiny-bert",
+        ),
+        TaskKind(
+            "masked_lm",
+            N_("Masked language modelling"),
+            N_("Guess hidden tokens of plain text, as BERT learned: to adapt an encoder to a subject."),
+            rows=N_("plain text"),
+            plain_text=True,
+            writes=False,
+            hides=True,
+            reads=(
+                "data.masking.share",
+                "data.masking.whole_words",
+                "evaluation.prompts",
+            ),
+            demo="demo-texts",
             tiny="tiny-bert",
         ),
         TaskKind(

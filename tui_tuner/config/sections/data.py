@@ -69,6 +69,30 @@ class CleaningSection(Section):
     phrases: str | None = declare_option(None, N_("YAML file with more refusal phrases."), advanced=True)
 
 
+class MaskingSection(Section):
+    """Which tokens of a text are hidden, for the model to guess."""
+
+    share: float = declare_option(
+        0.15,
+        N_("Share of the tokens that the model has to guess."),
+        N_(
+            "Of these, 80 % are replaced by the mask token, 10 % by a random token, and 10 % stay as they "
+            "are, as for BERT. Each epoch chooses others; every evaluation asks for the same tokens of "
+            "the held-out rows. 0.15 is BERT's share; larger models also learn well with up to 0.4."
+        ),
+        gt=0,
+        lt=1,
+    )
+    whole_words: bool = declare_option(
+        False,
+        N_("Choose whole words: all tokens of a word, or none."),
+        N_(
+            "Part of a word gives the rest of it away, so guessing whole words is harder and teaches more. "
+            "The share of tokens stays the same."
+        ),
+    )
+
+
 class DataSection(Section):
     """The training data, and how rows become tokens."""
 
@@ -252,5 +276,8 @@ class DataSection(Section):
     )
     workers: int | Auto = declare_option(
         "auto", N_("Number of tokenising processes; auto uses every core."), ge=1, le=1024, advanced=True
+    )
+    masking: MaskingSection = Field(
+        default_factory=MaskingSection, description=N_("Hidden tokens, for the model to guess.")
     )
     cleaning: CleaningSection = Field(default_factory=CleaningSection, description=N_("Clean-up of rows."))

@@ -38,7 +38,7 @@ class TextEncoder:
 
     def tokenise_texts(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """Tokenise each document: the first half of `encode_all`, which may run in another thread."""
-        parts = [_split_text(text) for text in texts]
+        parts = [split_text(text) for text in texts]
         found = iter(self.tokens.tokenize_ids([part for own in parts for part in own]))
         return [
             next(found) if len(own) == 1 else [i for _unused in own for i in next(found)] for own in parts
@@ -63,7 +63,7 @@ class TextEncoder:
         return found
 
 
-def _split_text(text: str) -> list[str]:
+def split_text(text: str) -> list[str]:
     """Split a document into parts of about `TEXT_PART` characters; nearly always there is only one."""
     found = []
     start = 0

@@ -22,7 +22,7 @@ from tui_tuner.data.sources.files import ResolvedSource
 CACHE_VERSION = 8
 _BLOCK = 1 << 20  # numbers that are hashed at once
 # Fields that change the split or the use of rows, but not the rows themselves.
-_NOT_TOKENS = {"packing", "validation", "max_dropped", "preflight", "seed", "workers", "path"}
+_NOT_TOKENS = {"packing", "masking", "validation", "max_dropped", "preflight", "seed", "workers", "path"}
 
 
 def make_cache_key(

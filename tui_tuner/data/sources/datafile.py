@@ -33,6 +33,7 @@ DEMO = {
     "demo-reviews": "review_rows",
     "demo-tags": "tag_rows",
     "demo-questions": "question_rows",
+    "demo-texts": "text_rows",
     "demo-summaries": "summary_rows",
 }
 # Suffixes of files that are unpacked while they are read

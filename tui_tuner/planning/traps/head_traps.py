@@ -25,6 +25,20 @@ def no_such_head(case: Case) -> Advice | None:
 
 
 @register_trap
+def no_masked_head(case: Case) -> Advice | None:
+    """Find models that predict the next token, in tasks that guess hidden ones."""
+    facts, kind = case.facts, case.config.task_kind
+    if facts is None or not kind.hides or facts.encoder or not facts.verified:
+        return None
+    return make_trap_finding(
+        _("{model_type} has no head that guesses hidden tokens.", model_type=facts.model_type),
+        _("Take an encoder such as distilbert-base-uncased, or let this model predict the next token."),
+        {"task": "pretraining"},
+        serious=True,
+    )
+
+
+@register_trap
 def no_prefix(case: Case) -> Advice | None:
     """Find encoders that accept no prefix."""
     facts, method = case.facts, case.config.method

@@ -86,6 +86,7 @@ class Engine:
 
     Attributes:
         step: Optimizer steps taken.
+        data: The rows of the run; `read_epoch` gives them as an epoch reads them.
         size: The micro-batch, smaller once memory ran out.
         rate_scale: What the rates of a checkpoint are multiplied by when it is loaded.
     """
@@ -119,6 +120,7 @@ class Engine:
         self._device_facts = device
         # Rows are filled on GPUs only, where the host has time to prepare a step while the device computes.
         self._ahead = Ahead(self._lay_parts) if objective.way.filled else None
+        self._read: tuple[int, Rows] = (0, objective.read_rows(data, 0))
         self._wrapped: Module | None = None
         self._stepped = True
         self.optimizer: Optimizer | None = None
@@ -217,17 +219,25 @@ class Engine:
         self.epoch = epoch + (place + 1) / self.plan.steps_per_epoch
         return result
 
+    def read_epoch(self, epoch: int) -> Rows:
+        """Return the rows as an epoch reads them; the same object as long as no other epoch is asked for."""
+        if self._read[0] != epoch:
+            self._read = (epoch, self.objective.read_rows(self.data, epoch))
+        return self._read[1]
+
     def compute_gradients(self, rows: list[int]) -> StepResult:
         """Run forward and backward passes of a whole step, in smaller parts again if memory runs out."""
+        data = self.read_epoch(self.step // self.plan.steps_per_epoch)
         # `train` walks through all modules, which takes milliseconds.
         if not self.model.training:
             self.model.train()
-        weight = self.objective.count_weight(self.data, rows)
+        weight = self.objective.count_weight(data, rows)
+        trained = int(data.trained_tokens[rows].sum())
         mine = self.plan.find_share(rows)
         before = RngState.read_now(self.device)
         while True:
             try:
-                loss, parts = self._accumulate_gradients(mine, rows, weight)
+                loss, parts = self._accumulate_gradients(data, mine, rows, weight)
                 break
             except Exception as error:
                 out_of_memory = self.recovery.is_out_of_memory(error)
@@ -248,18 +258,19 @@ class Engine:
             loss=loss,
             grad_norm=loss,
             rate=0.0,
-            trained=int(self.data.trained_tokens[rows].sum()),
+            trained=trained,
             tokens=sum(int(self.data.lengths[row]) for row in rows),
             parts=parts,
             metrics=self.objective.step_metrics(),
         )
 
     def _accumulate_gradients(
-        self, rows: list[int], batch: list[int], weight: float
+        self, data: Rows, rows: list[int], batch: list[int], weight: float
     ) -> tuple[Tensor, list[MicroBatch]]:
         """Add up the gradients of a step's micro-batches; return its loss over all ranks, and the passes.
 
         Args:
+            data: The rows as this epoch reads them.
             rows: The examples of this rank.
             batch: Those of all ranks.
             weight: The weight of the whole effective batch, over all ranks.
@@ -272,11 +283,11 @@ class Engine:
         # the sum over all ranks.
         scale = world / (weight or 1)
         self.recovery.enter_place("copying", rows)
-        parts = self._take_parts(rows)
-        counted = [part for part in parts if objective.count_weight(self.data, part.rows)]
+        parts = self._take_parts(data, rows)
+        counted = [part for part in parts if objective.count_weight(data, part.rows)]
         if world > 1 and not counted:
             # The others wait for this rank's gradients in their last backward pass, so it makes one too.
-            counted, scale = self._borrow_pass(batch), 0.0
+            counted, scale = self._borrow_pass(data, batch), 0.0
         for place, part in enumerate(counted):
             self.recovery.enter_place("forward", part.rows)
             self._remember_pass(part, accumulating=place > 0)
@@ -341,26 +352,27 @@ class Engine:
 
     # ---- the forward passes of a step ---------------------------------------------------------------------
 
-    def _take_parts(self, rows: list[int]) -> list[MicroBatch]:
+    def _take_parts(self, data: Rows, rows: list[int]) -> list[MicroBatch]:
         """Return a step's passes, on the device if they are prepared ahead, else still on the host."""
         if self._ahead is not None:
-            return self._ahead.take_step(rows, self.size)
-        return self.objective.lay_batches(self.data, rows, self.size)
+            return self._ahead.take_step(data, rows, self.size)
+        return self.objective.lay_batches(data, rows, self.size)
 
-    def _borrow_pass(self, batch: Sequence[int]) -> list[MicroBatch]:
+    def _borrow_pass(self, data: Rows, batch: Sequence[int]) -> list[MicroBatch]:
         """Return one pass with a labelled example of the batch, which another rank trains."""
-        labelled = [row for row in batch if self.objective.count_weight(self.data, [row])][:1]
-        return self._lay_parts(labelled, self.size)[:1]
+        labelled = [row for row in batch if self.objective.count_weight(data, [row])][:1]
+        return self._lay_parts(data, labelled, self.size)[:1]
 
-    def _lay_parts(self, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
-        return [part.to(self.device) for part in self.objective.lay_batches(self.data, rows, size)]
+    def _lay_parts(self, data: Rows, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
+        return [part.to(self.device) for part in self.objective.lay_batches(data, rows, size)]
 
     def _prepare_next(self) -> None:
         """Lay out the next step while the device still computes this one."""
         step = self.step + 1
         if self._ahead is not None and step < self.total:
-            batch = self.plan.find_batch(*divmod(step, self.plan.steps_per_epoch))
-            self._ahead.prepare_step(self.plan.find_share(batch), self.size)
+            epoch, place = divmod(step, self.plan.steps_per_epoch)
+            mine = self.plan.find_share(self.plan.find_batch(epoch, place))
+            self._ahead.prepare_step(self.read_epoch(epoch), mine, self.size)
 
     def _find_tried_size(self) -> MicroSize:
         """Return the size of the pass that did not fit."""

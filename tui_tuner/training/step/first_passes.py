@@ -25,11 +25,11 @@ def begin_method(engine: Engine) -> None:
     """
     if not engine.method.reads_rows(engine.config.method):
         return
-    plan, objective = engine.plan, engine.objective
+    plan, objective, data = engine.plan, engine.objective, engine.read_epoch(0)
     passes = [
         _make_pass(engine, part.to(engine.device))
         for step in range(min(STEPS, plan.steps_per_epoch))
-        for part in objective.lay_batches(engine.data, plan.find_share(plan.find_batch(0, step)), engine.size)
+        for part in objective.lay_batches(data, plan.find_share(plan.find_batch(0, step)), engine.size)
     ]
     devices = [engine.device] if engine.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
