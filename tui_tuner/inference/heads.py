@@ -17,6 +17,8 @@ _HEADS = {
     "ForSequenceClassification": "classification",
     "ForTokenClassification": "token_classification",
     "ForQuestionAnswering": "question_answering",
+    "ForMaskedLM": "masked_lm",
+    "ForPreTraining": "masked_lm",
 }
 _TYPES = {
     "SEQ_CLS": "classification",
@@ -24,6 +26,8 @@ _TYPES = {
     "QUESTION_ANS": "question_answering",
     "CAUSAL_LM": "sft",
     "SEQ_2_SEQ_LM": "seq2seq",
+    # PEFT has no name for models that fill in masks
+    "FEATURE_EXTRACTION": "masked_lm",
 }
 _PROBLEMS = {
     "single_label_classification": "single",
@@ -59,7 +63,7 @@ def read_model_task(folder: Path) -> str:
 
 def _may_write(name: str) -> bool:
     """Return whether a transformers class may generate text, judging by its name."""
-    return not name.endswith(("ForMaskedLM", "ForPreTraining", "EncoderModel")) and not _is_bare_encoder(name)
+    return not name.endswith("EncoderModel") and not _is_bare_encoder(name)
 
 
 def _may_rewrite(name: str) -> bool:
