@@ -12,6 +12,7 @@ from tui_tuner.locales import _
 from tui_tuner.runs.events import Evaluation
 from tui_tuner.runs.pace import format_metric_figure
 from tui_tuner.runs.view import RunView
+from tui_tuner.text import one_line
 from tui_tuner.training.keeping.model_card import escape_markdown, format_inline_code, list_hub_metrics
 
 BEGIN, END = "<!-- answers -->", "<!-- /answers -->"
@@ -43,7 +44,8 @@ def format_answers_section(view: RunView) -> str:
             _(
                 "{metric} is sacrebleu's: {signature}.",
                 metric=escape_markdown(label_metric(name, view.metrics)),
-                signature=format_inline_code(signature),
+                # Not in a table, so its vertical bars may stay
+                signature=f"`{one_line(signature, 120).replace('`', '')}`",
             )
         )
     return "\n".join([*lines, END])
