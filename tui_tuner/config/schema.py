@@ -74,8 +74,15 @@ class RunConfig(Section):
 
     @property
     def may_pack(self) -> bool:
-        """Return whether rows may be packed: packing is on or `auto`, and there are no virtual tokens."""
-        return self.data.packing is not False and not self.method.prompt_length
+        """Return whether rows may be packed: packing is on or `auto`, there are no virtual tokens, and no row
+        has a source and a target apart."""
+        packs = self.data.packing is not False and not self.task_kind.encoder_decoder
+        return packs and not self.method.prompt_length
+
+    @property
+    def trained_share(self) -> float:
+        """Return the share of the positions with a label that a step trains, which are the hidden ones."""
+        return self.data.masking.share if self.task_kind.hides else 1.0
 
     @model_validator(mode="after")
     def _own_demo(self) -> RunConfig:
@@ -87,6 +94,14 @@ class RunConfig(Section):
         paths = [_demo_of(kind, item) for item in path] if isinstance(path, list) else _demo_of(kind, path)
         if paths != path:
             self.data = self.data.model_copy(update={"path": paths})
+        return self
+
+    @model_validator(mode="after")
+    def _train_new_tokens(self) -> RunConfig:
+        """Train all embeddings where `model.new_tokens_train` asks for it."""
+        asked = self.model.new_tokens is not None and self.model.new_tokens_train == "all"
+        if asked and self.method.reads_field("train_embeddings") and not self.method.train_embeddings:
+            self.method = self.method.model_copy(update={"train_embeddings": True})
         return self
 
     @model_validator(mode="after")
@@ -158,6 +173,20 @@ def _find_contradictions(config: RunConfig) -> list[str]:
         )
     if model.tokenizer == "train" and model.architecture is None:
         found.append("model.tokenizer: " + _("a new tokenizer needs a new model; set model.architecture"))
+    if model.tokenizer == "train" and model.new_tokens is not None:
+        found.append(
+            "model.new_tokens: "
+            + _("a tokenizer that is trained on the data has its words already; leave model.new_tokens out")
+        )
+    if model.adapter is not None and model.new_tokens is not None:
+        found.append(
+            "model.new_tokens: "
+            + _(
+                "an adapter was trained with the tokens that it has; merge it into its model (`tui-tuner "
+                "merge`), "
+                "and begin with that"
+            )
+        )
     if isinstance(training.micro_batch, int) and training.micro_batch > training.batch_size:
         found.append(
             "training.micro_batch: "

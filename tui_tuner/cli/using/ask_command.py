@@ -57,7 +57,7 @@ def ask_named_model(
     from tui_tuner.evaluation.text_input import read_text_input
 
     origin = find_named_origin(model, checkpoint or which, runs, base, any_base, trust_remote_code)
-    _check_askable(origin, question)
+    check_askable(origin, question)
     words = read_text_input(text)
     shown = _load_and_ask(origin, device, words, question, quiet=json)
     if json:
@@ -75,7 +75,7 @@ def ask_named_model(
     _print_answer(shown)
 
 
-def _check_askable(origin: Origin, question: str) -> None:
+def check_askable(origin: Origin, question: str) -> None:
     """Raise `UsageError` if the model cannot be asked, before anything heavy is imported."""
     kind, name = TASKS[origin.task], one_line(origin.name)
     if kind.talks:

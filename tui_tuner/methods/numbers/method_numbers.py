@@ -68,6 +68,10 @@ class MethodNumbers:
         """
         return 0
 
+    def count_beside_encoder(self, case: MethodCase) -> int:
+        """Return how many trained weights it adds elsewhere in an encoder whose decoder is counted apart."""
+        return 0
+
     def count_frozen(self, case: MethodCase) -> int:
         """Return how many numbers it adds that are not trained."""
         return 0
