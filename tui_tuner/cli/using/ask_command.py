@@ -85,7 +85,7 @@ def check_askable(origin: Origin, question: str) -> None:
                 task=origin.task,
             )
             if origin.kind == "run"
-            else _("is a model to chat with; ask is for models that read one text at a time."),
+            else _("is a model that writes text; ask is for models that read one text at a time."),
             where=name,
             hint=_("Chat with it: `tui-tuner chat {name}`.", name=name),
         )
