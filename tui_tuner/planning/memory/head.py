@@ -88,7 +88,7 @@ def _run_plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tu
 
 
 def _transform_states(setup: Setup, tape: Tape, chosen: Tensor) -> Tensor:
-    """Simulate what the head of an encoder does with states before it guesses: a dense layer, GELU, a norm."""
+    """Simulate what an encoder's head does with states before it guesses: a dense layer, GELU, a norm."""
     facts = setup.facts
     wide = facts.embedding_width
     part = HeadPart(Linear("transform", facts.hidden, wide, facts.family.norm_bias))

@@ -35,9 +35,10 @@ def trace_step(request: dict[str, Any], layers: int) -> dict[str, Any]:
             `compact` (logits at targets only), `chunk` (how many of them at once; 0 is all), `eager`,
             `autocast`, `checkpointing` (its degree), `accumulate`, `quick` (whether the kernels of a run on a
             GPU are installed), `frozen` (whether layers below the trained ones are frozen), `decides`,
-            `outputs` and `new_pooler` (of a head that decides; see `Setup`), `hides` (whether the step guesses
-            hidden tokens), `sources` (tokens that the encoder of an encoder-decoder reads of each sequence) and
-            `tops` (of which so many of the decoder's last layers are trained; 0 is all of both).
+            `outputs` and `new_pooler` (of a head that decides; see `Setup`), `hides` (whether the step
+            guesses hidden tokens), `sources` (tokens that the encoder of an encoder-decoder reads of each
+            sequence), `tops` (how many of the decoder's last layers are trained; 0 is all of both) and
+            `untied` (whether the head of an encoder-decoder has weights of its own).
         layers: Trained layers to build. Encoder-decoders are built whole.
 
     Returns:
