@@ -49,6 +49,7 @@ from tui_tuner.runs.events import (
     Step,
     Unknown,
     Verdict,
+    VocabularyGrown,
     Warned,
 )
 from tui_tuner.runs.history import summarise_run
@@ -68,6 +69,7 @@ EXAMPLES: tuple[EventBody, ...] = (
     RowLedger(
         9, {"kept": 8, "dropped": 1}, 8, {"training_pieces": 8}, True, [{"count": 1}], [], ["a"], {"read": 2}
     ),
+    VocabularyGrown(500, 152_436, 3.1, 4.2, 3.0, 3.9, [" polymerase", "plasmid"]),
     Step(3, 0.5, 1.25, 1e-4, 0.7, 900, 1000, 450.5, 1, 2, 2.0, {"margin": 0.5, "accuracy": None}),
     Step(4),
     Step(5, mfu=0.41, gpu_busy=0.0),

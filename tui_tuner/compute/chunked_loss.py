@@ -95,12 +95,20 @@ def are_logits_proportional(left: Tensor, entered: Tensor, exact: bool = False) 
 class ChunkedLoss(torch.autograd.Function):
     """Sum of the cross-entropies of hidden states [K, H] under a head [V, H], a float32 scalar.
 
+    Each is multiplied by its weight, [K] float32; by 1 without weights.
+
     Gradients: hidden states, and the head's weight and bias if they are trained (summed in float32).
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        rows: int,
+        weights: Tensor | None = None,
     ) -> Tensor:
         # The loss is a sum, so all gradients are known here up to the factor that the backward pass brings.
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
@@ -111,12 +119,16 @@ class ChunkedLoss(torch.autograd.Function):
         for start in range(0, len(hidden), rows):
             chunk, wanted = hidden[start : start + rows], targets[start : start + rows, None]
             scores = log_softmax(linear(chunk, weight, bias).float(), dim=-1)
-            total -= scores.gather(1, wanted).sum()
+            factors = None if weights is None else weights[start : start + rows, None]
+            found = scores.gather(1, wanted)
+            total -= (found if factors is None else found * factors).sum()
             if to_hidden is None and to_weight is None:
                 continue
             # The gradient of the logits is their softmax, minus one at the target; in place of the scores.
             above = scores.exp_()
             above.scatter_add_(1, wanted, above.new_full(wanted.shape, -1.0))
+            if factors is not None:
+                above *= factors
             if to_bias is not None:
                 to_bias += above.sum(0)
             above = above.to(weight.dtype)
@@ -140,29 +152,36 @@ class ChunkedLoss(torch.autograd.Function):
             None if to_bias is None else (to_bias * above).to(bias_type),
             None,
             None,
+            None,
         )
 
 
 def sum_chunked_losses(
-    hidden: Tensor, head: torch.nn.Linear, targets: Tensor, rows: int, dtype: torch.dtype | None = None
+    hidden: Tensor,
+    head: torch.nn.Linear,
+    targets: Tensor,
+    rows: int,
+    dtype: torch.dtype | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Sum the cross-entropies of hidden states [..., H] for target tokens [K].
 
     Args:
         dtype: The dtype to compute the logits in (autocast's); that of the head's weight if None.
+        weights: [K] float32: what each is multiplied by; None for 1.
     """
     dtype = dtype or head.weight.dtype
     weight, bias = head.weight.to(dtype), head.bias
     hidden = hidden.reshape(-1, hidden.shape[-1]).to(dtype)
     bias = None if bias is None else bias.to(dtype)
     with torch.autocast(hidden.device.type, enabled=False):
-        return ChunkedLoss.apply(hidden, weight, bias, targets, rows)
+        return ChunkedLoss.apply(hidden, weight, bias, targets, rows, weights)
 
 
 def measure_chunked_losses(
     hidden: Tensor, head: torch.nn.Linear, targets: Tensor, rows: int, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the cross-entropies, [K] float32, and how often the target ranks first, a float64 scalar.
+    """Return the cross-entropies, [K] float32, and whether the target ranks first, [K] bool.
 
     Computes no gradients. Arguments as for `sum_chunked_losses`.
     """
@@ -171,12 +190,12 @@ def measure_chunked_losses(
     hidden = hidden.reshape(-1, hidden.shape[-1]).to(dtype)
     bias = None if bias is None else bias.to(dtype)
     losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-    right = torch.zeros((), dtype=torch.float64, device=hidden.device)
+    right = torch.zeros(len(hidden), dtype=torch.bool, device=hidden.device)
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         for start in range(0, len(hidden), rows):
             wanted = targets[start : start + rows]
             logits = linear(hidden[start : start + rows], weight, bias)
-            right += (logits.argmax(-1) == wanted).sum()
+            right[start : start + rows] = logits.argmax(-1) == wanted
             losses[start : start + rows] = cross_entropy(logits.float(), wanted, reduction="none")
             # Else two chunks would be in memory while the next one is computed.
             del logits

@@ -80,6 +80,12 @@ def _has_trait(get: Get, trait: Trait) -> bool:
     return kind is not None and kind.has_trait(trait)
 
 
+def _trains_embeddings(get: Get) -> bool:
+    """Return whether the method can train embeddings beside an adapter."""
+    kind = METHODS.get(str(get("method.kind")))
+    return kind is not None and "train_embeddings" in kind.fields
+
+
 def _optimizer(get: Get) -> OptimizerKind:
     return find_optimizer(str(get("training.optimizer")))
 
@@ -108,6 +114,10 @@ BESIDE: dict[str, Beside] = {
     "model.vocabulary": Beside(
         lambda get: get("model.tokenizer") == "train",
         N_("It applies to a newly trained tokenizer: model.tokenizer train."),
+    ),
+    "model.new_tokens_train": Beside(
+        lambda get: get("model.new_tokens") is not None and _trains_embeddings(get),
+        N_("It is for model.new_tokens, with a method of the LoRA family."),
     ),
     "data.packing": Beside(
         lambda get: not _has_trait(get, Trait.VIRTUAL_TOKENS),

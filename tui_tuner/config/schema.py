@@ -97,6 +97,14 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _train_new_tokens(self) -> RunConfig:
+        """Train all embeddings where `model.new_tokens_train` asks for it."""
+        asked = self.model.new_tokens is not None and self.model.new_tokens_train == "all"
+        if asked and self.method.reads_field("train_embeddings") and not self.method.train_embeddings:
+            self.method = self.method.model_copy(update={"train_embeddings": True})
+        return self
+
+    @model_validator(mode="after")
     def _length_of_both_sides(self) -> RunConfig:
         """Set the longest sequence of a task with a source and a target: both at their limits."""
         if self.task_kind.encoder_decoder:
@@ -165,6 +173,20 @@ def _find_contradictions(config: RunConfig) -> list[str]:
         )
     if model.tokenizer == "train" and model.architecture is None:
         found.append("model.tokenizer: " + _("a new tokenizer needs a new model; set model.architecture"))
+    if model.tokenizer == "train" and model.new_tokens is not None:
+        found.append(
+            "model.new_tokens: "
+            + _("a tokenizer that is trained on the data has its words already; leave model.new_tokens out")
+        )
+    if model.adapter is not None and model.new_tokens is not None:
+        found.append(
+            "model.new_tokens: "
+            + _(
+                "an adapter was trained with the tokens that it has; merge it into its model (`tui-tuner "
+                "merge`), "
+                "and begin with that"
+            )
+        )
     if isinstance(training.micro_batch, int) and training.micro_batch > training.batch_size:
         found.append(
             "training.micro_batch: "

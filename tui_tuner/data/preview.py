@@ -103,13 +103,26 @@ class Inspection:
 
 @dataclass
 class MaskToken:
-    """A token as the model sees it. `piece` counts the sequences of a row from 0."""
+    """A token as the model sees it.
+
+    Args:
+        piece: Counts the sequences of a row from 0.
+        weight: What its loss counts, if it is trained.
+        wanted: The text of the token that the model has to guess in its place; empty if it is not hidden.
+    """
 
     id: int
     text: str
     trained: bool
     special: bool
     piece: int = 0
+    weight: float = 1.0
+    wanted: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Return its text, with the token to guess after an arrow."""
+        return f"{self.text}→{self.wanted}" if self.wanted else self.text
 
 
 @dataclass

@@ -26,6 +26,7 @@ from tui_tuner.inference.room import check_model_room
 from tui_tuner.locales import _
 from tui_tuner.methods.saved.putting import leaves_base, put_adapter
 from tui_tuner.methods.stored import read_stored
+from tui_tuner.models.growing.growth import find_growth
 from tui_tuner.models.loading import find_torch_dtype, load_tokenizer
 from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
 from tui_tuner.models.weight_reading import count_weights
@@ -225,7 +226,9 @@ def _make_base_key(
     """Return a key that is equal for models that start from the same weights."""
     scratch = config.model.architecture is not None or bool(task.new_modules)
     # Random weights depend on the seed, and on the vocabulary's size
-    own = [config.training.seed, len(tokenizer)] if scratch else []
+    own: list[Any] = [config.training.seed, len(tokenizer)] if scratch else []
+    growth = find_growth(tokenizer)
+    own += [growth.format_record()] if growth is not None else []
     values = {**task.model_values(config, learned), **head}
     return _make_source_key(config, device) + json.dumps(
         [task.auto_class, own, values], sort_keys=True, default=str

@@ -11,6 +11,7 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.methods.first_values.beginnings import list_low_rank
 from tui_tuner.methods.lora import check_ranks, name_adapted
+from tui_tuner.methods.new_rows import quicken_new_rows
 from tui_tuner.methods.numbers.matrices import SharedRankNumbers
 from tui_tuner.methods.peft_method import PeftMethod, wrap_peft_model
 
@@ -72,6 +73,7 @@ class AdaLora(SharedRankNumbers, PeftMethod):
         )
         model = wrap_peft_model(model, settings)
         check_ranks(model, method)
+        quicken_new_rows(model)
         for _name, layer in list_low_rank(model):
             for count in layer.ranknum.values():
                 # peft lets it be trained beside a base in 16 bits, and does not save it

@@ -27,6 +27,7 @@ from tui_tuner.methods.layers import (
     name_peft_targets,
     refuse_target,
 )
+from tui_tuner.methods.new_rows import name_trained_rows, quicken_new_rows
 from tui_tuner.methods.numbers.matrices import DORA, LORA, RSLORA, LowRankNumbers
 from tui_tuner.methods.numbers.rates import Rates
 from tui_tuner.methods.peft_method import PeftMethod
@@ -109,6 +110,7 @@ class Lora(LowRankNumbers, PeftMethod):
         except ValueError as error:
             raise ConfigError(one_line(error, 300), where="method", field="method.kind") from error
         check_ranks(adapted, method)
+        quicken_new_rows(adapted)
         begin_low_rank(self, adapted, config)
         return adapted
 
@@ -184,6 +186,8 @@ def name_adapted(model: Module, config: RunConfig, peft_type: str) -> dict[str, 
         more = [name for name in name_embedding_layers(model) if name not in kept]
         # Otherwise peft trains two separate copies of a matrix that embeddings and head share
         options |= {"modules_to_save": (kept + more) or None, "ensure_weight_tying": True}
+    elif (rows := name_trained_rows(model, config.model)) is not None:
+        options["trainable_token_indices"] = rows
     return options
 
 

@@ -20,6 +20,7 @@ from tui_tuner.errors import ModelError, name_error_field
 from tui_tuner.locales import _
 from tui_tuner.models.architectures.older_code import check_older_code, name_nearest, try_older_code
 from tui_tuner.models.device import find_device, prepare_device
+from tui_tuner.models.growing.new_rows import grow_loaded_model
 from tui_tuner.models.hub.place import bring_tokenizer, find_hub_source, is_model_path, is_settled
 from tui_tuner.models.load_failures import ARCHITECTURE, MODEL, TOKENIZER, explain_failures
 from tui_tuner.models.lookup import check_safetensors, read_model_config
@@ -129,7 +130,8 @@ def load_model(
     """
     prepare_device(device)
     with name_error_field("model.name" if config.model.architecture is None else "model.architecture"):
-        return _load_model(config, device, tokenizer, auto_class, values or {}, new_modules, new_head)
+        model = _load_model(config, device, tokenizer, auto_class, values or {}, new_modules, new_head)
+    return model if config.model.architecture is not None else grow_loaded_model(model, tokenizer)
 
 
 def _load_model(
@@ -148,11 +150,6 @@ def _load_model(
         check_weight_files(Path(source))
         check_weights_match_config(config.model)
     return _from_weights(config, source, device, auto_class, values, new_modules, new_head)
-
-
-def check_model_device(device: str) -> None:
-    """Raise `HardwareError` unless tensors can live on `device`."""
-    find_device(device)
 
 
 def find_torch_dtype(name: str, device: str) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tui_tuner.locales import N_, _, recall_sentence
-from tui_tuner.runs.events import Memory, RunDuration
+from tui_tuner.locales import N_, _, _n, recall_sentence
+from tui_tuner.runs.events import Memory, RunDuration, VocabularyGrown
 from tui_tuner.text import format_bytes, format_money, format_seconds, one_line
 
 REASONS_SHOWN = 5
@@ -58,6 +58,29 @@ def _reason_line(reason: Mapping[str, Any]) -> str:
         return _("rows: {count:,} {outcome}: {why}", **said)
     first = one_line(samples[0].get("origin"), 120)
     return _("rows: {count:,} {outcome}: {why}, the first {first}", first=first, **said)
+
+
+def format_vocabulary_event(body: VocabularyGrown) -> str:
+    """Format how many new tokens a run has, and what they save."""
+    words = ", ".join(one_line(word, 40).strip() for word in body.samples)
+    said = _n("{count:,} new token", "{count:,} new tokens", body.tokens, count=body.tokens)
+    if words:
+        said = _("{said}, such as {words}", said=said, words=words)
+    if body.before and body.after:
+        said = _(
+            "{said}: {before:.2f} characters per token became {after:.2f} in the training rows",
+            said=said,
+            before=body.before,
+            after=body.after,
+        )
+    if body.held_before and body.held_after:
+        said = _(
+            "{said}, {before:.2f} became {after:.2f} in held-out rows",
+            said=said,
+            before=body.held_before,
+            after=body.held_after,
+        )
+    return said
 
 
 def format_duration_event(body: RunDuration) -> str:

@@ -122,6 +122,20 @@ class RowLedger(EventBody):
 
 
 @dataclass(frozen=True, slots=True)
+class VocabularyGrown(EventBody):
+    """The new tokens of a run (`model.new_tokens`), and how many characters a token stands for."""
+
+    KIND = "vocabulary"
+    tokens: int = 0  # new ones
+    rows: int = 0  # embeddings that the model needs at least
+    before: float | None = None  # characters per token in the training rows, with the model's own tokenizer
+    after: float | None = None
+    held_before: float | None = None  # the same in held-out rows, which no word was learned from
+    held_after: float | None = None
+    samples: Sequence[Any] = field(default_factory=list)  # the first new tokens, with the space before them
+
+
+@dataclass(frozen=True, slots=True)
 class Step(EventBody):
     """One optimizer step."""
 

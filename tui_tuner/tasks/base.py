@@ -86,10 +86,24 @@ class Task(ABC):
         """
         return []
 
+    def preview_examples(
+        self, config: RunConfig, tokenizer: Any, examples: Sequence[Example], first: int
+    ) -> Sequence[Example]:
+        """Return examples as an epoch reads them, if that is not how they are stored.
+
+        Args:
+            first: The number of the first one, where something is drawn for it.
+        """
+        return examples
+
     def trained_mask(self, example: Example) -> np.ndarray:
         """Return a bool [length]: the tokens that are shown as trained."""
         shown: np.ndarray = example.labels != IGNORE
         return shown
+
+    def list_token_weights(self, example: Example) -> np.ndarray | None:
+        """Return what the loss of each trained token counts, [length]; None if all count alike."""
+        return example.weights
 
     def describe_example(self, record: Record, example: Example) -> str:
         """Describe what an example of a record teaches; empty if its tokens show it."""

@@ -18,6 +18,7 @@ from tui_tuner.training.watching.reporting import Reporter
 
 LEDGER = "ledger.json"
 LEARNED = "learned.json"
+TOKENIZER = "tokenizer"  # the run's own, where it is not that of its model
 
 
 @dataclass

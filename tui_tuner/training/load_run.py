@@ -19,7 +19,8 @@ from tui_tuner.errors import RunError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.methods.saved.putting import put_adapter
 from tui_tuner.methods.stored import read_stored
-from tui_tuner.models.loading import check_model_device, load_tokenizer
+from tui_tuner.models.device import find_device
+from tui_tuner.models.loading import load_tokenizer
 from tui_tuner.runs.private_files import read_small_file
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task, find_task
@@ -31,11 +32,10 @@ from tui_tuner.training.base_model import (
     read_base_record,
     require_base,
 )
-from tui_tuner.training.context import LEARNED
+from tui_tuner.training.context import LEARNED, TOKENIZER
 from tui_tuner.training.keeping.checkpoints import Checkpoint, list_checkpoints, read_checkpoint_json
 from tui_tuner.training.keeping.progress import read_progress
 from tui_tuner.training.resuming import RESOLVED
-from tui_tuner.training.row_preparation import TOKENIZER
 from tui_tuner.training.starting import find_start, use_merged_base
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def choose_load_device(asked: str) -> str:
             where="device",
             hint=_("Use cpu, cuda:0 or auto."),
         )
-    check_model_device(asked)
+    find_device(asked)
     return asked
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,20 @@ from tui_tuner.data.examples.prepare import (
     prepare_examples,
     read_training_texts,
 )
+from tui_tuner.data.new_words.growing_tokenizer import grow_tokenizer, measure_growth
 from tui_tuner.errors import DataError, RowsError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.growing.growth import RECORD, find_growth
 from tui_tuner.models.loading import load_tokenizer
+from tui_tuner.runs.event_lines import format_vocabulary_event
+from tui_tuner.runs.events import VocabularyGrown
 from tui_tuner.runs.private_files import read_small_file
 from tui_tuner.text import join_sentence_items, one_line
-from tui_tuner.training.context import LEARNED, RunContext
+from tui_tuner.training.context import LEARNED, TOKENIZER, RunContext
 from tui_tuner.training.run_commands import StopRequested
 
-TOKENIZER = "tokenizer"
 MOMENT = "moment.json"
+SHOWN = 8  # new tokens that the journal names
 # The parts of a run's identity, causes first: another tokenizer changes all the rows as well.
 PARTS = {
     "tokenizer": N_("the tokenizer"),
@@ -47,16 +52,47 @@ def load_run_tokenizer(context: RunContext, config: RunConfig) -> Any:
 
 
 def _load_tokenizer(context: RunContext, config: RunConfig) -> Any:
-    if config.model.tokenizer != "train":
-        return load_tokenizer(config.model)
     kept = context.folder.path / TOKENIZER
-    if not (kept / "tokenizer.json").is_file():
+    if config.model.new_tokens is not None and not (kept / RECORD).is_file():
+        _grow_tokenizer(context, config, kept)
+    elif config.model.tokenizer == "train" and not (kept / "tokenizer.json").is_file():
         from tui_tuner.models.tokenizer_training import train_tokenizer
 
         context.reporter.report_phase("tokenizing", note=_("training a tokenizer"))
         train_tokenizer(read_training_texts(config), config.model.vocabulary).save_pretrained(str(kept))
-    # Not used as trained, but loaded from the disk, as a resumed run will do.
+    # An adapter that the run begins with may have brought one along, too.
+    if not (kept / "tokenizer.json").is_file():
+        return load_tokenizer(config.model)
+    # Not used as made, but loaded from the disk, as a resumed run will do.
     return load_tokenizer(config.model.model_copy(update={"tokenizer": str(kept)}))
+
+
+def _grow_tokenizer(context: RunContext, config: RunConfig, kept: Path) -> None:
+    """Write the tokenizer of the run with its new tokens into the run's folder."""
+    context.reporter.report_phase("tokenizing", note=_("finding new tokens"))
+    tokenizer = load_tokenizer(config.model)
+    set_moment(tokenizer, _find_moment(context))
+    try:
+        if context.ranks.is_main:
+            stop = context.commands.stop_wanted
+            grown = grow_tokenizer(config, tokenizer, context.task, kept, context, stop)
+            for note in grown.notes:
+                context.reporter.report_log(note)
+    except PreparingCancelled:
+        raise StopRequested from None
+    context.ranks.any_rank(False)  # the others wait for it
+
+
+def report_growth(context: RunContext, config: RunConfig, prepared: PreparedRows) -> None:
+    """Say what the new tokens of a run save, once: characters per token before and after."""
+    growth = find_growth(prepared.tokenizer)
+    if growth is None or config.model.new_tokens is None or context.checkpoint is not None:
+        return
+    found = measure_growth(load_tokenizer(config.model), prepared.tokenizer, prepared)
+    shown = [token.text for token in growth.tokens[:SHOWN]]
+    grown = VocabularyGrown(len(growth.tokens), growth.rows, **found, samples=shown)
+    context.reporter.emit(grown)
+    context.reporter.report_log(format_vocabulary_event(grown) + ".")
 
 
 def _find_moment(context: RunContext) -> datetime:
@@ -106,6 +142,7 @@ def prepare_rows(context: RunContext, config: RunConfig, tokenizer: Any) -> Prep
             _("nothing is left to train on."), where=one_line(config.data.path), field="data.path"
         )
     _check_same(context, config, prepared)
+    report_growth(context, config, prepared)
     context.write_text(LEARNED, json.dumps(prepared.learned, indent=1))
     return prepared
 

@@ -26,10 +26,12 @@ from tui_tuner.methods.saved.starting_adapter import (
     read_method_fields,
 )
 from tui_tuner.methods.stored import BELOW, CONFIG, WEIGHTS, read_stored
+from tui_tuner.models.growing.growth import RECORD as NEW_TOKENS
 from tui_tuner.runs.events import Resolved
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
 from tui_tuner.training.base_model import RECORD, read_base_record, record_base_model
+from tui_tuner.training.context import TOKENIZER
 
 if TYPE_CHECKING:
     from tui_tuner.training.context import RunContext
@@ -38,6 +40,14 @@ FUSED = "fused"  # in a run's folder: the adapters that it fuses
 START = "start"  # in a run's folder: the adapter that it began with
 MERGED = "merged-base"  # in a run's folder: the model that it began with, an adapter merged into its base
 _COPIED = (CONFIG, WEIGHTS, RECORD, "config.json")
+# What an adapter with new tokens brings along: its tokenizer, and what each token begins as
+_TOKENS = (
+    NEW_TOKENS,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
 _Config = TypeVar("_Config", bound=RunConfig)
 
 
@@ -100,6 +110,7 @@ def begin_with_adapter(context: RunContext, config: RunConfig) -> RunConfig:
         place = check_start(config)
         if context.ranks.is_main:
             _copy_adapter(place, kept)
+            _copy_tokens(place, context.folder.path / TOKENIZER)
         why = {
             CONTINUE: _("Its adapter is trained on."),
             MERGE: _("It is merged into the model's weights before the first step."),
@@ -159,6 +170,17 @@ def _copy_adapter(place: Path, target: Path) -> None:
     write_checkpoint_folder(target, fill)
 
 
+def _copy_tokens(place: Path, target: Path) -> None:
+    """Copy the tokenizer of an adapter with new tokens, which is that of the run, too."""
+    if not (place / NEW_TOKENS).is_file():
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    # The record last: it says that the tokenizer is whole
+    for name in reversed(_TOKENS):
+        if (place / name).is_file():
+            shutil.copyfile(place / name, target / name)
+
+
 def find_start(folder: Path, config: RunConfig) -> Path | None:
     """Return the adapter that a run attaches in place of a new one, or below it; None for any other run."""
     if config.model.adapter is None or config.model.adapter_use == MERGE:
@@ -189,6 +211,9 @@ def merge_start(context: RunContext, config: _Config, tokenizer: Any, learned: M
     if context.ranks.is_main and not (target / "config.json").is_file():
         context.reporter.report_phase("loading", note=_("merging the adapter"))
         _write_merged(context, config, tokenizer, learned, target)
+    # The merged model has its rows; grown again, they would begin anew.
+    if context.ranks.is_main:
+        (context.folder.path / TOKENIZER / NEW_TOKENS).unlink(missing_ok=True)
     context.ranks.any_rank(False)  # the others wait for it
     return use_merged_base(config, context.folder.path)
 

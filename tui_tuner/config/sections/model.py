@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from tui_tuner.config.chat_templates import CHAT_TEMPLATES, OWN
 from tui_tuner.config.sections.field_options import Auto, Section, declare_option
+from tui_tuner.config.sections.new_tokens import check_new_tokens
 from tui_tuner.locales import N_
 
 Dtype = Literal["bfloat16", "float16", "float32"]
@@ -124,4 +127,31 @@ class ModelSection(Section):
     )
     vocabulary: int = declare_option(
         4096, N_("Size of a newly trained tokenizer."), unit=N_("tokens"), ge=64, le=1_000_000, advanced=True
+    )
+    new_tokens: Annotated[dict[str, Any] | list[str] | None, BeforeValidator(check_new_tokens)] = (
+        declare_option(
+            None,
+            N_("New tokens for the vocabulary: {learn: 500}, {file: words.txt}, or a list of words."),
+            N_(
+                "Words of a trade that the tokenizer cuts into many pieces become tokens of their own, so "
+                "that "
+                "texts take fewer tokens. learn finds the ones that save most in the training rows; a file "
+                "has "
+                "one word a line. Each starts as the mean of the pieces that it replaces, and is then "
+                "trained. "
+                "A list in the command line is written [polymerase, plasmid]."
+            ),
+            advanced=True,
+        )
+    )
+    new_tokens_train: Literal["rows", "all", "nothing"] = declare_option(
+        "rows",
+        N_("What is trained of the embeddings, for new tokens, beside an adapter."),
+        N_(
+            "rows trains the embeddings of the new tokens alone, and those of all others stay as they are. "
+            "all "
+            "trains every embedding, as method.train_embeddings does. nothing leaves the new ones as they "
+            "began."
+        ),
+        advanced=True,
     )

@@ -67,6 +67,11 @@ WORDS: dict[str, dict[str, str]] = {
         ),
         "int8": N_("8 bits per weight: half the memory of 16 bits, and slower."),
     },
+    "model.new_tokens_train": {
+        "rows": N_("The embeddings of the new tokens; those of all others stay as they are."),
+        "all": N_("The embeddings of all tokens, and the head: more memory, and a larger adapter."),
+        "nothing": N_("No embeddings: each new token keeps the mean of the pieces that it replaces."),
+    },
     "model.adapter_use": {
         "continue": N_("The adapter is trained on: same method, same sizes, and one adapter in the end."),
         "merge": N_("It is added into the model's weights first; the run then begins with that model."),

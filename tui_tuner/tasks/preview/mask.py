@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.data.chat.remarks import REMARKS
@@ -19,9 +21,6 @@ from tui_tuner.locales import N_, _
 from tui_tuner.tasks import Task, find_task, name_of_task
 from tui_tuner.tasks.preview.own_tokenizer import copy_tokenizer
 from tui_tuner.text import one_line
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # Its encoder explains why a row cannot be used, if no task takes the row
 DEFAULT_TASK = "sft"
@@ -84,10 +83,13 @@ def _build_view(
     encoder = task.make_encoder(config, tokenizer)
     collected, ledger = ExampleCollector(), Ledger()
     RowEncoder(encoder).encode_rows([read], collected, ledger)
+    hides = config.task_kind.hides
     tokens = [
         token
-        for number, example in enumerate(collected.examples)
-        for token in _list_tokens(tokenizer, example.ids, task.trained_mask(example), number)
+        for number, example in enumerate(
+            task.preview_examples(config, tokenizer, collected.examples, read.row.origin.row - 1)
+        )
+        for token in _list_tokens(tokenizer, example, task, number, hides)
     ]
     teaches = _describe_examples(task, read.record, collected.examples)
     # The ledger saw this one row only, so exactly one outcome has a count.
@@ -99,6 +101,8 @@ def _build_view(
     notes += [*encoder.notes, *(_(step.reason) for step in ledger.list_steps())]
     said = dict.fromkeys(remark for one in collected.examples for remark in getattr(one, "remarks", ()))
     notes += [_(REMARKS[remark]) for remark in said if REMARKS[remark]]
+    if hides and tokens:
+        notes.append(_("Hidden tokens and what they were, as drawn for an epoch; each epoch draws others."))
     return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections), teaches)
 
 
@@ -151,12 +155,23 @@ class ExampleCollector:
         self.examples += examples
 
 
-def _list_tokens(tokenizer: Any, ids: np.ndarray, trained: np.ndarray, piece: int) -> list[MaskToken]:
-    special = list_special_ids(tokenizer)
-    texts = list_token_texts(tokenizer, [int(token) for token in ids])
+def _list_tokens(
+    tokenizer: Any, example: Example, task: Task, piece: int, hides: bool = False
+) -> list[MaskToken]:
+    """List the tokens of an example; if the task `hides` some, its labels are what they were."""
+    special, ids = list_special_ids(tokenizer), example.ids.tolist()
+    texts, trained = list_token_texts(tokenizer, ids), task.trained_mask(example)
+    weights = task.list_token_weights(example)
+    counts = itertools.repeat(1.0) if weights is None else np.where(trained, weights, 1.0).tolist()
+    wanted = [""] * len(ids)
+    for place in np.flatnonzero(trained).tolist() if hides else ():
+        wanted[place] = list_token_texts(tokenizer, [int(example.labels[place])])[0].strip()
     return [
-        MaskToken(int(token), text, bool(flag), int(token) in special, piece)
-        for token, flag, text in zip(ids, trained, texts, strict=True)
+        # Six digits, as float32 has no more: 0.1 is not shown as 0.10000000149.
+        MaskToken(token, text, flag, token in special, piece, float(f"{count:.6g}"), hidden)
+        for token, text, flag, count, hidden in zip(
+            ids, texts, trained.tolist(), counts, wanted, strict=False
+        )
     ]
 
 

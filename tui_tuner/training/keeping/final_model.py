@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.methods.attached import find_model_method
+from tui_tuner.methods.attached import find_model_method, is_adapter_model
+from tui_tuner.models.growing.growth import copy_record
 from tui_tuner.training.keeping.checkpoints import write_checkpoint_folder
 
 
@@ -32,6 +33,9 @@ def write_final_model(
     def fill(folder: Path) -> None:
         find_model_method(model).save_model(model, folder)
         tokenizer.save_pretrained(str(folder))
+        if is_adapter_model(model):
+            # A whole model has its new rows; the base model of an adapter gets them when it is loaded.
+            copy_record(Path(tokenizer.name_or_path), folder)
         # Last: a stamp records the sizes of files, and a card replaces the one that peft has written.
         if stamp is not None:
             stamp(folder)

@@ -12,7 +12,9 @@ from tui_tuner.data.examples.pair_windows import find_null_position
 from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens, find_model_method
 from tui_tuner.methods.layers import HEADED
 from tui_tuner.methods.peft_method import name_below
+from tui_tuner.models.growing.new_rows import find_new_rows
 from tui_tuner.models.new_weights import map_backbone_names
+from tui_tuner.models.vocabulary import count_embedding_rows
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,21 @@ _FORWARD_OLD = """
         taken = [one.replace(name="past_key_values") if one.name == "cache" else one for one in taken]
         part.forward.__signature__ = inspect.Signature(taken)"""
 
+_ROWS = """# rows for the tokens that were added to its vocabulary
+model.resize_token_embeddings({rows}, mean_resizing=False)
+"""
+_MEANS = """new = json.loads((pathlib.Path(folder) / "new_tokens.json").read_text(encoding="utf-8"))["tokens"]
+tables = [model.get_input_embeddings().weight]
+if model.get_output_embeddings() is not None and model.get_output_embeddings().weight is not tables[0]:
+    tables.append(model.get_output_embeddings().weight)
+if getattr(model.get_output_embeddings(), "bias", None) is not None:
+    tables.append(model.get_output_embeddings().bias)
+with torch.no_grad():
+    for token in new:  # each is the mean of the pieces that it replaces
+        for table in tables:
+            table[token["id"]] = table[token["pieces"]].float().mean(0)
+"""
+
 # For each of peft's names of a task: the class that loads the model, and the hub's name of the task
 _KINDS = {
     "SEQ_CLS": ("AutoModelForSequenceClassification", "text-classification"),
@@ -152,7 +169,8 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
     else:
         library = STANDALONE if find_model_method(model).standalone else library
         old_names = _format_old_names(model, peft_type)
-        loading = _format_adapter(library, auto_class, peft_type, more, named, old_names, name_below(model))
+        below, growing = name_below(model), _format_growing(model)
+        loading = _format_adapter(library, auto_class, peft_type, more, named, old_names, below, growing)
     # With virtual tokens, peft takes the last position of a padded row for the end of its text.
     pools_last = peft_type == "SEQ_CLS" and count_virtual_positions(model) > 0
     return Usage(pipeline, loading + ask, pools_last and _reads_forward(base))
@@ -239,6 +257,7 @@ def _format_adapter(
     named: str,
     old_names: str,
     below: list[str],
+    growing: str,
 ) -> str:
     """Return the lines that load the base model and put the adapter onto it."""
     # The config in the adapter's folder has the names of the classes, which the base model's lacks.
@@ -249,6 +268,8 @@ def _format_adapter(
     modules = "import peft\nimport torch\nimport transformers" if old_names else "import torch"
     if "inspect." in old_names:
         modules = f"import inspect\n\n{modules}"
+    if _MEANS in growing:
+        modules = f"import json\nimport pathlib\n\n{modules}"
     imports += "\nfrom peft.tuners.tuners_utils import BaseTunerLayer" if below else ""
     return f"""
 {modules}
@@ -261,8 +282,19 @@ tokenizer = AutoTokenizer.from_pretrained(folder{more})
 model = {auto_class}.from_pretrained(
     {where}{config}{named}{more}
 )
-model = {putting}.eval()
+{growing}model = {putting}.eval()
 {old_names}{_format_below(below)}"""
+
+
+def _format_growing(model: Any) -> str:
+    """Return the lines that give the base model rows for new tokens; empty without any."""
+    base = unwrap_model(model)
+    if not find_new_rows(base):
+        return ""
+    table = base.get_input_embeddings()
+    lines = _ROWS.format(rows=count_embedding_rows(base))
+    # Trained rows are in the adapter's file.
+    return lines if any(one.requires_grad for one in table.parameters()) else lines + _MEANS
 
 
 def _format_below(names: list[str]) -> str:
