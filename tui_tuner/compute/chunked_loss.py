@@ -11,22 +11,48 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy, linear, log_softmax
 
 from tui_tuner.compute.chunks import count_chunk_rows
+from tui_tuner.methods.new_rows import find_quick_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def find_linear_head(model: torch.nn.Module) -> Any:
-    """Return the head if it is a plain linear layer, else None."""
+    """Return the head if it is a plain linear layer, maybe with rows that are trained alone; else None."""
     # A subclass may compute something else, so the exact type counts.
     head = model.get_output_embeddings()
-    return head if type(head) is torch.nn.Linear else None
+    return head if type(open_head(head).linear) is torch.nn.Linear else None
+
+
+class HeadParts(NamedTuple):
+    """A head: its linear layer, and rows [N, H] that are trained in the place of its own from `first` on."""
+
+    linear: Any
+    rows: Tensor | None = None
+    first: int = 0
+
+
+def open_head(head: Any) -> HeadParts:
+    """Return a head in its parts."""
+    layer = find_quick_rows(head)
+    if layer is None:
+        return HeadParts(head)
+    return HeadParts(layer.base_layer, layer.read_rows(), layer.first_row)
+
+
+def _compute_logits(
+    chunk: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor | None, first: int
+) -> Tensor:
+    logits = linear(chunk, weight, bias)
+    if rows is not None:
+        logits[:, first : first + len(rows)] = linear(chunk, rows)
+    return logits
 
 
 @contextlib.contextmanager
@@ -95,24 +121,35 @@ def are_logits_proportional(left: Tensor, entered: Tensor, exact: bool = False) 
 class ChunkedLoss(torch.autograd.Function):
     """Sum of the cross-entropies of hidden states [K, H] under a head [V, H], a float32 scalar.
 
-    Gradients: hidden states, and the head's weight and bias if they are trained (summed in float32).
+    Gradients: hidden states, and the head's weight and bias if they are trained (summed in float32). Rows
+    [N, H] stand in the place of the head's own from `first` on, and get a gradient of their own.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        size: int,
+        rows: Tensor | None = None,
+        first: int = 0,
     ) -> Tensor:
         # The loss is a sum, so all gradients are known here up to the factor that the backward pass brings.
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         to_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        to_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        wants_bias = bias is not None and ctx.needs_input_grad[2]
-        to_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
-        for start in range(0, len(hidden), rows):
-            chunk, wanted = hidden[start : start + rows], targets[start : start + rows, None]
-            scores = log_softmax(linear(chunk, weight, bias).float(), dim=-1)
+        needed = (*ctx.needs_input_grad[1:3], len(ctx.needs_input_grad) > 5 and ctx.needs_input_grad[5])
+        sums = [
+            torch.zeros_like(one, dtype=torch.float32) if one is not None and wanted else None
+            for one, wanted in zip((weight, bias, rows), needed, strict=True)
+        ]
+        to_weight, to_bias, to_rows = sums
+        for start in range(0, len(hidden), size):
+            chunk, wanted = hidden[start : start + size], targets[start : start + size, None]
+            scores = log_softmax(_compute_logits(chunk, weight, bias, rows, first).float(), dim=-1)
             total -= scores.gather(1, wanted).sum()
-            if to_hidden is None and to_weight is None:
+            if to_hidden is None and to_weight is None and to_rows is None:
                 continue
             # The gradient of the logits is their softmax, minus one at the target; in place of the scores.
             above = scores.exp_()
@@ -120,62 +157,76 @@ class ChunkedLoss(torch.autograd.Function):
             if to_bias is not None:
                 to_bias += above.sum(0)
             above = above.to(weight.dtype)
+            if rows is not None:
+                own = above[:, first : first + len(rows)].clone()
+                above[:, first : first + len(rows)] = 0  # the head's own rows there have no part in it
+                if to_rows is not None:
+                    to_rows += own.t() @ chunk
             if to_hidden is not None:
-                torch.mm(above, weight, out=to_hidden[start : start + rows])
+                torch.mm(above, weight, out=to_hidden[start : start + size])
+                if rows is not None:
+                    to_hidden[start : start + size] += own @ rows
             if to_weight is not None:
                 to_weight += above.t() @ chunk
-        ctx.save_for_backward(to_hidden, to_weight, to_bias)
-        ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+        ctx.save_for_backward(to_hidden, *sums)
+        ctx.dtypes = [None if one is None else one.dtype for one in (weight, bias, rows)]
         return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         above = gradients[0]
-        to_hidden, to_weight, to_bias = ctx.saved_tensors
-        weight_type, bias_type = ctx.dtypes
-        return (
-            None if to_hidden is None else to_hidden * above.to(to_hidden.dtype),
-            None if to_weight is None else (to_weight * above).to(weight_type),
-            None if to_bias is None else (to_bias * above).to(bias_type),
-            None,
-            None,
+        to_hidden, *sums = ctx.saved_tensors
+        to_weight, to_bias, to_rows = (
+            None if one is None else (one * above).to(dtype)
+            for one, dtype in zip(sums, ctx.dtypes, strict=True)
         )
+        to_hidden = None if to_hidden is None else to_hidden * above.to(to_hidden.dtype)
+        return to_hidden, to_weight, to_bias, None, None, to_rows, None
 
 
 def sum_chunked_losses(
-    hidden: Tensor, head: torch.nn.Linear, targets: Tensor, rows: int, dtype: torch.dtype | None = None
+    hidden: Tensor, head: torch.nn.Module, targets: Tensor, rows: int, dtype: torch.dtype | None = None
 ) -> Tensor:
     """Sum the cross-entropies of hidden states [..., H] for target tokens [K].
 
     Args:
         dtype: The dtype to compute the logits in (autocast's); that of the head's weight if None.
     """
-    dtype = dtype or head.weight.dtype
-    weight, bias = head.weight.to(dtype), head.bias
-    hidden = hidden.reshape(-1, hidden.shape[-1]).to(dtype)
-    bias = None if bias is None else bias.to(dtype)
+    parts = open_head(head)
+    weight, bias, own = _cast_parts(parts, dtype)
+    hidden = hidden.reshape(-1, hidden.shape[-1]).to(weight.dtype)
     with torch.autocast(hidden.device.type, enabled=False):
-        return ChunkedLoss.apply(hidden, weight, bias, targets, rows)
+        return ChunkedLoss.apply(hidden, weight, bias, targets, rows, own, parts.first)
+
+
+def _cast_parts(parts: HeadParts, dtype: torch.dtype | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return the head's weight, bias and trained rows in one dtype."""
+    dtype = dtype or parts.linear.weight.dtype
+    bias, own = parts.linear.bias, parts.rows
+    return (
+        parts.linear.weight.to(dtype),
+        None if bias is None else bias.to(dtype),
+        None if own is None else own.to(dtype),
+    )
 
 
 def measure_chunked_losses(
-    hidden: Tensor, head: torch.nn.Linear, targets: Tensor, rows: int, dtype: torch.dtype | None = None
+    hidden: Tensor, head: torch.nn.Module, targets: Tensor, rows: int, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the cross-entropies, [K] float32, and how often the target ranks first, a float64 scalar.
 
     Computes no gradients. Arguments as for `sum_chunked_losses`.
     """
-    dtype = dtype or head.weight.dtype
-    weight, bias = head.weight.to(dtype), head.bias
-    hidden = hidden.reshape(-1, hidden.shape[-1]).to(dtype)
-    bias = None if bias is None else bias.to(dtype)
+    parts = open_head(head)
+    weight, bias, own = _cast_parts(parts, dtype)
+    hidden = hidden.reshape(-1, hidden.shape[-1]).to(weight.dtype)
     losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
     right = torch.zeros((), dtype=torch.float64, device=hidden.device)
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         for start in range(0, len(hidden), rows):
             wanted = targets[start : start + rows]
-            logits = linear(hidden[start : start + rows], weight, bias)
+            logits = _compute_logits(hidden[start : start + rows], weight, bias, own, parts.first)
             right += (logits.argmax(-1) == wanted).sum()
             losses[start : start + rows] = cross_entropy(logits.float(), wanted, reduction="none")
             # Else two chunks would be in memory while the next one is computed.

@@ -112,7 +112,8 @@ class CausalObjective(Objective):
         if not self.way.chunked:
             return None
         head = chunked_loss.find_linear_head(model)
-        rows = chunked_loss.count_chunk_rows(head.out_features, self.way.device)
+        vocabulary = chunked_loss.open_head(head).linear.out_features
+        rows = chunked_loss.count_chunk_rows(vocabulary, self.way.device)
         return (head, rows) if micro.trained_tokens > rows else None
 
     def summarise_sums(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
@@ -197,9 +198,10 @@ class CausalObjective(Objective):
         # The loss scaler of float16 multiplies the loss, but chunks compute their gradients before that.
         if head is None or not (way.packing and way.compact) or way.autocast == torch.float16:
             return
-        if head.weight.dtype == torch.float16:
+        linear = chunked_loss.open_head(head).linear
+        if linear.weight.dtype == torch.float16:
             return
-        if setup.tokens <= chunked_loss.count_chunk_rows(head.out_features, way.device):
+        if setup.tokens <= chunked_loss.count_chunk_rows(linear.out_features, way.device):
             return
         assert self._checker is not None
         try:
