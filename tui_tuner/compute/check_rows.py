@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def shorten_rows(
     labels: int,
     cut: Callable[[Example, int], Example] | None = None,
 ) -> CheckRows:
-    """Return some rows of the data, each cut to at most `longest` tokens.
+    """Return some rows of the data, each cut to at most `longest` tokens, with labels that count alike.
 
     Args:
         labels: The most labels of all rows together, so that their logits need no more memory than in
@@ -48,7 +49,8 @@ def shorten_rows(
     """
     cut = cut or cut_check_example
     each = max(LEAST_LABELS, labels // max(1, len(rows)))
-    return CheckRows([thin_check_labels(cut(data[row], longest), each) for row in rows])
+    shortened = [thin_check_labels(cut(data[row], longest), each) for row in rows]
+    return CheckRows([replace(one, weights=None) for one in shortened])
 
 
 def make_window_check_rows(data: Rows, window: int, longest: int) -> CheckRows:

@@ -37,6 +37,16 @@ class HeadParts(NamedTuple):
     rows: Tensor | None = None
     first: int = 0
 
+    def cast_parts(self, dtype: torch.dtype | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return weight, bias and rows in a dtype, or in that of the weight."""
+        dtype = dtype or self.linear.weight.dtype
+        weight, bias = self.linear.weight.to(dtype), self.linear.bias
+        return (
+            weight,
+            None if bias is None else bias.to(dtype),
+            None if self.rows is None else self.rows.to(dtype),
+        )
+
 
 def open_head(head: Any) -> HeadParts:
     """Return a head in its parts."""
@@ -47,11 +57,11 @@ def open_head(head: Any) -> HeadParts:
 
 
 def _compute_logits(
-    chunk: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor | None, first: int
+    chunk: Tensor, weight: Tensor, bias: Tensor | None, own: Tensor | None, first: int
 ) -> Tensor:
     logits = linear(chunk, weight, bias)
-    if rows is not None:
-        logits[:, first : first + len(rows)] = linear(chunk, rows)
+    if own is not None:
+        logits[:, first : first + len(own)] = linear(chunk, own)
     return logits
 
 
@@ -121,8 +131,10 @@ def are_logits_proportional(left: Tensor, entered: Tensor, exact: bool = False) 
 class ChunkedLoss(torch.autograd.Function):
     """Sum of the cross-entropies of hidden states [K, H] under a head [V, H], a float32 scalar.
 
-    Gradients: hidden states, and the head's weight and bias if they are trained (summed in float32). Rows
-    [N, H] stand in the place of the head's own from `first` on, and get a gradient of their own.
+    Each is multiplied by its weight, [K] float32; by 1 without weights.
+
+    Gradients: hidden states, and the head's weight and bias if they are trained (summed in float32). `own`
+    [N, H] stands in the place of the head's rows from `first` on, and gets a gradient like them.
     """
 
     @staticmethod
@@ -132,102 +144,108 @@ class ChunkedLoss(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         targets: Tensor,
-        size: int,
-        rows: Tensor | None = None,
+        rows: int,
+        weights: Tensor | None = None,
+        own: Tensor | None = None,
         first: int = 0,
     ) -> Tensor:
         # The loss is a sum, so all gradients are known here up to the factor that the backward pass brings.
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         to_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        needed = (*ctx.needs_input_grad[1:3], len(ctx.needs_input_grad) > 5 and ctx.needs_input_grad[5])
-        sums = [
-            torch.zeros_like(one, dtype=torch.float32) if one is not None and wanted else None
-            for one, wanted in zip((weight, bias, rows), needed, strict=True)
-        ]
-        to_weight, to_bias, to_rows = sums
-        for start in range(0, len(hidden), size):
-            chunk, wanted = hidden[start : start + size], targets[start : start + size, None]
-            scores = log_softmax(_compute_logits(chunk, weight, bias, rows, first).float(), dim=-1)
-            total -= scores.gather(1, wanted).sum()
-            if to_hidden is None and to_weight is None and to_rows is None:
+        to_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        wants_bias = bias is not None and ctx.needs_input_grad[2]
+        to_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
+        # Whoever leaves `own` out has no entry for it either.
+        wants_own = own is not None and ctx.needs_input_grad[6]
+        to_own = torch.zeros_like(own, dtype=torch.float32) if wants_own else None
+        for start in range(0, len(hidden), rows):
+            chunk, wanted = hidden[start : start + rows], targets[start : start + rows, None]
+            scores = log_softmax(_compute_logits(chunk, weight, bias, own, first).float(), dim=-1)
+            factors = None if weights is None else weights[start : start + rows, None]
+            found = scores.gather(1, wanted)
+            total -= (found if factors is None else found * factors).sum()
+            if to_hidden is None and to_weight is None and to_own is None:
                 continue
             # The gradient of the logits is their softmax, minus one at the target; in place of the scores.
             above = scores.exp_()
             above.scatter_add_(1, wanted, above.new_full(wanted.shape, -1.0))
+            if factors is not None:
+                above *= factors
             if to_bias is not None:
                 to_bias += above.sum(0)
             above = above.to(weight.dtype)
-            if rows is not None:
-                own = above[:, first : first + len(rows)].clone()
-                above[:, first : first + len(rows)] = 0  # the head's own rows there have no part in it
-                if to_rows is not None:
-                    to_rows += own.t() @ chunk
+            beside = None
+            if own is not None:
+                beside = above[:, first : first + len(own)].clone()
+                above[:, first : first + len(own)] = 0  # what the head has there takes no part
+                if to_own is not None:
+                    to_own += beside.t() @ chunk
             if to_hidden is not None:
-                torch.mm(above, weight, out=to_hidden[start : start + size])
-                if rows is not None:
-                    to_hidden[start : start + size] += own @ rows
+                torch.mm(above, weight, out=to_hidden[start : start + rows])
+                if beside is not None:
+                    to_hidden[start : start + rows] += beside @ own
             if to_weight is not None:
                 to_weight += above.t() @ chunk
-        ctx.save_for_backward(to_hidden, *sums)
-        ctx.dtypes = [None if one is None else one.dtype for one in (weight, bias, rows)]
+        ctx.save_for_backward(to_hidden, to_weight, to_bias, to_own)
+        ctx.dtypes = [None if one is None else one.dtype for one in (weight, bias, own)]
         return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         above = gradients[0]
-        to_hidden, *sums = ctx.saved_tensors
-        to_weight, to_bias, to_rows = (
-            None if one is None else (one * above).to(dtype)
-            for one, dtype in zip(sums, ctx.dtypes, strict=True)
+        to_hidden, to_weight, to_bias, to_own = ctx.saved_tensors
+        weight_type, bias_type, own_type = ctx.dtypes
+        return (
+            None if to_hidden is None else to_hidden * above.to(to_hidden.dtype),
+            None if to_weight is None else (to_weight * above).to(weight_type),
+            None if to_bias is None else (to_bias * above).to(bias_type),
+            None,
+            None,
+            None,
+            None if to_own is None else (to_own * above).to(own_type),
+            None,
         )
-        to_hidden = None if to_hidden is None else to_hidden * above.to(to_hidden.dtype)
-        return to_hidden, to_weight, to_bias, None, None, to_rows, None
 
 
 def sum_chunked_losses(
-    hidden: Tensor, head: torch.nn.Module, targets: Tensor, rows: int, dtype: torch.dtype | None = None
+    hidden: Tensor,
+    head: torch.nn.Module,
+    targets: Tensor,
+    rows: int,
+    dtype: torch.dtype | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Sum the cross-entropies of hidden states [..., H] for target tokens [K].
 
     Args:
         dtype: The dtype to compute the logits in (autocast's); that of the head's weight if None.
+        weights: [K] float32: what each is multiplied by; None for 1.
     """
     parts = open_head(head)
-    weight, bias, own = _cast_parts(parts, dtype)
+    weight, bias, own = parts.cast_parts(dtype)
     hidden = hidden.reshape(-1, hidden.shape[-1]).to(weight.dtype)
     with torch.autocast(hidden.device.type, enabled=False):
-        return ChunkedLoss.apply(hidden, weight, bias, targets, rows, own, parts.first)
-
-
-def _cast_parts(parts: HeadParts, dtype: torch.dtype | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return the head's weight, bias and trained rows in one dtype."""
-    dtype = dtype or parts.linear.weight.dtype
-    bias, own = parts.linear.bias, parts.rows
-    return (
-        parts.linear.weight.to(dtype),
-        None if bias is None else bias.to(dtype),
-        None if own is None else own.to(dtype),
-    )
+        return ChunkedLoss.apply(hidden, weight, bias, targets, rows, weights, own, parts.first)
 
 
 def measure_chunked_losses(
     hidden: Tensor, head: torch.nn.Module, targets: Tensor, rows: int, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the cross-entropies, [K] float32, and how often the target ranks first, a float64 scalar.
+    """Return the cross-entropies, [K] float32, and whether the target ranks first, [K] bool.
 
     Computes no gradients. Arguments as for `sum_chunked_losses`.
     """
     parts = open_head(head)
-    weight, bias, own = _cast_parts(parts, dtype)
+    weight, bias, own = parts.cast_parts(dtype)
     hidden = hidden.reshape(-1, hidden.shape[-1]).to(weight.dtype)
     losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-    right = torch.zeros((), dtype=torch.float64, device=hidden.device)
+    right = torch.zeros(len(hidden), dtype=torch.bool, device=hidden.device)
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         for start in range(0, len(hidden), rows):
             wanted = targets[start : start + rows]
             logits = _compute_logits(hidden[start : start + rows], weight, bias, own, parts.first)
-            right += (logits.argmax(-1) == wanted).sum()
+            right[start : start + rows] = logits.argmax(-1) == wanted
             losses[start : start + rows] = cross_entropy(logits.float(), wanted, reduction="none")
             # Else two chunks would be in memory while the next one is computed.
             del logits

@@ -56,10 +56,10 @@ class Difference:
 
 def find_checked_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """Return the trained parameters of the lowest layer that has any; the first few if no layer has."""
-    from tui_tuner.methods.layers import find_layers
+    from tui_tuner.methods.layers import list_layers
 
     try:
-        layers = find_layers(model)
+        layers = list_layers(model)
     except ConfigError:
         layers = []
     # A gradient that reaches the lowest layer has passed through all others, so it shows their faults too.

@@ -13,6 +13,7 @@ import numpy as np
 
 from tui_tuner.compute.attention import NAME, find_segment_bounds
 from tui_tuner.compute.encoders import find_first_position, unwrap_model
+from tui_tuner.compute.label_weights import pick_label_weights
 from tui_tuner.compute.router_loss import make_counting_mask
 from tui_tuner.compute.transfer import is_on_gpu, send_tensors_together
 from tui_tuner.data.examples.token_types import COLUMN, unpack_types
@@ -162,7 +163,10 @@ def switch_attention(model: torch.nn.Module, way: ForwardWay, stock: str) -> Non
 
 
 class Rows(Protocol):
-    """Tokenised examples by number. `lengths` and `trained_tokens` are the tokens and the labels of each."""
+    """Tokenised examples by number. `lengths` and `trained_tokens` are the tokens and the labels of each.
+
+    Rows whose labels count differently also have `label_weights` (`list_label_weights`).
+    """
 
     lengths: np.ndarray
     trained_tokens: np.ndarray
@@ -228,6 +232,7 @@ class MicroBatch:
         token_types: [B, T]: which text of a pair each token belongs to; None if there are no pairs.
         filler: (row, tokens) of each segment that pads a flat row to one of few lengths
             (`compute.rows.filler`). It belongs to no example.
+        weights: [K] float32: what the loss of each label counts; None if all count alike.
         decoder_ids: [B, T2] int64: what the decoder of an encoder-decoder reads; `input_ids` is then the
             source alone, and `keep` [B, T2]. None for other models.
     """
@@ -244,12 +249,22 @@ class MicroBatch:
     columns: dict[str, Tensor] = field(default_factory=dict)
     token_types: Tensor | None = None
     filler: list[tuple[int, int]] = field(default_factory=list)
+    weights: Tensor | None = None
     decoder_ids: Tensor | None = None
 
     @property
     def trained_tokens(self) -> int:
         """Positions with a label; read from a shape, which needs no device sync."""
         return int(self.targets.shape[0])
+
+    @property
+    def label_weight(self) -> Tensor | int:
+        """Sum of the weights of the labels; a scalar on the device if they differ."""
+        return self.trained_tokens if self.weights is None else self.weights.sum()
+
+    def weigh_losses(self, losses: Tensor) -> Tensor:
+        """Multiply losses of all labels, [K], by their weights."""
+        return losses if self.weights is None else losses * self.weights
 
     @property
     def example_tokens(self) -> int:
@@ -271,6 +286,7 @@ class MicroBatch:
             "attention_mask",
             "places",
             "token_types",
+            "weights",
             "decoder_ids",
         )
         tensors = {name: getattr(self, name) for name in names}
@@ -306,6 +322,7 @@ def lay_flat_row(data: Rows, rows: Sequence[int]) -> MicroBatch:
         places=torch.from_numpy(places),
         columns=stack_columns(parts),
         token_types=_lay_types(parts),
+        weights=pick_label_weights(parts, keep),
     )
 
 
@@ -332,6 +349,7 @@ def lay_padded_rows(data: Rows, rows: Sequence[int], pad: int, length: int = 0) 
         attention_mask=torch.from_numpy(mask),
         columns=stack_columns(parts),
         token_types=_lay_types(parts, longest),
+        weights=pick_label_weights(parts, np.concatenate([part.labels != IGNORE for part in parts])),
     )
 
 

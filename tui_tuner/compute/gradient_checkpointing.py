@@ -17,7 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD, Checkpointing
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import count_virtual_tokens
-from tui_tuner.methods.layers import find_layers
+from tui_tuner.methods.layers import find_stacks, list_layers
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def checkpoint_layers(model: torch.nn.Module, degree: Checkpointing = True) -> N
         model.activation_checkpointing_enable({"use_reentrant": False})
     else:  # as transformers called it at first
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    layers = list(find_layers(model))
+    layers = list_layers(model)
     # transformers makes the output of the embeddings require a gradient, for reentrant checkpointing. Here
     # that would only lead gradients through frozen layers, which would then keep their activations.
     if not _reach_embeddings(model):
@@ -50,8 +50,9 @@ def checkpoint_layers(model: torch.nn.Module, degree: Checkpointing = True) -> N
             layer.gradient_checkpointing = False
     # From the last layer on: its activations are used at once, so recomputing them would save nothing.
     if degree == EVERY_SECOND:
-        for layer in layers[::-2]:
-            layer.gradient_checkpointing = False
+        for stack in find_stacks(model):
+            for layer in list(stack)[::-2]:
+                layer.gradient_checkpointing = False
     if degree == OFFLOAD:
         offload_checkpointed_inputs(model, InputOffloader())
 

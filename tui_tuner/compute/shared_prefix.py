@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tui_tuner.compute.forward import MicroBatch, Rows, lay_flat_row, stack_columns
+from tui_tuner.compute.label_weights import pick_label_weights
 from tui_tuner.compute.transfer import send_numbers, send_tensor
 from tui_tuner.data.records import IGNORE, Example
 
@@ -187,6 +188,8 @@ def lay_prefix_groups(data: Rows, found: list[PrefixGroup]) -> MicroBatch:
             order.append(row)
             examples.append(example)
             place += rest
+    # A shared prefix has no labels, so the labels of the whole examples are those of this row.
+    labelled = np.concatenate([example.labels != IGNORE for example in examples])
     together = np.concatenate(labels).astype(np.int64)
     kept = together != IGNORE
     return MicroBatch(
@@ -199,6 +202,7 @@ def lay_prefix_groups(data: Rows, found: list[PrefixGroup]) -> MicroBatch:
         layout=Layout(segments),
         places=torch.from_numpy(np.flatnonzero(kept)),
         columns=stack_columns(examples),
+        weights=pick_label_weights(examples, labelled),
     )
 
 

@@ -217,6 +217,7 @@ RULES: dict[str, Rule | Judge] = {
     "data.problem": _ROWS,
     "data.label_separator": _ROWS,
     "data.train_on": _ROWS,
+    "data.loss_weight": _ROWS,
     "data.system_turns": _ROWS,
     "data.media": _ROWS,
     "data.packing": _COMPUTED,

@@ -57,6 +57,7 @@ _FIELDS: dict[str, str] = {
         "train_on_inputs train_on_prompt train_on_input mask_history train_on_responses_only "
         "assistant_only_loss completion_only_loss roles_to_train train_on_eos mask_prompt"
     ),
+    "data.loss_weight": "weight_column sample_weight_column sample_weight loss_weight_column",
     "data.columns": (
         "dataset_text_field text_field text_column prompt_column response_column query_column field_messages "
         "column_map field_instruction field_output field_input label_column label_column_name "

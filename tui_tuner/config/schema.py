@@ -74,8 +74,15 @@ class RunConfig(Section):
 
     @property
     def may_pack(self) -> bool:
-        """Return whether rows may be packed: packing is on or `auto`, and there are no virtual tokens."""
-        return self.data.packing is not False and not self.method.prompt_length
+        """Return whether rows may be packed: packing is on or `auto`, there are no virtual tokens, and no row
+        has a source and a target apart."""
+        packs = self.data.packing is not False and not self.task_kind.encoder_decoder
+        return packs and not self.method.prompt_length
+
+    @property
+    def trained_share(self) -> float:
+        """Return the share of the positions with a label that a step trains, which are the hidden ones."""
+        return self.data.masking.share if self.task_kind.hides else 1.0
 
     @model_validator(mode="after")
     def _own_demo(self) -> RunConfig:

@@ -103,13 +103,17 @@ class Inspection:
 
 @dataclass
 class MaskToken:
-    """A token as the model sees it. `piece` counts the sequences of a row from 0."""
+    """A token as the model sees it.
+
+    `piece` counts the sequences of a row from 0; `weight` is what its loss counts, if it is trained.
+    """
 
     id: int
     text: str
     trained: bool
     special: bool
     piece: int = 0
+    weight: float = 1.0
 
 
 @dataclass

@@ -13,8 +13,15 @@ from tui_tuner.data.formats import RecordFormat, find_format
 from tui_tuner.data.formats.parts import media
 from tui_tuner.data.formats.recognise import Detection, add_late_columns, recognise_format
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.records import Question, Record, Row, list_record_texts
+from tui_tuner.data.records import Chat, Question, Record, Row, Text, list_record_texts
 from tui_tuner.data.row_problem import RowProblem
+from tui_tuner.data.row_weights import (
+    WEIGHTLESS,
+    find_weight_column,
+    hide_column,
+    make_weight_column_error,
+    weigh_record,
+)
 from tui_tuner.data.sources.files import DataFile, ResolvedSource, resolve_data_paths
 from tui_tuner.errors import DataError, name_error_field
 from tui_tuner.locales import N_, _
@@ -61,6 +68,12 @@ class ReadRow:
         elif self.record is None:
             problem = self.problem or RowProblem(N_("unreadable"))
             ledger.count_row("dropped", self.row.origin, problem.reason, problem.detail)
+        elif getattr(self.record, "weight", 1.0) == 0:
+            # Not dropped: the user asked for it, so it counts for no limit of dropped rows.
+            ledger.count_row(
+                "unused", self.row.origin, WEIGHTLESS, " | ".join(list_record_texts(self.record))
+            )
+            return None
         return self.record
 
 
@@ -162,7 +175,7 @@ class DataReading:
                 pass
             raise
         self._note_encoding(file)
-        known = {*detection.columns.values(), *detection.unused}
+        known = detection.names
         beside = media.find_media_columns(known)
         format = find_format(detection.format)
         for row, others in _join_rows(itertools.chain(head, rows), format, detection.columns):
@@ -172,6 +185,7 @@ class DataReading:
                 beside = media.find_media_columns(known)
             read = ReadRow(row, source, format=format.name, columns=detection.columns)
             self._convert_row(read, format, beside)
+            self._weigh_record(read, detection)
             yield read
             for other in others:
                 part = ReadRow(other, source, format=format.name, columns=detection.columns, merged=True)
@@ -205,13 +219,15 @@ class DataReading:
         names = {name for values in usable for name in values}
         for known in self.detections:
             # A data set of a thousand files with the same columns is recognised once.
-            same = {*known.detection.columns.values(), *known.detection.unused} == names
+            same = known.detection.names == names
             if same and wanted in ("auto", known.detection.format):
                 known.files += 1
                 return known.detection
         columns = self.data.columns
+        weight = find_weight_column(usable, self.data.loss_weight)
         with name_error_field("data.columns" if columns else "data.format"):
-            detection = recognise_format(usable, wanted, columns, one_line(file.name))
+            detection = recognise_format(hide_column(usable, weight), wanted, columns, one_line(file.name))
+        detection.weight = weight
         # Only for display, so a limit does no harm.
         if len(self.detections) < 1000:
             self.detections.append(FileDetection(file.name, detection))
@@ -240,11 +256,30 @@ class DataReading:
             read.problem = RowProblem(N_("nested too deeply"))
         self._note_unused(read, format, needs)
 
+    def _weigh_record(self, read: ReadRow, detection: Detection) -> None:
+        """Give a record the weight of its row, if the config names a column for it.
+
+        Raises:
+            DataError: the rows have no such column.
+        """
+        # Only such records have losses that can be weighted one by one.
+        if self.data.loss_weight is None or not isinstance(read.record, Chat | Text):
+            return
+        joins = find_format(read.format).joins
+        if joins or not detection.weight:
+            raise make_weight_column_error(self.data.loss_weight, detection, read.row.origin.file, joins)
+        try:
+            if not weigh_record(read.record, read.row.values, detection.weight):
+                column = one_line(detection.weight, 40)
+                read.steps.append((N_("no value in {column}: its weight is 1", column=column), ""))
+        except RowProblem as problem:
+            read.record, read.problem = None, problem
+
     def _note_unused(self, read: ReadRow, format: RecordFormat, needs: str = "") -> None:
         """Note the columns and keys that are not used, also in dropped rows, except what a row needs."""
         values = read.row.values
         for kind, name in sorted(format.list_leftovers(values, read.columns)):
-            if name != needs:
+            if name not in (needs, self.data.loss_weight):
                 read.steps.append((self._name_unused(kind, name), values.get(name, "")))
 
     def _make_record(self, read: ReadRow, format: RecordFormat, beside: dict[str, str]) -> tuple[Record, str]:

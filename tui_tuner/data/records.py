@@ -67,6 +67,7 @@ class Message:
 
     Args:
         train: Whether it is trained; None means that `data.train_on` decides.
+        weight: What its losses count, relative to others; only trained answers have any use for it.
         reasoning: The reasoning before the answer, if the row has it apart from the content.
         reasoning_key: The key of the reasoning in the row, one of `REASONING_KEYS`.
     """
@@ -77,6 +78,7 @@ class Message:
     name: str | None = None
     tool_call_id: str | None = None
     train: bool | None = None
+    weight: float = 1.0
     reasoning: str | None = None
     reasoning_key: str = REASONING_KEYS[0]
 
@@ -97,18 +99,23 @@ class Message:
 
 @dataclass
 class Chat:
-    """Turns, and the tools that the model may call. Alpaca, ShareGPT and others become this."""
+    """Turns, and the tools that the model may call. Alpaca, ShareGPT and others become this.
+
+    `weight` is what its losses count, relative to other rows (`data.loss_weight`).
+    """
 
     messages: list[Message]
     tools: list[Any] | None = None
+    weight: float = 1.0
     kind: Literal["chat"] = "chat"
 
 
 @dataclass
 class Text:
-    """A document in which every token is trained."""
+    """A document in which every token is trained; `weight` as for `Chat`."""
 
     text: str
+    weight: float = 1.0
     kind: Literal["text"] = "text"
 
 
@@ -212,12 +219,15 @@ class Example:
         ids: int32 [length]: the tokens that the model reads.
         labels: int32 [length]: the id or class to predict at each position; `IGNORE` if it is not trained.
             They are aligned with positions: for next-token prediction, labels[i] is ids[i + 1].
-        columns: Values of the columns that the task declares, such as a label, a group or a weight.
+        columns: Values of the columns that the task declares, such as a label or a group.
+        weights: float32 [length]: what the loss of each label counts, relative to others; None if all
+            labels count alike. Values at positions without a label have no meaning.
     """
 
     ids: np.ndarray
     labels: np.ndarray
     columns: Mapping[str, Any] = field(default_factory=dict)
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -226,6 +236,13 @@ class Example:
     def trained_tokens(self) -> int:
         """The number of positions with a label."""
         return int(np.count_nonzero(self.labels != IGNORE))
+
+    @property
+    def label_weight(self) -> float:
+        """The sum of the weights of all labels."""
+        if self.weights is None:
+            return float(self.trained_tokens)
+        return float(self.weights[self.labels != IGNORE].sum(dtype=np.float64))
 
 
 def make_next_token_labels(ids: np.ndarray, trained: np.ndarray) -> np.ndarray:
@@ -246,3 +263,8 @@ def make_next_token_mask(labels: np.ndarray) -> np.ndarray:
     trained = np.zeros(len(labels), dtype=bool)
     trained[1:] = labels[:-1] != IGNORE
     return trained
+
+
+def move_to_next_tokens(weights: np.ndarray | None) -> np.ndarray | None:
+    """Move the weights of next-token labels to the tokens that they train, [length]."""
+    return None if weights is None else np.append(np.float32(1), weights[:-1])

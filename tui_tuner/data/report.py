@@ -129,14 +129,17 @@ def format_mask(view: MaskView) -> list[Text]:
     else:
         sums = _("{tokens:,} tokens, {trained:,} trained; trained ones between ‹ and ›", **said)
     lines = [head, Text(sums), *(Text(sanitize(words)) for words in view.teaches)]
-    piece, line, on = 0, Text(), False
+    piece, line, on, weight = 0, Text(), False, 1.0
     for token in view.tokens:
         if token.piece != piece:
             lines += [line, Text(_("── piece {number} ──", number=token.piece + 1))]
             piece, line, on = token.piece, Text(), False
+        if on and token.trained and token.weight != weight:
+            line.append("›")
+            on = False
         if token.trained != on:
-            line.append("‹" if token.trained else "›")
-            on = token.trained
+            line.append(("‹" + format_weight(token.weight)) if token.trained else "›")
+            on, weight = token.trained, token.weight
         text = format_token(token)
         style = TRAINED if token.trained else UNTRAINED
         line.append(text, f"{style} bold magenta" if token.special else style)
@@ -147,6 +150,11 @@ def format_mask(view: MaskView) -> list[Text]:
     if on:
         line.append("›")
     return [*lines, line, *(Text(sanitize(note)) for note in view.all_notes)]
+
+
+def format_weight(weight: float) -> str:
+    """Write the weight of tokens before them; nothing for 1."""
+    return "" if weight == 1 else f"×{weight:g} "
 
 
 def format_token(token: MaskToken) -> str:

@@ -13,6 +13,7 @@ from tui_tuner.methods.layers import (
     choose_target_layers,
     find_layers,
     is_transposed,
+    list_layers,
     name_outside_layers,
     name_saved_modules,
 )
@@ -84,7 +85,7 @@ def list_feed_forward_targets(model: Module, targets: list[str]) -> list[str]:
     # Not the width of the embeddings, which may be narrower (ELECTRA, ALBERT)
     hidden = model.config.get_text_config().hidden_size
     found: dict[str, None] = {}
-    for layer in find_layers(model):
+    for layer in list_layers(model):
         for name, module in layer.named_modules():
             sizes = find_linear_widths(module)
             block = name.rpartition(".")[0]
@@ -92,7 +93,7 @@ def list_feed_forward_targets(model: Module, targets: list[str]) -> list[str]:
             meant = any(
                 f".{name}".endswith(f".{target}") or target.endswith(f".{name}") for target in targets
             )
-            if sizes is None or not meant or "attn" in block or "attention" in block:
+            if sizes is None or not meant or "attn" in block or "attention" in block.lower():
                 continue
             if sizes[1] == hidden and sizes[0] > hidden:
                 found[".".join(name.split(".")[-2:])] = None

@@ -34,12 +34,15 @@ HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 
 
 def find_layers(model: Module) -> ModuleList:
-    """Return the stack of layers of a model: its longest ModuleList.
+    """Return the stack of layers of a model: its longest ModuleList; of an encoder-decoder, the decoder's.
 
     Raises:
         ConfigError: the model has none.
     """
     import torch
+
+    if getattr(model.config, "is_encoder_decoder", False):
+        return find_stacks(model)[-1]
 
     stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     if not stacks:
@@ -49,9 +52,42 @@ def find_layers(model: Module) -> ModuleList:
     return max(stacks, key=lambda stack: (len(stack) == expected, len(stack)))
 
 
-def find_final_norms(model: Module) -> list[Module]:
-    """Return the norms next to the stack of layers, such as `model.norm`."""
-    layers = find_layers(model)
+def find_stacks(model: Module) -> list[ModuleList]:
+    """Return the stacks of layers in the order of computation: one, or an encoder's and a decoder's.
+
+    Raises:
+        ConfigError: the model has none.
+    """
+    import torch
+
+    if not getattr(model.config, "is_encoder_decoder", False):
+        return [find_layers(model)]
+    found = []
+    for side in ("encoder", "decoder"):
+        lists = [
+            (name.count("."), module)
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.ModuleList) and side in name.split(".")
+        ]
+        if not lists:
+            raise ConfigError(_("this model has no stack of layers to choose from."), where="method.layers")
+        # a layer may be a list of modules too, which lies deeper
+        found.append(min(lists, key=lambda one: one[0])[1])
+    return found
+
+
+def list_layers(model: Module) -> list[Module]:
+    """Return the layers of all stacks in the order of computation.
+
+    Raises:
+        ConfigError: the model has none.
+    """
+    return [layer for stack in find_stacks(model) for layer in stack]
+
+
+def find_final_norms(model: Module, stack: Module | None = None) -> list[Module]:
+    """Return the norms next to a stack of layers, such as `model.norm`; that of `find_layers` by default."""
+    layers = find_layers(model) if stack is None else stack
     for module in model.modules():
         children = list(module.children())
         if any(child is layers for child in children):
@@ -73,7 +109,7 @@ def name_outside_layers(model: Module, targets: str | list[str]) -> list[str] | 
     """
     if targets != ALL and ALL not in targets:
         return None
-    inside = {id(module) for module in find_layers(model).modules()}
+    inside = {id(module) for layer in list_layers(model) for module in layer.modules()}
     names = set(name_linear_layers(model))
     found = [
         name
@@ -245,7 +281,7 @@ def find_near(name: str, known: list[str]) -> list[str]:
 def name_linear_layers(model: Module) -> list[str]:
     """Return the last parts of the names of all linear layers in the stack, in order of appearance."""
     names: dict[str, None] = {}
-    for layer in find_layers(model):
+    for layer in list_layers(model):
         for name, module in layer.named_modules():
             if _takes_adapter(module):
                 names[name.rpartition(".")[2]] = None

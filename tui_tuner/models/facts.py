@@ -19,16 +19,22 @@ from tui_tuner.errors import ModelError, name_error_field
 from tui_tuner.locales import _
 from tui_tuner.models.architectures.encoders import NOTHING, ExtraWeights, find_extra_weights
 from tui_tuner.models.architectures.families import FAMILIES, describe_unknown_architecture, find_model_family
-from tui_tuner.models.architectures.family import SHARED_GATE, Family, Linear
+from tui_tuner.models.architectures.family import Family, Linear
+from tui_tuner.models.architectures.layer_matrices import LayerMatrices
 from tui_tuner.models.architectures.older_code import check_older_code
+from tui_tuner.models.growing.grown_facts import grow_facts
 from tui_tuner.models.lookup import count_elements, find_hub_config, has_module, read_config_json
 from tui_tuner.models.sizes import MOST_PARAMETERS, ConfigNumbers, check_sizes
 from tui_tuner.text import one_line
 
 
 @dataclass(frozen=True)
-class ModelFacts:
-    """Shapes of a model. Sizes are numbers of elements; `name` is what to call it on a screen."""
+class ModelFacts(LayerMatrices):
+    """Shapes of a model. Sizes are numbers of elements; `name` is what to call it on a screen.
+
+    Those of an encoder-decoder are of its decoder, and `source` has those of its encoder, whose `vocab` is 0
+    if both read the same embeddings. `new_rows` are embeddings of new tokens that are trained alone.
+    """
 
     name: str
     model_type: str
@@ -63,6 +69,8 @@ class ModelFacts:
     why_unverified: str = ""
     uncounted: str = ""
     new_pooler: bool = False
+    source: ModelFacts | None = None
+    new_rows: int = 0
     raw: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -72,15 +80,14 @@ class ModelFacts:
     @property
     def positions_end(self) -> bool:
         """Return whether positions are a table, which limits how long a text can be."""
-        return bool(self.beside.positions) if self.encoder else self.family.learned_positions
+        if self.encoder or self.family.stacked:
+            return bool(self.beside.positions)
+        return self.family.learned_positions
 
     @property
-    def query_dim(self) -> int:
-        return self.heads * self.head_dim
-
-    @property
-    def kv_dim(self) -> int:
-        return self.kv_heads * self.head_dim
+    def stacks(self) -> tuple[ModelFacts, ...]:
+        """Return the stacks of layers in the order of computation: one, or an encoder's and a decoder's."""
+        return (self,) if self.source is None else (self.source, self)
 
     @property
     def has_experts(self) -> bool:
@@ -99,8 +106,8 @@ class ModelFacts:
     @cached_property
     def layer_linears(self) -> tuple[Linear, ...]:
         """Return the matrices of one layer (a sparse one, where a model mixes dense and sparse layers)."""
-        mlp = self._list_experts() if self.has_experts else self._list_mlp(self.ffn)
-        return (*self.beside.linears, *self._list_attention(), *mlp)
+        mlp = self.list_experts() if self.has_experts else self.list_mlp(self.ffn)
+        return (*self.beside.linears, *self.list_attention(), *self.list_cross_attention(), *mlp)
 
     @cached_property
     def layer_parameters(self) -> int:
@@ -138,7 +145,7 @@ class ModelFacts:
     def embedding_parameters(self) -> int:
         """Count token embeddings, with learned positions and token types where there are any."""
         learned = self.beside.positions
-        if self.family.learned_positions and not self.family.encoder:
+        if self.family.learned_positions and not (self.family.encoder or self.family.stacked):
             # `max_positions` is what texts may use; the stored table also has the rows before the offset.
             learned = self.max_positions + self.family.position_offset
         return self.token_parameters + (learned + self.token_types) * self.embedding_width
@@ -146,6 +153,8 @@ class ModelFacts:
     @property
     def head_parameters(self) -> int:
         """Count the parameters of the language-model head; 0 where it is tied to the embeddings."""
+        if self.family.encoder and self.family.stacked:
+            return 0  # the decoder writes
         if self.family.encoder:
             norm = 3 * self.hidden if self.family.norm_bias else self.hidden  # and the dense layer's bias
             return self.hidden * self.hidden + self.vocab + norm
@@ -155,9 +164,9 @@ class ModelFacts:
     @property
     def final_norm(self) -> int:
         """Count the parameters of the norm after the layers, or of an encoder's norm before them."""
-        if self.family.norm == "plain":
+        if self.family.norm == "plain" or not self.family.stack_norms:
             return 0
-        if self.family.encoder and self.family.norm_bias:
+        if self.family.encoder and self.family.norm_bias and not self.family.stacked:
             # DeBERTa norms after the projection of its embeddings, the other encoders before it.
             wide = self.hidden if self.family.disentangled else self.embedding_width
             return 2 * wide
@@ -168,78 +177,22 @@ class ModelFacts:
         """Count all parameters except those of a head."""
         dense = 0
         if self.has_experts and self.dense_layers:
-            attention = sum(linear.parameters for linear in self._list_attention())
+            attention = sum(linear.parameters for linear in self.list_attention())
             one = (
                 attention
-                + sum(linear.parameters for linear in self._list_mlp(self.ffn))
+                + sum(linear.parameters for linear in self.list_mlp(self.ffn))
                 + self.norm_parameters
             )
             # All layers are counted as sparse below, so a dense layer adds the (negative) difference.
             dense = self.dense_layers * (one - self.layer_parameters)
         layers = self.own_layers * self.layer_parameters + dense
         rest = self.beside.outside + self.beside.norms + self.final_norm
-        return layers + self.embedding_parameters + rest
+        source = 0 if self.source is None else self.source.body_parameters
+        return source + layers + self.embedding_parameters + rest
 
     @cached_property
     def parameters(self) -> int:
         return self.body_parameters + self.head_parameters
-
-    def _list_attention(self) -> tuple[Linear, ...]:
-        hidden, query, kv = self.hidden, self.query_dim, self.kv_dim
-        names, bias = self.family.attention, self.attention_bias
-        out_bias = bias if self.family.output_bias is None else self.family.output_bias
-        if self.low_rank_key:
-            return self._list_latent_attention()
-        if len(names) == 2:
-            # DeBERTa's biases of query and value are apart from the fused matrix, and counted in `beside`.
-            fused_bias = bias and not self.family.disentangled
-            fused = Linear(names[0], hidden, query + 2 * kv, fused_bias, "attention")
-            return (fused, Linear(names[1], query, hidden, out_bias, "attention"))
-        return (
-            Linear(names[0], hidden, query, bias, "attention"),
-            Linear(names[1], hidden, kv, bias, "attention"),
-            Linear(names[2], hidden, kv, bias, "attention"),
-            Linear(names[3], query, hidden, out_bias, "attention"),
-        )
-
-    def _list_latent_attention(self) -> tuple[Linear, ...]:
-        """List the matrices of multi-head latent attention (DeepSeek-V2, arXiv 2405.04434)."""
-        query = self.heads * self.head_dim
-        found = []
-        if self.low_rank_query:
-            found.append(Linear("q_a_proj", self.hidden, self.low_rank_query, False, "attention"))
-            found.append(Linear("q_b_proj", self.low_rank_query, query, False, "attention"))
-        else:
-            found.append(Linear("q_proj", self.hidden, query, False, "attention"))
-        # Heads share the rotary part of their keys, which comes with the compressed matrix.
-        up = self.heads * (self.head_dim - self.rope_dim + self.value_dim)
-        found += [
-            Linear("kv_a_proj_with_mqa", self.hidden, self.low_rank_key + self.rope_dim, False, "attention"),
-            Linear("kv_b_proj", self.low_rank_key, up, False, "attention"),
-            Linear("o_proj", self.heads * self.value_dim, self.hidden, False, "attention"),
-        ]
-        return tuple(found)
-
-    def _list_mlp(self, size: int, group: str = "mlp", copies: int = 1) -> tuple[Linear, ...]:
-        names, bias = self.family.mlp, self.mlp_bias
-        if len(names) == 3:
-            return (
-                Linear(names[0], self.hidden, size, bias, group, copies),
-                Linear(names[1], self.hidden, size, bias, group, copies),
-                Linear(names[2], size, self.hidden, bias, group, copies),
-            )
-        first = 2 * size if self.family.gated else size
-        return (
-            Linear(names[0], self.hidden, first, bias, group, copies),
-            Linear(names[1], size, self.hidden, bias, group, copies),
-        )
-
-    def _list_experts(self) -> tuple[Linear, ...]:
-        router = Linear("gate", self.hidden, self.experts, False, "router")
-        shared = self._list_mlp(self.shared_ffn, "shared") if self.shared_ffn else ()
-        if shared and self.family.shared_gate:
-            shared = (*shared, Linear(SHARED_GATE, self.hidden, 1, False, "shared"))
-        return (router, *self._list_mlp(self.expert_ffn, "expert", self.experts), *shared)
 
 
 def read_config_facts(config: Mapping[str, Any], name: str = "", where: str = "config.json") -> ModelFacts:
@@ -270,6 +223,8 @@ def read_config_facts(config: Mapping[str, Any], name: str = "", where: str = "c
     family = find_model_family(kind, config)
     values = ConfigNumbers(config, family, where)
     facts = _build_facts(values, family, kind, name or str(config.get("_name_or_path") or kind))
+    if family.source is not None:
+        facts = dataclasses.replace(facts, source=_build_source(values, family.source, facts))
     if facts.parameters > MOST_PARAMETERS:
         what = _("describes {count:,} parameters, more than any model has.", count=facts.parameters)
         raise ModelError(what, where=where)
@@ -358,6 +313,15 @@ def _build_facts(values: ConfigNumbers, family: Family, kind: str, name: str) ->
     )
 
 
+def _build_source(values: ConfigNumbers, family: Family, decoder: ModelFacts) -> ModelFacts:
+    """Read the shapes of the encoder of an encoder-decoder."""
+    own = ConfigNumbers(values.config, family, values.where)
+    found = _build_facts(own, family, decoder.model_type, decoder.name)
+    # Marian may have embeddings for each side; all others share them.
+    apart = values.read_flag("share_encoder_decoder_embeddings", True) is False
+    return dataclasses.replace(found, vocab=found.vocab if apart else 0)
+
+
 def _first_position(values: ConfigNumbers) -> int:
     padding = values.config.get("pad_token_id")
     if not values.family.padded_positions:
@@ -399,12 +363,15 @@ def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
     """
     check_older_code(model)
     with name_error_field("model.name" if model.architecture is None else "model.architecture"):
-        return _load_facts(model, network)
+        return grow_facts(_load_facts(model, network), model)
 
 
 def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
     if model.architecture is not None:
         shape = {**model.architecture}
+        # A new T5 is tied in any case; published ones whose config says no have a head of their own.
+        if find_model_family(str(shape.get("model_type")), shape).ties_anyway:
+            shape.pop("tie_word_embeddings", None)
         if model.tokenizer == "train":
             shape.setdefault("vocab_size", model.vocabulary)
         return read_config_facts(shape, name=str(shape.get("model_type", "")), where="model.architecture")
@@ -434,6 +401,8 @@ def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
     stored = count_elements(folder)
     if stored is None:
         return facts
+    if facts.family.ties_anyway and not facts.tied and not has_module(folder, "lm_head"):
+        facts = dataclasses.replace(facts, tied=True)
     if facts.family.pooled and not has_module(folder, "pooler"):
         facts = dataclasses.replace(facts, new_pooler=True)
     least, most = facts.body_parameters, facts.parameters

@@ -36,15 +36,15 @@ LOUD = 1024.0
 
 
 class CausalObjective(Objective):
-    """Sum of the cross-entropies of all labels, over their number in the effective batch.
+    """Sum of the cross-entropies of all labels, over their number (or weight) in the effective batch.
 
     If the model's config requests it, the loss of a mixture's router is added (`compute.router_loss`).
     """
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
-        # The router's loss and the number of labels, for each micro-batch of the step
-        self._router: list[tuple[Tensor, int]] = []
+        # The router's loss and the weight of the labels, for each micro-batch of the step
+        self._router: list[tuple[Tensor, Tensor | int]] = []
 
     def compute_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
         with way.open_autocast():
@@ -80,9 +80,9 @@ class CausalObjective(Objective):
         with router_loss.catch_router_loss(model) as caught:
             loss = self._cross_entropy(model, micro)
         balance = caught[-1].float()
-        self._router.append((balance.detach(), micro.trained_tokens))
+        self._router.append((balance.detach(), micro.label_weight))
         # The sum is divided by all labels later, so the router's mean is weighted by those of this pass.
-        return loss + self.way.router * micro.trained_tokens * balance
+        return loss + self.way.router * micro.label_weight * balance
 
     def _cross_entropy(self, model: Module, micro: MicroBatch) -> Tensor:
         chunks = self._chunk_settings(model, micro)
@@ -90,7 +90,9 @@ class CausalObjective(Objective):
             return _chunked_loss(model, micro, self.way, *chunks)
         with self.way.open_autocast():
             logits = compute_target_logits(model, micro, self.way)
-        return cross_entropy(logits.float(), micro.targets, reduction="sum")
+        if micro.weights is None:
+            return cross_entropy(logits.float(), micro.targets, reduction="sum")
+        return micro.weigh_losses(cross_entropy(logits.float(), micro.targets, reduction="none")).sum()
 
     def measure_batch(self, model: Module, micro: MicroBatch) -> dict[str, Any]:
         chunks = self._chunk_settings(model, micro)
@@ -100,12 +102,17 @@ class CausalObjective(Objective):
             losses, right = chunked_loss.measure_chunked_losses(
                 hidden, head, micro.targets, rows, self.way.autocast
             )
-            return {"loss": losses.double().sum(), "right": right, "each": SingleLosses(losses)}
-        with self.way.open_autocast():
-            logits = compute_target_logits(model, micro, self.way)
-        losses = cross_entropy(logits.float(), micro.targets, reduction="none")
-        right = (logits.argmax(-1) == micro.targets).sum().double()
-        return {"loss": losses.double().sum(), "right": right, "each": SingleLosses(losses)}
+        else:
+            with self.way.open_autocast():
+                logits = compute_target_logits(model, micro, self.way)
+            losses = cross_entropy(logits.float(), micro.targets, reduction="none")
+            right = logits.argmax(-1) == micro.targets
+        losses, right = micro.weigh_losses(losses), micro.weigh_losses(right)
+        return {
+            "loss": losses.double().sum(),
+            "right": right.double().sum(),
+            "each": SingleLosses(losses),
+        }
 
     def _chunk_settings(self, model: Module, micro: MicroBatch) -> tuple[Module, int] | None:
         """Return the head and how many positions it computes at a time; None for all at once."""
@@ -158,7 +165,7 @@ class CausalObjective(Objective):
         labels[:, 1:][keep[:, :-1]] = micro.targets
         with self.way.open_autocast():
             wanted = checker.model(input_ids=ids, labels=labels).loss.float()
-        found = self.sum_losses(checker.model, micro) / micro.trained_tokens
+        found = self.sum_losses(checker.model, replace(micro, weights=None)) / micro.trained_tokens
         self.begin_step()
         apart = float(abs(found - wanted))
         if not apart <= (EXACT if computes_in_float32(checker.model, self.way.autocast) else MOST_HALF).loss:
@@ -246,7 +253,7 @@ class CausalObjective(Objective):
         parameters = find_checked_parameters(model)
         half = max(1, micro.trained_tokens // 2)
         with torch.set_grad_enabled(bool(parameters)):
-            plain = self.compute_losses(model, micro, way).sum()
+            plain = micro.weigh_losses(self.compute_losses(model, micro, way)).sum()
             wanted = compute_gradient(plain, parameters) if parameters else []
             found = _chunked_loss(model, micro, way, head, half)
             gradient = compute_gradient(found, parameters) if parameters else []
@@ -258,7 +265,7 @@ class CausalObjective(Objective):
 
 def _chunked_loss(model: Module, micro: MicroBatch, way: ForwardWay, head: Module, rows: int) -> Tensor:
     hidden = _states_at_head(model, micro, way, head)
-    return chunked_loss.sum_chunked_losses(hidden, head, micro.targets, rows, way.autocast)
+    return chunked_loss.sum_chunked_losses(hidden, head, micro.targets, rows, way.autocast, micro.weights)
 
 
 def _states_at_head(model: Module, micro: MicroBatch, way: ForwardWay, head: Module) -> Tensor:

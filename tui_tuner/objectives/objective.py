@@ -4,6 +4,9 @@ An objective lays examples into forward passes, computes their losses and the we
 measures held-out rows. The engine above it knows no losses: it handles retry, resume, random states and
 accumulation. The loss of an optimizer step is `sum_losses` over all its micro-batches, divided by
 `count_weight` of the effective batch, so neither the micro-batch nor the number of devices changes it.
+
+Where labels count differently, that is sum(weight * loss) / sum(weight), on held-out rows too: a row of
+weight 2 counts as if it stood twice in its batch, and equal weights change nothing, whatever they are.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute import attention, prefix_cache, shared_check, shared_prefix
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows, build_forward_inputs
+from tui_tuner.compute.label_weights import list_label_weights
 from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.compute.numeric import find_autocast_dtype
 from tui_tuner.compute.randomness import Randomness, find_randomness
@@ -27,6 +31,13 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens
 from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
+from tui_tuner.objectives.figures import (
+    EvaluationResult,
+    ExampleValues,
+    ResultTable,
+    RowLoss,
+    SingleLosses,
+)
 from tui_tuner.objectives.setup import JournalVoice, Setup
 from tui_tuner.objectives.way_choosing import LONGEST_CHECKED, WayChooser, choose_checked_rows
 from tui_tuner.text import format_bytes, one_line
@@ -34,63 +45,6 @@ from tui_tuner.text import format_bytes, one_line
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
-
-
-@dataclass(frozen=True)
-class ExampleValues:
-    """Values of a micro-batch that are kept for each example instead of being summed.
-
-    Args:
-        values: One tensor for each example, in the order of the micro-batch; of any shapes.
-    """
-
-    values: Sequence[Tensor]
-
-
-@dataclass(frozen=True)
-class SingleLosses:
-    """The single losses of a forward pass on held-out rows, so that each row has its own figure.
-
-    Args:
-        losses: [K], one for each label in reading order, or [examples]; on the device.
-    """
-
-    losses: Tensor
-
-
-@dataclass(frozen=True)
-class RowLoss:
-    """The mean loss over the labels of a held-out row, and their number."""
-
-    loss: float
-    labels: int
-
-
-@dataclass(frozen=True)
-class ResultTable:
-    """A table of an evaluation: the content of the event `EvaluationTable`."""
-
-    name: str
-    rows: Sequence[str]
-    columns: Sequence[str]
-    values: Sequence[Sequence[float | None]]
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """The result of an evaluation.
-
-    Args:
-        tables: Tables for a screen, in addition to the metrics.
-        files: Texts to write, by file name in the run's folder, such as predictions.
-        rows: The losses of held-out rows, the same ones in the same order each time; empty if the objective
-            has no loss per row.
-    """
-
-    metrics: dict[str, float]
-    tables: Sequence[ResultTable] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
-    rows: Sequence[RowLoss] = ()
 
 
 class Objective(ABC):
@@ -118,7 +72,7 @@ class Objective(ABC):
 
     @abstractmethod
     def compute_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
-        """Return the loss of each target, [n] float32, in the order of the examples.
+        """Return the loss of each target, [n] float32, in the order of the examples, without weights.
 
         Args:
             way: How to compute; `compute.forward.build_forward_inputs` makes the inputs of the model.
@@ -131,14 +85,14 @@ class Objective(ABC):
 
     def sum_losses(self, model: Module, micro: MicroBatch) -> Tensor:
         """Return the sum of the losses of a micro-batch, a float32 scalar on the device."""
-        return self.compute_losses(model, micro, self.way).sum()
+        return micro.weigh_losses(self.compute_losses(model, micro, self.way)).sum()
 
     def count_weight(self, data: Rows, rows: Sequence[int]) -> float:
-        """Return the divisor for the summed loss of these examples: their number of labels.
+        """Return the divisor for the summed loss of these examples: the weights of their labels.
 
         A micro-batch of weight 0 is not computed.
         """
-        return int(data.trained_tokens[list(rows)].sum())
+        return list_label_weights(data, rows).sum().item()  # type: ignore[no-any-return]
 
     def begin_step(self) -> None:
         """Discard gathered figures, as an optimizer step begins, or begins again after memory ran out."""
@@ -210,7 +164,7 @@ class Objective(ABC):
 
         `SingleLosses` among them give the losses of single rows; `ExampleValues` are kept for each example.
         """
-        losses = self.compute_losses(model, micro, self.way)
+        losses = micro.weigh_losses(self.compute_losses(model, micro, self.way))
         # float64: a float32 sum over a million labels loses the digits in which evaluations differ.
         return {"loss": losses.double().sum(), "each": SingleLosses(losses)}
 
@@ -455,4 +409,15 @@ class Objective(ABC):
         return [self.way.packing, self.way.compact, self.way.segments, *[True] * self.way.filled]
 
 
-__all__ = ["JournalVoice", "MicroBatch", "Objective", "Setup", "build_forward_inputs"]
+__all__ = [
+    "EvaluationResult",
+    "ExampleValues",
+    "JournalVoice",
+    "MicroBatch",
+    "Objective",
+    "ResultTable",
+    "RowLoss",
+    "Setup",
+    "SingleLosses",
+    "build_forward_inputs",
+]

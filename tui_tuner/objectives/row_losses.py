@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tui_tuner.compute.forward import Rows
+from tui_tuner.compute.label_weights import list_label_weights
 from tui_tuner.objectives.objective import RowLoss
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def sum_losses_by_row(losses: Tensor, rows: Sequence[int], data: Rows) -> RowSum
         return RowSums(rows, sums.index_add_(0, owner, losses.double()))
     if len(losses) == len(rows):
         # A loss per example is a mean already; `read_losses` divides every sum by the labels.
-        return RowSums(rows, losses.double() * torch.tensor(labels, device=losses.device).clamp(min=1))
+        divisors = torch.tensor(_list_divisors(data, rows), device=losses.device)
+        return RowSums(rows, losses.double() * divisors)
     return None
 
 
@@ -70,9 +72,14 @@ class RowLossCollector:
         known = [row for row in range(len(self._data)) if row in by_row]
         count = min(MOST_ROWS, len(known))
         chosen = [known[place * len(known) // count] for place in range(count)]
-        labels = [max(1, int(self._data.trained_tokens[row])) for row in chosen]
+        labels = _list_divisors(self._data, chosen)
         means = [float(f"{by_row[row] / many:.6g}") for row, many in zip(chosen, labels, strict=True)]
         return [RowLoss(loss, many) for loss, many in zip(means, labels, strict=True)]
+
+
+def _list_divisors(data: Rows, rows: Sequence[int]) -> list[float]:
+    """Return what the summed losses of examples are divided by; 1 for examples without labels."""
+    return [weight or 1 for weight in list_label_weights(data, rows).tolist()]
 
 
 def compute_perplexity(loss: float) -> float:

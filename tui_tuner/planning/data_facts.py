@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+SOURCE = "source"  # the column with the tokens of a row that an encoder reads
 KEPT = 1024  # longest rows whose lengths are kept
 
 
@@ -17,7 +18,8 @@ class DataFacts:
     `heaviest` has the lengths of the longest rows, falling, and `most_trained` the trained tokens of the rows
     with most of them; both only if every row was tokenised as in training. `outputs` is the number of classes
     of a head, 0 if not counted; with `regression`, the head gives that many numbers. If rows are read in
-    windows, `rows` counts windows, which is what a run trains on.
+    windows, `rows` counts windows, which is what a run trains on. Of rows with a source and a target,
+    `tokens` counts both, `supervised` those of the targets; `longest_source` has the longest source.
     """
 
     rows: int
@@ -29,6 +31,7 @@ class DataFacts:
     most_trained: tuple[int, ...] = ()
     outputs: int = 0
     regression: bool = False
+    longest_source: int | None = None
 
     @property
     def mean_tokens(self) -> float | None:
@@ -53,9 +56,15 @@ def _bound_sum(falling: tuple[int, ...], rows: int, there: int) -> int | None:
     return sum(falling[:rows]) + max(0, rows - len(falling)) * falling[-1]
 
 
-def make_facts(train: Any, validation: Any = None) -> DataFacts:
-    """Make facts of tokenised rows: objects with `lengths` and `trained_tokens`, arrays of tokens by row."""
-    lengths, supervised = train.lengths.tolist(), train.trained_tokens.tolist()
+def make_facts(train: Any, validation: Any = None, share: float = 1.0) -> DataFacts:
+    """Make facts of tokenised rows: objects with `lengths` and `trained_tokens`, arrays of tokens by row.
+
+    Args:
+        share: Of the positions with a label, those that a step trains: the others are hidden in other epochs.
+    """
+    lengths = train.lengths.tolist()
+    supervised = [max(1, math.ceil(share * count)) if count else 0 for count in train.trained_tokens.tolist()]
+    sources = getattr(train, "columns", {}).get(SOURCE)
     return DataFacts(
         rows=len(lengths),
         tokens=sum(lengths),
@@ -65,6 +74,7 @@ def make_facts(train: Any, validation: Any = None) -> DataFacts:
         # Sums of the longest rows bound every batch, whatever the order of the epoch
         heaviest=tuple(heapq.nlargest(KEPT, lengths)),
         most_trained=tuple(heapq.nlargest(KEPT, supervised)),
+        longest_source=None if sources is None else int(max(sources, default=0)),
     )
 
 

@@ -182,6 +182,9 @@ def make_memory_setup(
     padded = not config.may_pack
     # The fullest pass decides: memory must suffice for every step, not for a mean one
     batch, length, supervised = _add_virtual(config, _find_fullest(config, micro, data))
+    source_length = 0
+    if facts.source is not None:
+        batch, length, supervised, source_length = _find_fullest_sides(config, micro, data)
     full_logits = training.loss == "full_logits" or stack.foreign
     # As transformers computes it; replaced below where this program's own core does
     attention, repeats = _name_attention(model.attention, padded), not stack.gqa_in_sdpa
@@ -204,6 +207,7 @@ def make_memory_setup(
         stack=stack,
         batch=batch,
         length=length,
+        source_length=source_length,
         padded=padded,
         supervised=supervised,
         quantization=model.quantization,
@@ -239,8 +243,10 @@ def make_memory_setup(
 def _find_fullest(config: ResolvedConfig, micro: int, data: DataFacts | None) -> tuple[int, int, float]:
     """Return sequences, their length and the share of trained tokens of the fullest possible forward pass."""
     length = config.data.max_length
+    # The share of hidden tokens is chosen in each row, so no pass has more
+    share = config.trained_share
     if data is None or not data.heaviest:
-        return micro, length, 1.0
+        return micro, length, share
     rows = micro
     batch, length = micro, min(length, data.longest or length)
     # A flat pass holds as many rows as fit into micro-batch times max_length, whatever their number
@@ -250,8 +256,24 @@ def _find_fullest(config: ResolvedConfig, micro: int, data: DataFacts | None) ->
         batch, length = 1, max(length, min(room, data.most_tokens(rows) or room))
     trained = data.most_supervised(rows)
     # At least one trained token: a share of 0 would simulate a step without a loss
-    share = 1.0 if trained is None else min(1.0, max(trained, 1) / (batch * length))
+    share = share if trained is None else min(1.0, max(trained, 1) / (batch * length))
     return batch, length, share
+
+
+def _find_fullest_sides(
+    config: ResolvedConfig, micro: int, data: DataFacts | None
+) -> tuple[int, int, float, int]:
+    """Return sequences, the length of their targets, the share of trained tokens among these, and the length
+    of their sources, of the fullest possible forward pass of an encoder-decoder."""
+    if not config.task_kind.encoder_decoder:
+        return micro, config.data.max_length, 1.0, config.data.max_length
+    source, target = config.data.max_source, config.data.max_target
+    if data is None or not data.most_trained:
+        return micro, target, 1.0, source
+    target = min(target, data.most_trained[0])
+    trained = data.most_supervised(micro) or micro * target
+    source = min(source, data.longest_source or source)
+    return micro, target, min(1.0, max(trained, 1) / (micro * target)), source
 
 
 def _count_chunk_rows(config: ResolvedConfig, facts: ModelFacts, card: Card, full_logits: bool) -> int:

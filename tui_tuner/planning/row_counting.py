@@ -144,7 +144,7 @@ def count_rows_exactly(
     from tui_tuner.models.loading import load_tokenizer
 
     prepared = prepare_examples(config, load_tokenizer(config.model), task, sink=sink, cancelled=cancelled)
-    facts = make_facts(prepared.train, prepared.validation)
+    facts = make_facts(prepared.train, prepared.validation, config.trained_share)
     if config.task_kind.decides:
         # Prepared rows have numbers for labels; the classes themselves are only in the raw rows
         quick = count_rows_quickly(config, patience=EXACT_SECONDS).facts

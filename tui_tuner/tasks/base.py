@@ -91,6 +91,10 @@ class Task(ABC):
         shown: np.ndarray = example.labels != IGNORE
         return shown
 
+    def list_token_weights(self, example: Example) -> np.ndarray | None:
+        """Return what the loss of each trained token counts, [length]; None if all count alike."""
+        return example.weights
+
     def describe_example(self, record: Record, example: Example) -> str:
         """Describe what an example of a record teaches; empty if its tokens show it."""
         return ""

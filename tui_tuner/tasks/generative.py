@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.records import Example, make_next_token_mask
+from tui_tuner.data.records import Example, make_next_token_mask, move_to_next_tokens
 from tui_tuner.locales import _
 from tui_tuner.tasks.base import Task
 
@@ -28,6 +28,9 @@ class GenerativeTask(Task):
 
     def trained_mask(self, example: Example) -> np.ndarray:
         return make_next_token_mask(example.labels)
+
+    def list_token_weights(self, example: Example) -> np.ndarray | None:
+        return move_to_next_tokens(example.weights)
 
     def finish_model(self, model: Any, learned: Mapping[str, Any]) -> None:
         """Make the tokens that end trained answers end generation too, also in the saved model."""

@@ -79,7 +79,8 @@ class AnswerEncoder(RecordEncoder):
     def finish_batch(self, begun: EncodingBatch) -> Encodings:
         assert isinstance(begun, ChatBatch)
         of_chats = iter(self.chats.mask_chats(begun.rendered, begun.of_chats))
-        of_texts = iter(self.texts.cut_documents(begun.of_texts))
+        weights = [record.weight for record in begun.records if isinstance(record, Text)]
+        of_texts = iter(self.texts.cut_documents(begun.of_texts, weights))
         found: Encodings = []
         for record in begun.records:
             try:

@@ -53,7 +53,7 @@ def settle_config(context: RunContext, config: RunConfig, prepared: PreparedRows
     """
     reporter = context.reporter
     facts = _load_facts(config)
-    data = make_facts(prepared.train, prepared.validation)
+    data = make_facts(prepared.train, prepared.validation, config.trained_share)
     parts = (prepared.train, prepared.validation)
     longest = max(int(rows.lengths.max()) for rows in parts if rows is not None and len(rows))
     check_positions(facts, longest, reporter, config.method.prompt_length)

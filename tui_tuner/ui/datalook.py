@@ -47,6 +47,7 @@ class Token:
     special: bool
     piece: int = 0
     count: int = 1
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -419,14 +420,13 @@ def _whole_characters(tokens: list[Any], tokenizer: Any) -> Iterator[Token]:
         if not first.special and _BROKEN in tokenizer.decode([first.id]):
             for longer in range(2, _MOST_PARTS + 1):
                 parts = tokens[at : at + longer]
-                alike = {(t.trained, t.special, t.piece) for t in parts} == {
-                    (first.trained, False, first.piece)
-                }
+                kinds = {(t.trained, t.special, t.piece) for t in parts}
+                alike = kinds == {(first.trained, False, first.piece)}
                 whole = tokenizer.decode([t.id for t in parts]) if alike and len(parts) == longer else _BROKEN
                 if _BROKEN not in whole:
                     size, text = longer, whole
                     break
-        yield Token(text, bool(first.trained), bool(first.special), int(first.piece), size)
+        yield Token(text, bool(first.trained), bool(first.special), int(first.piece), size, first.weight)
         at += size
 
 

@@ -15,7 +15,14 @@ from transformers import AutoModelForCausalLM
 
 from tests.conftest import MakeConfig, Trained, write_jsonl
 from tests.core.test_session import reacting
+from tui_tuner.data.new_words.growing_tokenizer import grow_tokenizer
+from tui_tuner.methods import attach, count_model_parameters
+from tui_tuner.models.facts import load_facts
 from tui_tuner.models.growing.growth import read_growth
+from tui_tuner.models.loading import load_model, load_tokenizer
+from tui_tuner.planning.heads.parameters import count_run_parameters
+from tui_tuner.planning.traps.advice import list_trap_findings
+from tui_tuner.tasks import find_task
 
 Train = Callable[..., Trained]
 WORDS = ("polymerase", "plasmid", "ligation", "transfection", "oligomer", "chromatin")
@@ -137,3 +144,35 @@ def test_a_resumed_run_ends_the_same_and_plain_peft_loads_it(
         )
         theirs = torch.tensor(json.loads(found.stdout.splitlines()[-1]))
         assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+METHODS: list[dict[str, Any]] = [
+    {"kind": "lora", "rank": 4},
+    {"kind": "adalora", "rank": 6, "final_rank": 2},
+    {"kind": "full"},
+    {"kind": "ia3"},
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["kind"])
+@pytest.mark.parametrize("rows", ["rows", "all"])
+def test_what_is_planned_is_what_is_trained(
+    make_config: MakeConfig, trade: Path, tmp_path: Path, method: dict[str, Any], rows: str
+) -> None:
+    """Parameters as counted before a run, and those of the model; what a method leaves untrained is said."""
+    config = make_config(
+        data__path=str(trade),
+        model__new_tokens=["polymerase", "plasmid", "big dog"],
+        model__new_tokens_train=rows,
+        method=method,
+    )
+    facts = load_facts(config.model)
+    counted = count_run_parameters(config, facts)
+    task = find_task(config.task)
+    grown = grow_tokenizer(config, load_tokenizer(config.model), task, tmp_path / "grown")
+    base = load_model(config, "cpu", grown.tokenizer)
+    model = attach(base, config, task.peft_type)
+    assert base.get_input_embeddings().weight.shape[0] == facts.vocab == base.config.vocab_size
+    assert (counted.trained, counted.total) == count_model_parameters(model)
+    untrained = [one for one in list_trap_findings(config, facts) if one.code == "untrained_new_tokens"]
+    assert bool(untrained) == (method["kind"] == "ia3")

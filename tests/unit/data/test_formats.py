@@ -194,7 +194,12 @@ GOOD = {"messages": CHAT}
         ({"messages": "not a chat"}, "not a list of turns"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, CHAT[1]]}, "needs a picture"),
         ({"messages": [{"role": "user"}, CHAT[1]]}, "no content"),
-        ({"messages": [CHAT[0], {**CHAT[1], "weight": 0.3}]}, "neither true nor false"),
+        ({"messages": [CHAT[0], {**CHAT[1], "weight": "much"}]}, "not a number from 0"),
+        ({"messages": [CHAT[0], {**CHAT[1], "weight": -1}]}, "not a number from 0"),
+        ({"messages": [CHAT[0], {**CHAT[1], "loss_scale": 1e-9}]}, "not a number from 0"),
+        ({"messages": [CHAT[0], {**CHAT[1], "weight": 2, "loss_scale": 3}]}, "two different weights"),
+        ({"messages": [CHAT[0], {**CHAT[1], "weight": 2, "train": False}]}, "both as trained and as not"),
+        ({"messages": [CHAT[0], {**CHAT[1], "train": 0.3}]}, "neither true nor false"),
         ({"messages": [CHAT[0], {"role": "assistant", "content": None, "tool_calls": [{}]}]}, "no name"),
     ],
 )

@@ -49,7 +49,7 @@ def test_keys_that_are_not_used_are_counted_by_name(tmp_path: Path) -> None:
         {"messages": [{**U, "mood": "sad"}, {**A, "mood": "glad"}], "source": "web", "score": 3},
         {"messages": [U, A], "source": "", "score": float("nan")},
     ]
-    dropped = {"messages": [{**U, "mood": "sad"}, {**A, "weight": 0.5}], "source": "web"}
+    dropped = {"messages": [{**U, "mood": "sad"}, {**A, "weight": -0.5}], "source": "web"}
     path = write(tmp_path / "a.jsonl", rows[:2])
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(rows[2]).replace("NaN", "null") + "\n" + json.dumps(dropped) + "\n")

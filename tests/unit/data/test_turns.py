@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.data.formats.parts.message import FLAGS, list_unused_keys, read_messages
+from tui_tuner.data.formats.parts.message import FLAGS, WEIGHTS, list_unused_keys, read_messages
 from tui_tuner.data.records import Message
 from tui_tuner.data.row_problem import RowProblem
 
@@ -102,6 +102,11 @@ def test_whether_a_turn_is_trained(key: str) -> None:
     if key == "loss":  # a number that somebody measured
         assert turn(content="a", loss=2.31).train is None
         assert list(list_unused_keys({"role": "user", "content": "a", "loss": 2.31})) == ["loss"]
+        return
+    if key in WEIGHTS:
+        for value, weight in ((0.5, 0.5), ("2.5", 2.5), (3, 3.0), (1, 1.0), (0, 1.0)):
+            found = turn(content="a", **{key: value})
+            assert (found.train, found.weight) == (value != 0, weight)
         return
     with pytest.raises(RowProblem, match="trained as a whole or not at all"):
         turn(content="a", **{key: 0.5})

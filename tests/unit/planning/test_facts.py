@@ -40,6 +40,16 @@ KINDS = (
     *("gemma3_text", "phi3", "phi", "stablelm", "olmo", "olmo2", "olmoe", "granite", "granitemoe"),
     *("cohere", "starcoder2", "smollm3"),
 )
+T5 = {
+    **{"vocab_size": 500, "d_model": 64, "d_kv": 24, "d_ff": 100, "num_heads": 4},
+    **{"num_layers": 3, "num_decoder_layers": 2},
+}
+BART = {
+    **{"vocab_size": 500, "d_model": 64, "encoder_layers": 3, "encoder_attention_heads": 4},
+    **{"encoder_ffn_dim": 100, "decoder_layers": 2, "decoder_attention_heads": 8, "decoder_ffn_dim": 120},
+    **{"max_position_embeddings": 77, "pad_token_id": 0},
+}
+STACKED = ("bart", "mbart", "pegasus", "marian", "m2m_100", "blenderbot", "blenderbot-small", "plbart")
 CONFIGS = {kind: SMALL for kind in KINDS} | {
     "deepseek_v3": LATENT,
     "gpt2": {"n_embd": 128, "n_layer": 3, "n_head": 4, "vocab_size": 1000, "n_positions": 64},
@@ -59,19 +69,41 @@ CONFIGS = {kind: SMALL for kind in KINDS} | {
         "cls_token_id": 1,
         "sep_token_id": 1,
     },
+    **{kind: T5 for kind in ("t5", "mt5", "umt5")},
+    **{kind: BART for kind in STACKED},
 }
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_parameters_are_those_of_the_real_model(kind):
     torch = pytest.importorskip("torch")
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForMaskedLM
+    import transformers
+    from transformers import CONFIG_MAPPING
 
     config = CONFIG_MAPPING[kind](**CONFIGS[kind])
     facts = read_config_facts(json.loads(config.to_json_string(use_diff=False)))
+    writer = "Seq2SeqLM" if facts.source else "MaskedLM" if facts.encoder else "CausalLM"
     with torch.device("meta"):
-        model = (AutoModelForMaskedLM if facts.encoder else AutoModelForCausalLM).from_config(config)
+        model = getattr(transformers, f"AutoModelFor{writer}").from_config(config)
     assert facts.parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+PUBLISHED = {  # parameters that the hub counts
+    60_506_624: {"model_type": "t5"},
+    76_961_152: {
+        **{"model_type": "t5", "d_ff": 1024, "num_layers": 8, "num_heads": 6, "vocab_size": 32128},
+        **{"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    },
+    300_176_768: {"model_type": "mt5", "tie_word_embeddings": False},
+    406_291_456: {"model_type": "bart"},
+}
+
+
+@pytest.mark.parametrize("count", PUBLISHED)
+def test_encoder_decoders_have_the_size_that_is_published(count):
+    facts = read_config_facts(PUBLISHED[count])
+    assert facts.parameters == count
+    assert facts.source.layers == facts.layers and not facts.source.vocab
 
 
 FEW = {**SMALL, "num_experts_per_tok": 1}

@@ -119,7 +119,10 @@ def find_sibling_layers(
         place = model.get_input_embeddings().weight.device
         tokens = torch.zeros((1, 2), dtype=torch.long, device=place)
         with torch.no_grad(), torch.autocast(place.type, dtype=half):
-            model(input_ids=tokens)
+            if getattr(model.config, "is_encoder_decoder", False):
+                model(input_ids=tokens, decoder_input_ids=tokens)
+            else:
+                model(input_ids=tokens)
     by_layer = {id(member.layer): member for member in members.values()}
     found = []
     for holder, of_holder in calls.items():

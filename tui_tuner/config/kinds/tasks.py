@@ -71,6 +71,8 @@ WRITING = (
     "evaluation.metric_rows",
     "evaluation.max_new_tokens",
 )
+# Read by tasks whose loss is a sum over positions, so that the losses of a row can count more or less
+WEIGHTED = ("data.loss_weight",)
 # Fields about chats: how they are rendered, which turns are trained, and cleaning by answers
 CHATS = (
     "model.chat_template",
@@ -91,7 +93,7 @@ TASKS: dict[str, TaskKind] = {
             N_("Supervised fine-tuning"),
             N_("Teach answers: prompts are masked, answers are trained."),
             rows=N_("prompts with answers"),
-            reads=CHATS,
+            reads=(*CHATS, *WEIGHTED),
         ),
         TaskKind(
             "pretraining",
@@ -99,6 +101,7 @@ TASKS: dict[str, TaskKind] = {
             N_("Learn every token of plain text, from scratch or continuing from a trained model."),
             rows=N_("plain text"),
             plain_text=True,
+            reads=WEIGHTED,
         ),
         TaskKind(
             "classification",

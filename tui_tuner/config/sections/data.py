@@ -216,7 +216,21 @@ class DataSection(Section):
     train_on: Literal["all_answers", "last_answer", "everything"] = declare_option(
         "all_answers",
         N_("Part of each chat that is trained."),
-        N_("everything also trains prompts, system messages and tool results, as in pretraining."),
+        N_(
+            "everything also trains prompts, system messages, tool results and the markers of the chat "
+            "template, as in pretraining: every token but the first."
+        ),
+        advanced=True,
+    )
+    loss_weight: str | None = declare_option(
+        None,
+        N_("Column with a number for each row: how much it counts in training."),
+        N_(
+            "A row with 2 counts as if it stood twice in its batch, one with 0.5 half as much; rows with 0 "
+            "are not trained, and an empty cell counts as 1. Messages may have a key weight too: both are "
+            "multiplied. The loss on held-out rows counts them in the same way."
+        ),
+        min_length=1,
         advanced=True,
     )
     system_turns: Literal["keep", "first_user", "drop"] = declare_option(

@@ -61,13 +61,26 @@ class EncodedExample(Example):
 class RenderedChat:
     """The text of a chat, its answers that are trained, and remarks on them.
 
-    `everything` lists the ranges of characters that are trained in addition to the answers.
+    Args:
+        weights: What the losses of each answer count.
+        everything: The ranges of characters that are trained in addition to the answers; None if only answers
+            are.
+        left: The answers that are not trained.
+        weight: What the losses of the whole chat count.
     """
 
     text: str
     spans: list[AnswerSpan]
+    weights: list[float]
     remarks: tuple[str, ...] = ()
-    everything: list[tuple[int, int]] = field(default_factory=list)
+    everything: list[tuple[int, int]] | None = None
+    left: list[AnswerSpan] = field(default_factory=list)
+    weight: float = 1.0
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """The ranges of characters whose edges are edges of training, too."""
+        return [*((span.start, span.end) for span in self.spans), *(self.everything or ())]
 
 
 class ChatEncoder:
@@ -166,11 +179,7 @@ class ChatEncoder:
     def tokenise_chats(self, rendered: Sequence[RenderedChat | RowProblem]) -> list[Any]:
         """Tokenise the rendered chats: the second third, which may run in another thread."""
         work = [one for one in rendered if isinstance(one, RenderedChat)]
-        edges = [
-            [edge for span in one.spans for edge in (span.start, span.end)]
-            + [edge for both in one.everything for edge in both]
-            for one in work
-        ]
+        edges = [[edge for both in one.ranges for edge in both] for one in work]
         return self.tokens.encode_batch([one.text for one in work], edges) if work else []
 
     def mask_chats(
@@ -198,17 +207,21 @@ class ChatEncoder:
             text = text[:end] + added + text[end:]
             spans[-1] = replace(spans[-1], end=end + len(added), stop=added.strip())
         last = max((span.index for span in spans), default=-1)
-        wanted = []
+        wanted: list[AnswerSpan] = []
+        left: list[AnswerSpan] = []
         for span in spans:
             train = messages[span.index].train
             if train is None:
                 train = self.train_on != "last_answer" or span.index == last
-            if train:
-                wanted.append(span)
+            (wanted if train else left).append(span)
         remarks += list_answer_remarks(messages, wanted)
+        everything = self.train_on == "everything"
+        if _weighs_in_vain(messages, everything):
+            remarks.append("weight_unused")
         # Ranges outside of the answers: answers keep their own ends, even if everything is trained.
-        rest = list_ranges_outside_answers(spans, len(text)) if self.train_on == "everything" else []
-        return RenderedChat(text, wanted, tuple(remarks), rest)
+        rest = list_ranges_outside_answers(spans, len(text)) if everything else None
+        weights = [messages[span.index].weight for span in wanted]
+        return RenderedChat(text, wanted, weights, tuple(remarks), rest, left, chat.weight)
 
     def _find_answers(self, messages: list[Message], tools: Any) -> tuple[str, list[AnswerSpan]]:
         """Render the turns and find their answers.
@@ -272,9 +285,20 @@ class ChatEncoder:
 
     def _mask_chat(self, rendered: RenderedChat, tokens: PlacedTokens) -> EncodedExample:
         ids = tokens.ids
-        trained = np.zeros(len(ids), dtype=bool)
+        # Some tokens stand for no character of the text, such as a BOS that the tokenizer adds: everything
+        # has them too.
+        trained = np.full(len(ids), rendered.everything is not None)
+        counts = np.full(len(ids), rendered.weight, dtype=np.float32)
+        for span in rendered.left if rendered.everything is not None else ():
+            inside = tokens.find_tokens_between(span.start, span.end)
+            if inside is not None:
+                trained[inside[0] : inside[1]] = False
+        for start, stop in rendered.everything or ():
+            beside = tokens.find_tokens_between(start, stop)
+            if beside is not None:
+                trained[beside[0] : beside[1]] = True
         answers, stops = [], []
-        for span in rendered.spans:
+        for span, weight in zip(rendered.spans, rendered.weights, strict=True):
             # An empty answer has no tokens.
             inside = tokens.find_tokens_between(span.start, span.end)
             if inside is None:
@@ -286,18 +310,26 @@ class ChatEncoder:
                 # The last token of the answer, which the text of the stop became in this very place.
                 self.stop_tokens[span.stop] = int(ids[end - 1])
             trained[first:end] = True
-        for start, stop in rendered.everything:
-            beside = tokens.find_tokens_between(start, stop)
-            if beside is not None:
-                trained[beside[0] : beside[1]] = True
+            counts[first:end] = rendered.weight * weight
         bos = self._bos
         # A template that writes BOS, and a tokenizer that adds it too.
         doubled = bos is not None and len(ids) > 1 and ids[0] == bos and ids[1] == bos
         return EncodedExample(
             ids,
             make_next_token_labels(ids, trained),
+            # Labels are aligned with positions: that of a position is its next token.
+            weights=None if (counts[trained] == 1).all() else np.append(counts[1:], np.float32(1)),
             answers=answers,
             stops=stops,
             doubled_bos=bool(doubled),
             remarks=rendered.remarks,
         )
+
+
+def _weighs_in_vain(messages: Sequence[Message], everything: bool) -> bool:
+    """Return whether a turn that is no answer has a weight, which would change nothing."""
+    # 0 is no more than what holds in any case, where only answers are trained.
+    return any(
+        message.role != "assistant" and (message.weight != 1.0 or (everything and message.train is False))
+        for message in messages
+    )

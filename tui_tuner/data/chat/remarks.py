@@ -27,6 +27,7 @@ REMARKS = {
     "stop_added": N_(
         "This chat template ends the chat without a stop token; the one that the model stops at was added."
     ),
+    "weight_unused": N_("The weight of a turn that is no answer changes nothing."),
 }
 
 

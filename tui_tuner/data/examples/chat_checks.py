@@ -159,6 +159,12 @@ def check_chats(facts: RowFacts) -> list[Problem]:
             "",
         ),
         (
+            "weight_unused",
+            "weight_unused",
+            N_("{count:,} rows have a weight for a turn that is no answer, which changes nothing."),
+            N_("Weigh answers, or whole rows with data.loss_weight."),
+        ),
+        (
             "markers",
             "special_tokens_in_text",
             N_("{count:,} rows have special tokens in their text; they are read as the real ones."),

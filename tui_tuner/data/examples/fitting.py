@@ -53,6 +53,7 @@ def _truncate_chat(encoded: EncodedExample, max_length: int) -> FittedRow:
     cut = EncodedExample(
         encoded.ids[:max_length],
         labels,
+        weights=None if encoded.weights is None else encoded.weights[:max_length],
         answers=inside,
         stops=encoded.stops[: len(inside)],
         doubled_bos=encoded.doubled_bos,
@@ -134,7 +135,7 @@ def _find_longest_piece(
 
     def encode_piece(end: int) -> EncodedExample | None:
         messages = system + [message for group in exchanges[start:end] for message in group]
-        encoded = encoder.encode_chat(Chat(messages, chat.tools))
+        encoded = encoder.encode_chat(replace(chat, messages=messages))
         return encoded if len(encoded) <= max_length else None
 
     low, best = start, None

@@ -19,7 +19,7 @@ from tui_tuner.data.sources.documents import fetch_hub_revision
 from tui_tuner.data.sources.files import ResolvedSource
 
 # Raised whenever the same input would give other tokens, masks or ledgers than before.
-CACHE_VERSION = 8
+CACHE_VERSION = 9
 _BLOCK = 1 << 20  # numbers that are hashed at once
 # Fields that change the split or the use of rows, but not the rows themselves.
 _NOT_TOKENS = {"packing", "masking", "validation", "max_dropped", "preflight", "seed", "workers", "path"}
@@ -100,7 +100,7 @@ def digest_splitting(tokenizer: Any) -> str:
 
 
 def digest_rows(rows: TokenizedRows | None) -> str:
-    """Digest examples in their order: ids, labels and columns, but not their place in the store.
+    """Digest examples in their order: ids, labels, weights and columns, but not their place in the store.
 
     Each array is read once, at about a GiB a second.
     """
@@ -118,7 +118,8 @@ def digest_rows(rows: TokenizedRows | None) -> str:
     ends = offsets + np.asarray(store.example["length"])[used]
     breaks = np.flatnonzero(offsets[1:] != ends[:-1])  # where examples of the other side are between
     firsts, lasts = offsets[np.r_[0, breaks + 1]], ends[np.r_[breaks, len(ends) - 1]]
-    for array in (store.ids, store.labels):
+    weights = () if store.weights is None else (store.weights,)
+    for array in (store.ids, store.labels, *weights):
         for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
             for start in range(first, last, _BLOCK):
                 digest.update(np.ascontiguousarray(array[start : min(start + _BLOCK, last)]).data)

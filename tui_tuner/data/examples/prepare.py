@@ -32,6 +32,7 @@ from tui_tuner.data.preflight import (
 )
 from tui_tuner.data.read_data import DataReading, ReadRow
 from tui_tuner.data.records import Record, list_record_texts
+from tui_tuner.data.row_weights import WEIGHTLESS, describe_label_weights
 from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.data.sources.row_estimate import estimate_rows
 from tui_tuner.errors import (
@@ -68,6 +69,16 @@ _WAYS = (
             "Choose a template that can write them, such as {command}.",
             command=write_setting({"model.chat_template": "chatml"}),
         ),
+    ),
+    (
+        "the weight of its losses",
+        "data.loss_weight",
+        N_("Write a number of 0 or more into that column, or leave the cell empty for 1."),
+    ),
+    (
+        WEIGHTLESS,
+        "data.loss_weight",
+        N_("Give some rows a weight above 0, or name another column."),
     ),
     (
         "needs ",
@@ -191,7 +202,7 @@ def _prepare_at_moment(
         ledger=ledger,
         report=report,
         detections=store.meta["detections"],
-        notes=notes + store.meta["notes"] + ledger.notes,
+        notes=notes + store.meta["notes"] + ledger.notes + describe_label_weights(train),
         learned=store.meta["learned"],
         tokenizer=tokenizer,
         config=config,
@@ -339,7 +350,8 @@ def make_no_rows_error(data: DataSection, ledger: Ledger, legible: bool) -> Data
         return DataError(
             _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
         )
-    worst = ledger.list_reasons("dropped")[0] if ledger.list_reasons("dropped") else None
+    reasons = ledger.list_reasons("dropped") or ledger.list_reasons("unused")
+    worst = reasons[0] if reasons else None
     sample = worst.samples[0] if worst and worst.samples else None
     reason = worst.reason if worst else ""
     why = _(reason) if worst else _("all were deduplicated")

@@ -1,6 +1,7 @@
 """Store examples on disk: flat arrays, appended while tokenising and memory-mapped while training.
 
-A folder holds `ids.bin` and `labels.bin` (int32) of all examples one after another, an array for each fact of
+A folder holds `ids.bin` and `labels.bin` (int32) of all examples one after another, `weights.bin`
+(float32, parallel to the labels) if labels count differently, an array for each fact of
 an example or row, one for each column that the task declares (`column.NAME.bin`), `records.bin` with the rows
 as JSON, and `meta.json`, written last: a folder without it is not finished. It holds the size and the CRC-32
 of every file, and its own checksum. That finds damage, not forgery (only the user can write here), and a CRC
@@ -28,7 +29,7 @@ from tui_tuner.data.records import Example, Origin
 from tui_tuner.errors import DataError
 from tui_tuner.locales import _
 
-_EXAMPLE = {"offset": "int64", "length": "int32", "trained": "int32", "row": "int64"}
+_EXAMPLE = {"offset": "int64", "length": "int32", "trained": "int32", "weight": "float64", "row": "int64"}
 _ROW = {
     "file": "int32",
     "number": "int64",
@@ -41,6 +42,7 @@ _ROW = {
 _TOGETHER = 1024  # rows whose facts are turned into arrays at once
 _BLOCK = 8 << 20  # bytes
 META = "meta.json"
+WEIGHTS = "weights"
 
 
 def lock_store_folder(folder: Path, exclusive: bool = False) -> int | None:
@@ -102,6 +104,8 @@ class StoreWriter:
         self._files = {name: _ChecksummedFile(folder / f"{name}.bin") for name in names}
         self._values: dict[str, list[Any]] = {name: [] for name in self._dtypes}
         self._names: dict[str, int] = {}
+        # Opened by the first example that has some: most data sets have none.
+        self._weights: _ChecksummedFile | None = None
         self._offset = 0
         self._record = 0
         self.rows = 0
@@ -113,7 +117,7 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in self._files.values():
+        for file in self._all_files.values():
             file.close()
         if self._lock is not None:
             os.close(self._lock)
@@ -152,14 +156,30 @@ class StoreWriter:
         put["offset"].append(self._offset)
         put["length"].append(len(example))
         put["trained"].append(example.trained_tokens)
+        put["weight"].append(example.label_weight)
         put["row"].append(self.rows)
         for name in self.columns:
             put[_column_file(name)].append(example.columns[name])
         self._files["ids"].write(np.ascontiguousarray(example.ids, dtype=np.int32).data)
         self._files["labels"].write(np.ascontiguousarray(example.labels, dtype=np.int32).data)
+        self._add_weights(example)
         # Examples follow one another without gaps, so an offset and a length find each.
         self._offset += len(example)
         self.examples += 1
+
+    def _add_weights(self, example: Example) -> None:
+        if self._weights is None:
+            if example.weights is None:
+                return
+            self._weights = _ChecksummedFile(self.folder / f"{WEIGHTS}.bin")
+            for start in range(0, self._offset, _BLOCK):
+                self._weights.write(np.ones(min(_BLOCK, self._offset - start), dtype=np.float32).data)
+        weights = np.ones(len(example)) if example.weights is None else example.weights
+        self._weights.write(np.ascontiguousarray(weights, dtype=np.float32).data)
+
+    @property
+    def _all_files(self) -> dict[str, _ChecksummedFile]:
+        return self._files if self._weights is None else {**self._files, WEIGHTS: self._weights}
 
     def _write_values(self) -> None:
         for name, values in self._values.items():
@@ -169,7 +189,7 @@ class StoreWriter:
     def finish_store(self, meta: dict[str, Any]) -> None:
         """Write everything to the disk and mark the folder as complete."""
         self._write_values()
-        for file in self._files.values():
+        for file in self._all_files.values():
             file.sync()
         whole = {
             **meta,
@@ -177,7 +197,7 @@ class StoreWriter:
             "examples": self.examples,
             "columns": self.columns,
             "files": list(self._names),
-            "sums": {name: [file.bytes, file.crc] for name, file in self._files.items()},
+            "sums": {name: [file.bytes, file.crc] for name, file in self._all_files.items()},
         }
         beside = _ChecksummedFile(self.folder / f"{META}.part")
         beside.write(_seal_meta(whole))
@@ -246,6 +266,7 @@ class TokenStore:
         self.meta = read_store_meta(folder)
         self.ids = self._map_file("ids", "int32")
         self.labels = self._map_file("labels", "int32")
+        self.weights = self._map_file(WEIGHTS, "float32") if WEIGHTS in self.meta["sums"] else None
         self.example = {name: self._map_file(name, dtype) for name, dtype in _EXAMPLE.items()}
         self.row = {name: self._map_file(name, dtype) for name, dtype in _ROW.items()}
         self.columns = {
@@ -285,7 +306,8 @@ class TokenizedRows:
     Args:
         examples: Numbers of the store's examples; one that is used twice in an epoch is listed twice.
 
-    `lengths` and `trained_tokens` are the tokens, and the positions with a label, of each example.
+    `lengths` and `trained_tokens` are the tokens, and the positions with a label, of each example;
+    `label_weights` are the sums of the weights of its labels, None if all labels count alike.
     """
 
     def __init__(self, store: TokenStore, examples: np.ndarray) -> None:
@@ -293,6 +315,9 @@ class TokenizedRows:
         self.examples = examples
         self.lengths: np.ndarray = np.asarray(store.example["length"])[examples]
         self.trained_tokens: np.ndarray = np.asarray(store.example["trained"])[examples]
+        self.label_weights: np.ndarray | None = None
+        if store.weights is not None:
+            self.label_weights = np.asarray(store.example["weight"])[examples]
         self.columns: dict[str, np.ndarray] = {
             name: np.asarray(values)[examples] for name, values in store.columns.items()
         }
@@ -310,7 +335,8 @@ class TokenizedRows:
         # Labels are replaced as they are read: those of a large set would not fit into memory.
         if self._labels is not None:
             labels = _replace_values(labels, *self._labels)
-        return Example(ids, labels, columns)
+        weights = None if self.store.weights is None else np.asarray(self.store.weights[start:end])
+        return Example(ids, labels, columns, weights)
 
     def renumber_values(self, numbers: Mapping[int, int], column: str | None = None) -> None:
         """Replace values of a column, or of the labels; other values stay, `IGNORE` among them.

@@ -25,7 +25,10 @@ SURER = 0.95  # the same if another format fits too
 
 @dataclass
 class Detection:
-    """A format with the column for each role, the confidence (0 to 1), and the reason."""
+    """A format with the column for each role, the confidence (0 to 1), and the reason.
+
+    `weight` is the column that `data.loss_weight` names, if these rows have it.
+    """
 
     format: str
     columns: dict[str, str]
@@ -33,6 +36,12 @@ class Detection:
     why: str
     unused: list[str] = field(default_factory=list)
     chosen: bool = False
+    weight: str = ""
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all columns that were there."""
+        return {*self.columns.values(), *self.unused, *([self.weight] if self.weight else ())}
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -136,7 +136,7 @@ class TagEncoder(RecordEncoder):
             labels[window.places] = [hash_tag(tags[word]) for word in window.words]
             columns = {COLUMN: pack_types(self.words.window_types(len(window.ids)) or [0])}
             # Words without tokens belong to no window, so the first one carries them.
-            examples.append(TaggedExample(window.ids, labels, columns, silent if not examples else ()))
+            examples.append(TaggedExample(window.ids, labels, columns, silent=silent if not examples else ()))
         return FittedRow(examples, outcome, reason)
 
     def note_row(self, record: Record, fitted: FittedRow, origin: object, facts: RowFacts) -> None:

@@ -112,7 +112,7 @@ class TokenCounter:
         prepared = prepare_examples(
             sampled, self._tokenizer, task, sink=_ProgressSink(self._said), cancelled=self._stop
         )
-        facts = make_facts(prepared.train, prepared.validation)
+        facts = make_facts(prepared.train, prepared.validation, config.trained_share)
         if known is not None:
             # A sample may miss rare classes; the quick count has read the labels of all rows it could
             facts = replace(facts, outputs=known.outputs, regression=known.regression)

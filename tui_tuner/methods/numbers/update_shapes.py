@@ -184,6 +184,9 @@ class NormNumbers(MethodNumbers):
     def count_elsewhere(self, case: MethodCase, decides: bool = False) -> int:
         return self._count_inside(case) + self._count_outside(case)
 
+    def count_beside_encoder(self, case: MethodCase) -> int:
+        return self.count_elsewhere(case)
+
     def _count_inside(self, case: MethodCase) -> int:
         facts = case.facts
         layers = min(case.top_layers or facts.own_layers, facts.own_layers)
@@ -195,7 +198,7 @@ class NormNumbers(MethodNumbers):
     def _count_outside(self, case: MethodCase) -> int:
         """Count the norms before and after the layers; after them alone where some layers are chosen."""
         facts = case.facts
-        before = facts.encoder and facts.family.norm_bias
+        before = facts.encoder and facts.family.norm_bias and not facts.family.stacked
         return facts.beside.norms + (0 if case.top_layers and before else facts.final_norm)
 
     def memory_terms(self, case: MethodCase) -> Terms:

@@ -11,6 +11,8 @@ from tui_tuner.methods.layers import (
     choose_last_layers,
     find_final_norms,
     find_layers,
+    find_stacks,
+    list_layers,
     name_saved_modules,
 )
 from tui_tuner.methods.numbers.update_shapes import NormNumbers
@@ -67,11 +69,13 @@ def name_norms(model: Module, layers: int | None, kept: list[str]) -> list[str]:
         layers: Only those of the last so many layers, and after them; None is all, with the embeddings'.
         kept: Modules that are trained whole, whose norms are trained anyway.
     """
-    stack = find_layers(model)
-    places = range(len(stack)) if layers is None else choose_last_layers(model, layers)
-    parts = [*(stack[place] for place in places), *find_final_norms(model)]
     if layers is None:
-        parts += _find_embedding_norms(model)
+        norms = [norm for stack in find_stacks(model) for norm in find_final_norms(model, stack)]
+        parts = [*list_layers(model), *norms, *_find_embedding_norms(model)]
+    else:
+        stack = find_layers(model)
+        chosen_places = choose_last_layers(model, layers)
+        parts = [*(stack[place] for place in chosen_places), *find_final_norms(model)]
     chosen = {id(one) for part in parts for one in part.modules()}
     names = [
         name

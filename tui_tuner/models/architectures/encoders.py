@@ -186,6 +186,8 @@ def find_extra_weights(
         raw: The config.json; fields that it leaves out have the defaults of transformers.
         positions: `max_position_embeddings`.
     """
+    if family.stacked:
+        return _stack_weights(family, raw, hidden, heads, positions)
     if not family.encoder:
         return NOTHING
     table = positions if family.learned_positions else 0
@@ -207,6 +209,20 @@ def find_extra_weights(
             positions=table, outside=heads * _read_whole(raw, "relative_attention_num_buckets", 32)
         )
     return ExtraWeights(positions=table)
+
+
+def _stack_weights(
+    family: Family, raw: Mapping[str, Any], hidden: int, heads: int, positions: int
+) -> ExtraWeights:
+    """Count the tables of positions and distances of one stack of an encoder-decoder, and a second norm."""
+    table = _read_whole(raw, "relative_attention_num_buckets", 32) * heads if family.relative else 0
+    each = family.tables == "layer"
+    return ExtraWeights(
+        positions=positions + family.position_offset if family.learned_positions else 0,
+        in_layer=table if each else 0,
+        outside=0 if each else table,
+        norms=2 * hidden if len(family.stack_norms) > 1 else 0,
+    )
 
 
 def _disentangled_weights(

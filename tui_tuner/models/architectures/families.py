@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from tui_tuner.locales import _
+from tui_tuner.models.architectures.encoder_decoders import BART, ENCODER_DECODERS, fit_to_config
 from tui_tuner.models.architectures.encoders import BERT, ENCODERS
 from tui_tuner.models.architectures.family import GENERIC, LAYER_NORM, Family
 from tui_tuner.text import one_line
@@ -170,6 +171,7 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     **ENCODERS,
+    **ENCODER_DECODERS,
 }
 
 # Heads that transformers 5.23 has no class for (`models/auto/modeling_auto.py`)
@@ -204,10 +206,13 @@ FAMILIES |= {kind: replace(FAMILIES[kind], takes_prefix=False) for kind in _NO_P
 def find_model_family(kind: str, config: Mapping[str, Any]) -> Family:
     """Return the family of a `model_type`, or the one to treat an unknown architecture as.
 
-    An unknown one is treated as a BERT if `config` names a masked language model, else as a Llama.
+    An unknown one is treated as a BERT if `config` names a masked language model, as a BART if it says that
+    it is an encoder-decoder, else as a Llama.
     """
     if kind in FAMILIES:
-        return FAMILIES[kind]
+        return fit_to_config(FAMILIES[kind], config)
+    if config.get("is_encoder_decoder") is True:
+        return replace(BART, verified=False)
     named = config.get("architectures")
     # The class of the published head is the only hint for an unknown model_type.
     masked = isinstance(named, list) and any("MaskedLM" in str(name) for name in named)
@@ -216,6 +221,10 @@ def find_model_family(kind: str, config: Mapping[str, Any]) -> Family:
 
 def describe_unknown_architecture(kind: str, family: Family) -> str:
     """Describe what an architecture without an entry in the table is treated as."""
+    if family.source is not None:
+        return _(
+            "the architecture {name} is not in the table, so it is treated as a BART", name=one_line(kind, 60)
+        )
     if family.encoder:
         return _(
             "the architecture {name} is not in the table, so it is treated as a BERT", name=one_line(kind, 60)

@@ -47,6 +47,12 @@ class Family:
     `padded_positions` that learned positions begin after the padding token's id; `projects` that
     embeddings may be narrower than the layers, `shared` that layers use the same weights, `disentangled` that
     positions have their own weights in attention, `relative` that a table adds distances to scores;
+    `stacked` that it is one of two stacks, of which `source` is the encoder's family, in that of a decoder,
+    and `cross` the decoder's attention to what the encoder found; such a stack has norms before its first and
+    after its last layer (`stack_norms`), `norm_sums` that those in its layers follow the sums, and `tables`
+    whether each stack or each layer has a table of distances; `ties_anyway` that the head of a new model is
+    tied, whatever its config says, `scaled_states` that states are scaled before the head, and
+    `logits_bias` that numbers are added to the logits that are no weights;
     `text_head`, `token_head`, `span_head` are how the heads are made (`heads`), `no_heads` those that
     transformers has no class for; `takes_prefix` that its layers take keys and values from outside;
     `aliases` are the names that a config may use for a field; if several are present, the first counts.
@@ -93,6 +99,15 @@ class Family:
     no_heads: tuple[str, ...] = ()
     takes_prefix: bool = True
     relative: bool = False
+    stacked: bool = False
+    source: Family | None = None
+    cross: tuple[str, ...] = ()
+    norm_sums: bool = False
+    stack_norms: tuple[str, ...] = ("last",)
+    tables: str = "stack"
+    ties_anyway: bool = False
+    scaled_states: bool = False
+    logits_bias: bool = False
     shared_field: str = ""
     shared_gate: bool = False
     verified: bool = True

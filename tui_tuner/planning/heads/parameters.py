@@ -129,6 +129,10 @@ def count_parameters(
     numbers, case = find_method(method.kind), make_method_case(method, facts, stack)
     added = numbers.count_elsewhere(case, bool(parts))
     adapted = list(list_adapted_matrices(case, parts, head))
+    if facts.source is not None and not case.top_layers:
+        reading = make_method_case(method, facts.source, stack)
+        adapted += list_adapted_matrices(reading, (), [])
+        added += numbers.count_beside_encoder(reading)
     added += sum(numbers.count_parameters(one, case) * one.copies for one in adapted)
     stored = sum(numbers.count_saved_parameters(one, case) * one.copies for one in adapted)
     stored += numbers.count_saved_elsewhere(case, adapted, bool(parts))
@@ -197,7 +201,8 @@ def _explain_doubt(facts: ModelFacts, method: MethodSection, parts: tuple[HeadPa
         key.isidentifier() for key in method.rank_pattern or ()
     ):
         return _("which layers method.rank_pattern is about is found on the model itself")
-    known = {step for linear in facts.layer_linears for step in (linear.name, linear.name.split(".")[-1])}
+    matrices = [linear for stack in facts.stacks for linear in stack.layer_linears]
+    known = {step for linear in matrices for step in (linear.name, linear.name.split(".")[-1])}
     if facts.has_experts:
         known |= {EXPERTS, *list_fused_names(facts)}
     # PEFT matches the last part of a name anywhere in the model, so modules of a head count as targets too

@@ -23,6 +23,7 @@ from tui_tuner.planning.memory.static import (
     list_static_rows,
     list_trained_tensors,
 )
+from tui_tuner.planning.memory.two_stacks.two_stack_step import simulate_two_stacks
 
 # Names of phases and of what memory is for are the same in every language in a plan, and are translated where
 # they are shown.
@@ -51,6 +52,8 @@ PARTS = (
     N_("workspace"),
 )
 MIDDLE = "backward, between"
+DECODER, ENCODER = N_("backward, decoder"), N_("backward, encoder")  # of a model with both
+MOST_STACKED = 24  # layers of each that are simulated one by one
 ON_DEVICE = 2  # inputs of layers that stay where the others go to the host (compute/gradient_checkpointing)
 
 
@@ -123,6 +126,8 @@ _SIMULATED = tuple(name for name in Setup.__dataclass_fields__ if name not in _S
 
 def _simulate_layers(setup: Setup) -> dict[str, dict[str, float]]:
     """Return the peaks of the phases over all trained layers, without static memory."""
+    if setup.facts.source is not None:
+        return _simulate_stacks(setup, setup.facts.source.layers, setup.facts.layers)
     # Frozen layers below keep nothing, so they are left out of the line
     kinds, counts = list_layer_kinds(setup)[1], choose_simulated_layers(setup)
     if len(counts) == 1:
@@ -141,6 +146,27 @@ def _simulate_layers(setup: Setup) -> dict[str, dict[str, float]]:
             for row in {**start, **longer}:
                 grown = share * (longer.get(row, 0.0) - start.get(row, 0.0))
                 rows[row] = rows.get(row, 0.0) + grown
+    return peaks
+
+
+def _simulate_stacks(setup: Setup, encoder: int, decoder: int) -> dict[str, dict[str, float]]:
+    """Return the peaks of the phases of an encoder-decoder; beyond some layers each they grow by a line."""
+
+    def simulate(layers: tuple[int, int]) -> dict[str, dict[str, float]]:
+        meter = Meter()
+        meter.accumulating = setup.accumulate
+        simulate_two_stacks(setup, meter, (FORWARD, LOSS, DECODER, ENCODER), layers)
+        return meter.peaks
+
+    few = min(encoder, MOST_STACKED), min(decoder, MOST_STACKED)
+    base = simulate(few)
+    peaks = {phase: dict(rows) for phase, rows in base.items()}
+    shorter = ((few[0] - 1, few[1]), encoder - few[0]), ((few[0], few[1] - 1), decoder - few[1])
+    for more, further in shorter:
+        less = simulate(more) if further else base
+        for phase, rows in peaks.items():
+            for row, size in base[phase].items():
+                rows[row] += further * (size - less.get(phase, {}).get(row, 0.0))
     return peaks
 
 

@@ -227,16 +227,17 @@ class Tape:
         assert incoming is not None
         if node.redo is not None:
             redo, node.redo = node.redo, None
-            results = redo(incoming)
+            handed = [incoming]
+            del incoming
+            results = redo(handed.pop())  # which may free it before it is through
             del redo
         else:
             temporary = Buffer(self.meter, node.extra, "temporary") if node.extra else None
             kind = HEAD if self.meter.kind == HEAD else "activation gradients"
             results = [incoming if size == SAME else Buffer(self.meter, size, kind) for _, size in node.edges]
-            del temporary
+            del temporary, incoming
         # What the derivative kept goes before the results are handed on
         node.saved = None
-        del incoming
         # Popped one by one: a result that was handed on must not stay referenced by a list here
         targets = [target for target, _ in node.edges]
         node.edges = []

@@ -90,7 +90,9 @@ def simulate_addition(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
 
 def simulate_multiplication(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
     width = max(left.width, right.width)
-    return tape.run_op(left.count, width, (left, right), (left.buffer, right.buffer))
+    # the gradient of the narrower one is computed in the wider one's dtype, and cast
+    extra = left.count * width if left.width != right.width else 0.0
+    return tape.run_op(left.count, width, (left, right), (left.buffer, right.buffer), extra=extra)
 
 
 def simulate_activation(tape: Tape, x: Tensor, setup: Setup) -> Tensor:

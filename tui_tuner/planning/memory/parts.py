@@ -132,6 +132,8 @@ class LayerParts:
         mlp = self.family.mlp[:-1]
         sets = [latent if self.setup.facts.low_rank_key else self.family.attention[:-1], mlp]
         sets.append(tuple(SHARED + name for name in mlp))
+        # a decoder's keys and values of the source; its queries read something else
+        sets.append(self.family.cross[1:3])
         return [
             tuple(name for name in names if name in self.linears and self.linears[name].is_joint)
             for names in sets

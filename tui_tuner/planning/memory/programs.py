@@ -114,11 +114,12 @@ def is_head_quantised(setup: Setup) -> bool:
 def list_quantised_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     """Yield (elements, outputs, copies) of each matrix that is held in 4 or 8 bits."""
     facts = setup.facts
-    for dense, layers in count_layer_kinds(sum(list_layer_kinds(setup), ())):
-        for matrix in make_program_layer(narrow_layer_setup(setup, dense), False).linears.values():
-            if matrix.quantised:
-                copies = matrix.shape.copies
-                yield matrix.count / copies, matrix.shape.outputs, layers * copies
+    for stack in setup.stacks:
+        for dense, layers in count_layer_kinds(sum(list_layer_kinds(stack), ())):
+            for matrix in make_program_layer(narrow_layer_setup(stack, dense), False).linears.values():
+                if matrix.quantised:
+                    copies = matrix.shape.copies
+                    yield matrix.count / copies, matrix.shape.outputs, layers * copies
     if is_head_quantised(setup):
         yield float(facts.vocab * facts.hidden), facts.vocab, 1
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tui_tuner.methods.numbers.terms import Form, Sublayers
+from tui_tuner.methods.numbers.terms import NO_LAYERS, Form, Sublayers
 from tui_tuner.models.architectures.heads import HeadPart
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.stack import Stack
@@ -16,6 +16,7 @@ class Setup:
 
     Attributes:
         batch: Sequences in a forward pass. length: Tokens of each, padding and virtual ones included.
+        source_length: Tokens that an encoder-decoder's encoder reads of each; `length` are the decoder's.
         padded: Rows differ in length, so there is a padding mask.
         supervised: Share of the tokens that are trained.
         kind: The name of the method, for messages.
@@ -53,6 +54,7 @@ class Setup:
     stack: Stack
     batch: int
     length: int
+    source_length: int = 0
     padded: bool = False
     supervised: float = 1.0
     kind: str = "lora"
@@ -117,6 +119,18 @@ class Setup:
     def trained_layers(self) -> int:
         """Return in how many layers, from the top, something is trained."""
         return max(0, self.layers or self.facts.layers)
+
+    @property
+    def stacks(self) -> tuple[Setup, ...]:
+        """Return the setups of both stacks of an encoder-decoder, the encoder's first; of others, this one.
+
+        Where some top layers were chosen, these are the decoder's.
+        """
+        source = self.facts.source
+        if source is None:
+            return (self,)
+        chosen = NO_LAYERS if self.layers else 0
+        return replace(self, facts=source, length=self.source_length, layers=chosen), self
 
     @property
     def total_tokens(self) -> int:

@@ -58,10 +58,11 @@ def count_shadow_bytes(setup: Setup) -> float:
     if not setup.quick or setup.adapter == setup.compute:
         return 0.0
     size = 0.0
-    for dense, layers in count_layer_kinds(list_layer_kinds(setup)[1]):
-        for matrix in make_program_layer(narrow_layer_setup(setup, dense), True).linears.values():
-            if isinstance(matrix, Matrix) and matrix.is_joint:
-                size += sum(own.count for own in matrix.parameters) * setup.compute * layers
+    for stack in setup.stacks:
+        for dense, layers in count_layer_kinds(list_layer_kinds(stack)[1]):
+            for matrix in make_program_layer(narrow_layer_setup(stack, dense), True).linears.values():
+                if isinstance(matrix, Matrix) and matrix.is_joint:
+                    size += sum(own.count for own in matrix.parameters) * setup.compute * layers
     return size
 
 
@@ -76,9 +77,10 @@ def measured_bytes(setup: Setup) -> float:
     if not setup.measured:
         return 0.0
     size = 0.0
-    for dense, layers in count_layer_kinds(list_layer_kinds(setup)[1]):
-        for parameter in make_program_layer(narrow_layer_setup(setup, dense), True).parameters:
-            size += round_up(parameter.count * parameter.width) * layers
+    for stack in setup.stacks:
+        for dense, layers in count_layer_kinds(list_layer_kinds(stack)[1]):
+            for parameter in make_program_layer(narrow_layer_setup(stack, dense), True).parameters:
+                size += round_up(parameter.count * parameter.width) * layers
     return setup.measured * size
 
 
@@ -93,12 +95,10 @@ def list_trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
         yield TrainedTensors(size, setup.adapter, 1, True)
     if setup.own:
         yield TrainedTensors(setup.own, setup.weight, 1, False, counted=True)
-    for dense, layers in count_layer_kinds(list_layer_kinds(setup)[1]):
-        for parameter in make_program_layer(narrow_layer_setup(setup, dense), True).parameters:
-            copies, apart = layers * _share_own(setup), not setup.trains_weights
-            yield TrainedTensors(
-                parameter.count, parameter.width, copies, apart, shape=parameter.shape, inside=True
-            )
+    for stack in setup.stacks:
+        yield from _list_layer_tensors(stack)
+    if setup.whole_model:
+        yield from _list_side_tensors(setup)
     for part in setup.head:
         if is_head_module_trained(setup, part):
             for shape in list_tensor_shapes(part):
@@ -130,6 +130,30 @@ def list_trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
             yield _as_whole(setup, (facts.vocab, facts.hidden), True)
 
 
+def _list_layer_tensors(setup: Setup) -> Iterator[TrainedTensors]:
+    """Yield the trained tensors in the layers of one stack."""
+    for dense, layers in count_layer_kinds(list_layer_kinds(setup)[1]):
+        for parameter in make_program_layer(narrow_layer_setup(setup, dense), True).parameters:
+            copies, apart = layers * _share_own(setup), not setup.trains_weights
+            yield TrainedTensors(
+                parameter.count, parameter.width, copies, apart, shape=parameter.shape, inside=True
+            )
+
+
+def _list_side_tensors(setup: Setup) -> Iterator[TrainedTensors]:
+    """Yield the trained tensors beside the layers of an encoder, and tables in the layers of either stack."""
+    for stack in setup.stacks if setup.facts.family.stacked else ():
+        facts = stack.facts
+        if facts.beside.in_layer:
+            yield TrainedTensors(float(facts.beside.in_layer), stack.weight, facts.layers, False)
+        if facts.encoder:
+            for count in (facts.embedding_parameters, facts.beside.outside):
+                if count:
+                    yield TrainedTensors(float(count), stack.embedding, 1, False)
+            if facts.final_norm:
+                yield TrainedTensors(float(facts.final_norm + facts.beside.norms), stack.norm, 1, False)
+
+
 def _as_whole(setup: Setup, shape: tuple[int, ...], adapter: bool, table: bool = False) -> TrainedTensors:
     """Return a tensor outside of the layers, in the width of embeddings."""
     count = float(math.prod(shape))
@@ -147,16 +171,8 @@ def list_frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     facts = setup.facts
     for size in setup.below:
         yield size, setup.adapter, 1
-    for dense, frozen in count_layer_kinds(_frozen_layers(setup)):
-        layer = make_program_layer(narrow_layer_setup(setup, dense), False)
-        # ALBERT's layers share weights: many layers, one set of tensors
-        copies = frozen * _share_own(setup)
-        for matrix in layer.linears.values():
-            if not matrix.quantised:
-                yield matrix.count, setup.weight, copies
-            if matrix.shape.bias:
-                yield float(matrix.shape.outputs), setup.weight, copies
-        yield float(facts.norm_parameters), setup.norm, copies
+    for stack in setup.stacks:
+        yield from _list_frozen_layers(stack)
     for size in list_frozen_sizes(setup):
         yield size, setup.adapter, setup.trained_layers
     yield from _list_shared(setup)
@@ -174,6 +190,27 @@ def list_frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
         if head and not setup.head:
             yield float(head), setup.embedding, 1
         yield float(facts.hidden), setup.norm, 1
+
+
+def _list_frozen_layers(setup: Setup) -> Iterator[tuple[float, int, float]]:
+    """Yield (elements, width, copies) of the frozen tensors of one stack, as `list_frozen_tensors`."""
+    facts = setup.facts
+    for dense, frozen in count_layer_kinds(_frozen_layers(setup)):
+        layer = make_program_layer(narrow_layer_setup(setup, dense), False)
+        # ALBERT's layers share weights: many layers, one set of tensors
+        copies = frozen * _share_own(setup)
+        for matrix in layer.linears.values():
+            if not matrix.quantised:
+                yield matrix.count, setup.weight, copies
+            if matrix.shape.bias:
+                yield float(matrix.shape.outputs), setup.weight, copies
+        yield float(facts.norm_parameters), setup.norm, copies
+        if facts.family.stacked and facts.beside.in_layer:
+            yield float(facts.beside.in_layer), setup.weight, copies
+    if facts.family.stacked and facts.encoder and not setup.whole_model:
+        yield float(facts.embedding_parameters), setup.embedding, 1
+        yield float(facts.beside.outside), setup.embedding, 1
+        yield float(facts.final_norm + facts.beside.norms), setup.norm, 1
 
 
 def _list_shared(setup: Setup) -> Iterator[tuple[float, int, float]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.data.chat.remarks import REMARKS
@@ -19,9 +21,6 @@ from tui_tuner.locales import N_, _
 from tui_tuner.tasks import Task, find_task, name_of_task
 from tui_tuner.tasks.preview.own_tokenizer import copy_tokenizer
 from tui_tuner.text import one_line
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # Its encoder explains why a row cannot be used, if no task takes the row
 DEFAULT_TASK = "sft"
@@ -87,7 +86,7 @@ def _build_view(
     tokens = [
         token
         for number, example in enumerate(collected.examples)
-        for token in _list_tokens(tokenizer, example.ids, task.trained_mask(example), number)
+        for token in _list_tokens(tokenizer, example, task, number)
     ]
     teaches = _describe_examples(task, read.record, collected.examples)
     # The ledger saw this one row only, so exactly one outcome has a count.
@@ -151,12 +150,15 @@ class ExampleCollector:
         self.examples += examples
 
 
-def _list_tokens(tokenizer: Any, ids: np.ndarray, trained: np.ndarray, piece: int) -> list[MaskToken]:
-    special = list_special_ids(tokenizer)
-    texts = list_token_texts(tokenizer, [int(token) for token in ids])
+def _list_tokens(tokenizer: Any, example: Example, task: Task, piece: int) -> list[MaskToken]:
+    special, ids = list_special_ids(tokenizer), example.ids.tolist()
+    texts, trained = list_token_texts(tokenizer, ids), task.trained_mask(example)
+    weights = task.list_token_weights(example)
+    counts = itertools.repeat(1.0) if weights is None else np.where(trained, weights, 1.0).tolist()
     return [
-        MaskToken(int(token), text, bool(flag), int(token) in special, piece)
-        for token, flag, text in zip(ids, trained, texts, strict=True)
+        # Six digits, as float32 has no more: 0.1 is not shown as 0.10000000149.
+        MaskToken(token, text, flag, token in special, piece, float(f"{count:.6g}"))
+        for token, flag, text, count in zip(ids, trained.tolist(), texts, counts, strict=False)
     ]
 
 

@@ -176,9 +176,11 @@ def _trace_attention(
     """Stand in for PyTorch's fused attention of [batch, heads, tokens, head_dim], with or without a mask."""
     query, key, value = _as_autocast(query, key, value)
     bias = None
-    if attn_mask is not None:
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
         # The kernel converts a mask of bytes to numbers, again in each layer.
         bias = torch.zeros_like(attn_mask, dtype=query.dtype)
+    elif attn_mask is not None:
+        bias = attn_mask.to(query.dtype)  # as autocast does; it may have a gradient, as T5's distances do
     rows = (tensor.transpose(1, 2) for tensor in (query, key, value))
     out = _Flash.apply(*rows, query.shape[0], bias)
     return out.transpose(1, 2)
@@ -204,7 +206,7 @@ class _Flash(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        query, key, value, _, _ = ctx.saved_tensors[:5]
+        query, key, value, _, _, *biases = ctx.saved_tensors
         heads, width = query.shape[-2:]
         tokens = query.numel() // (heads * width)
         wide = -(-width // 32) * 32
@@ -214,14 +216,17 @@ class _Flash(torch.autograd.Function):
         to_query = torch.empty_like(query)
         # Row sums, gradients, and the conversion of the queries' gradient to 16 bits.
         note_kernel_launches("attention", 3)
+        to_bias = None
+        if ctx.needs_input_grad[4]:
+            to_bias = torch.empty_like(biases[0])
         if key.shape[-2] == heads:
-            return to_query, torch.empty_like(key), torch.empty_like(value), None, None
+            return to_query, torch.empty_like(key), torch.empty_like(value), None, to_bias
         per_head = [tensor.new_empty(*tensor.shape[:-2], heads, tensor.shape[-1]) for tensor in (key, value)]
         summed = [torch.empty_like(tensor) for tensor in (key, value)]
         note_kernel_launches("reduction", len(summed))
         # Up to here all of them are in memory at once, which is the peak of the real kernel.
         del accumulated, sums, per_head
-        return to_query, *summed, None, None
+        return to_query, *summed, None, to_bias
 
 
 def _grouped_mm(a: Any, b: Any, offs: Any = None, bias: Any = None, out_dtype: Any = None) -> Any:

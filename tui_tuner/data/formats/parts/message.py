@@ -13,6 +13,7 @@ from tui_tuner.data.formats.parts.calls import read_calls, read_calls_from_text
 from tui_tuner.data.formats.parts.columns import parse_if_json
 from tui_tuner.data.formats.parts.media import MediaNeeded, find_part_kind
 from tui_tuner.data.formats.parts.values import is_empty, is_nan, read_text_value
+from tui_tuner.data.formats.parts.weights import MOST, parse_weight
 from tui_tuner.data.records import REASONING_KEYS, Message
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.locales import N_, _
@@ -50,8 +51,9 @@ CALLERS = ("function_call", "tool_call")  # their content is the JSON of a call
 
 ROLE_KEYS = ("role", "from", "speaker", "sender")
 CONTENT_KEYS = ("content", "value", "text", "utterance", "message")
-# Keys for whether a turn is trained, in OpenAI, axolotl, ms-swift, Megatron and others
+# Keys for whether a turn is trained, in OpenAI, axolotl, ms-swift, Megatron and others; some say how much
 FLAGS = ("train", "training", "weight", "loss_weight", "loss_mask", "loss_scale", "loss")
+WEIGHTS = ("weight", "loss_weight", "loss_scale")
 _FLAGS = frozenset(FLAGS)
 DETAIL = "train_detail"  # axolotl's key for the characters of a turn that are trained
 _YES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
@@ -99,10 +101,10 @@ def read_messages(item: dict[str, Any]) -> list[Message]:
         raise RowProblem(N_("unknown role"), repr(spoken)[:60])
     key = _find_key(item, CONTENT_KEYS)
     value = item[key] if key else None
-    train = _read_train_flag(item)
+    train, weight = _read_train_flag(item), _read_turn_weight(item)
     # ShareGPT writes a call as the text of a turn with its own role.
     if who in CALLERS and not item.get("tool_calls"):
-        return [Message("assistant", None, read_calls_from_text(value), train=train)]
+        return [Message("assistant", None, read_calls_from_text(value), train=train, weight=weight)]
     parts = _read_parts(value)
     calls = (
         read_calls(item.get("tool_calls")) or read_calls(_read_function_call(item)) or read_calls(parts.calls)
@@ -120,6 +122,7 @@ def read_messages(item: dict[str, Any]) -> list[Message]:
         name=name if isinstance(name, str) else None,
         tool_call_id=call_id if isinstance(call_id, str) else None,
         train=train,
+        weight=weight,
         reasoning=reasoning or None,
         reasoning_key=reasoning_key,
     )
@@ -165,7 +168,7 @@ def _read_train_flag(item: dict[str, Any]) -> bool | None:
     """Return whether a turn is marked as trained or as not trained; None if it has no mark.
 
     Raises:
-        RowProblem: the mark is a share, or marks contradict each other.
+        RowProblem: a mark is neither true nor false nor a weight, or marks contradict each other.
     """
     found = {flag for key in item.keys() & _FLAGS if (flag := _parse_flag(item, key)) is not None}
     found |= _read_details(item.get(DETAIL))
@@ -176,6 +179,9 @@ def _read_train_flag(item: dict[str, Any]) -> bool | None:
 
 def _parse_flag(item: dict[str, Any], key: str) -> bool | None:
     value = item.get(key)
+    if key in WEIGHTS:
+        weight = _parse_turn_weight(item, key)
+        return None if weight is None else weight > 0
     if is_empty(value):
         return None
     if isinstance(value, bool) or value in (0, 1):
@@ -188,6 +194,31 @@ def _parse_flag(item: dict[str, Any], key: str) -> bool | None:
         return None
     why = N_("a turn's {key} is neither true nor false: a turn is trained as a whole or not at all", key=key)
     raise RowProblem(why, repr(value)[:40])
+
+
+def _read_turn_weight(item: dict[str, Any]) -> float:
+    """Return what the losses of a turn count; 1 if it says nothing about it, or that it is not trained.
+
+    Raises:
+        RowProblem: it has two different weights, or something else as a weight.
+    """
+    found = {weight for key in WEIGHTS if (weight := _parse_turn_weight(item, key)) is not None}
+    if len(found) > 1:
+        raise RowProblem(
+            N_("a turn has two different weights"), ", ".join(f"{one:g}" for one in sorted(found))
+        )
+    return (found.pop() if found else 1.0) or 1.0
+
+
+def _parse_turn_weight(item: dict[str, Any], key: str) -> float | None:
+    value = item.get(key)
+    if is_empty(value):
+        return None
+    weight = parse_weight(value)
+    if weight is None:
+        why = N_("a turn's {key} is not a number from 0 to {most:,.0f}", key=key, most=MOST)
+        raise RowProblem(why, repr(value)[:40])
+    return weight
 
 
 def _read_details(value: Any) -> set[bool]:

@@ -104,7 +104,7 @@ class MaskView(VerticalScroll):
 def draw_mask_tokens(tokens: tuple[Token, ...], borders: bool) -> Content:
     """Draw tokens one after the other; a newline is drawn as ↵ and a line break."""
     parts: list[tuple[str, str]] = []
-    inside = False
+    inside, weight = False, 1.0
     piece = 0
     for token in tokens:
         # A row longer than max_length gives several sequences; no loss reaches over their border.
@@ -112,9 +112,12 @@ def draw_mask_tokens(tokens: tuple[Token, ...], borders: bool) -> Content:
             parts.append((("◂" if inside else "") + "\n", "bold $trained"))
             parts.append((_("── sequence {n} ──", n=token.piece + 1) + "\n", "$accent"))
             inside, piece = False, token.piece
-        if token.trained != inside:
-            parts.append(("▸" if token.trained else "◂", "bold $trained"))
-            inside = token.trained
+        if token.trained != inside or (inside and token.weight != weight):
+            parts.append(("◂" if inside else "", "bold $trained"))
+            inside, weight = token.trained, token.weight
+            parts.append(("▸" if inside else "", "bold $trained"))
+            # Other weights than 1 stand before the tokens that they are for.
+            parts.append((f"×{weight:g} " if inside and weight != 1 else "", "$accent"))
         elif borders and parts:
             parts.append(("│", "$dim"))
         text = sanitize(mark_blanks(token.text)).replace("\n", "↵\n").replace("\t", "→   ")
