@@ -17,7 +17,7 @@ def test_the_folder_is_walked() -> None:
     assert files == NAMES
     assert {"demo", "demo-pretraining", "lora-small", "qlora-small", "lora-8b", "qlora-8b"} <= set(NAMES)
     assert {"full-small", "pretraining", "bert-qa", "distilbert-imdb", "token-tags"} <= set(NAMES)
-    assert "p-tuning-chat" in NAMES
+    assert {"p-tuning-chat", "new-words"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

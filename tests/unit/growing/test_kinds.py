@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.models.growing.growth import decode_whole, read_growth, write_grown_tokenizer
