@@ -19,6 +19,13 @@ BAD = ("dull", "cold", "awful", "poor")
 FILLER = ("the", "film", "was", "in", "a", "very", "and", "lives", "works", "Where", "does", "live", "?", ".")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "user", "assistant")
 
+# The class that two adapters to fuse are made for; those of an encoder serve each of its tasks
+BASE_CLASSES = {
+    "encoder": "AutoModelForTokenClassification",
+    "decoder": "AutoModelForCausalLM",
+    "t5": "AutoModelForSeq2SeqLM",
+    "bart": "AutoModelForSeq2SeqLM",
+}
 # What each method needs beside its name, and a rate at which so few steps show that it learns
 METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "lora": ({"rank": 4}, 0.005),
@@ -116,6 +123,7 @@ def questions() -> list[dict[str, Any]]:
 
 
 STRIDE = {"data": {"stride": 8}}
+BOTH_SIDES = {"data": {"max_source": 32, "max_target": 16}}
 
 WORK = {
     work.name: work
@@ -128,25 +136,42 @@ WORK = {
         Work("token_classification", "decoder", "AutoModelForTokenClassification", sentences),
         Work("question_answering", "encoder", "AutoModelForQuestionAnswering", questions, STRIDE),
         Work("question_answering", "decoder", "AutoModelForQuestionAnswering", questions, STRIDE),
+        Work("masked_lm", "encoder", "AutoModelForMaskedLM", texts),
+        Work("seq2seq", "t5", "AutoModelForSeq2SeqLM", chats, BOTH_SIDES),
+        Work("seq2seq", "bart", "AutoModelForSeq2SeqLM", chats, BOTH_SIDES),
     )
 }
 
 
 def make_models(folder: Path) -> None:
-    """A random BERT and a random Llama with one vocabulary of whole words."""
+    """Random models of each kind, with one vocabulary of whole words."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import (
+        BartConfig,
+        BartForConditionalGeneration,
+        BertConfig,
+        BertForMaskedLM,
+        LlamaConfig,
+        LlamaForCausalLM,
+        PreTrainedTokenizerFast,
+        T5Config,
+        T5ForConditionalGeneration,
+    )
 
     words = dict.fromkeys((*SPECIAL, *NAMES, *PLACES, *GOOD, *BAD, *FILLER))
     vocabulary = {word: number for number, word in enumerate(words)}
-    for kind in ("encoder", "decoder"):
+    for kind in ("encoder", "decoder", "t5", "bart"):
         tokenizer = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
         tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
         if kind == "encoder":
             ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
             tokenizer.post_processor = processors.TemplateProcessing(
                 "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends
+            )
+        elif kind != "decoder":
+            tokenizer.post_processor = processors.TemplateProcessing(
+                "$A [SEP]", special_tokens=[("[SEP]", vocabulary["[SEP]"])]
             )
         wrapped = PreTrainedTokenizerFast(
             tokenizer_object=tokenizer,
@@ -168,15 +193,50 @@ def make_models(folder: Path) -> None:
         }
         torch.manual_seed(0)
         if kind == "encoder":
-            model: Any = BertModel(BertConfig(**sizes, max_position_embeddings=128))
+            model: Any = BertForMaskedLM(BertConfig(**sizes, max_position_embeddings=128))
+        elif kind == "t5":
+            model = T5ForConditionalGeneration(
+                T5Config(
+                    vocab_size=len(vocabulary),
+                    d_model=32,
+                    d_kv=8,
+                    d_ff=64,
+                    num_layers=2,
+                    num_heads=4,
+                    pad_token_id=0,
+                    eos_token_id=3,
+                    decoder_start_token_id=0,
+                    feed_forward_proj="gated-gelu",
+                    tie_word_embeddings=False,
+                )
+            )
+        elif kind == "bart":
+            model = BartForConditionalGeneration(
+                BartConfig(
+                    vocab_size=len(vocabulary),
+                    d_model=32,
+                    encoder_ffn_dim=64,
+                    decoder_ffn_dim=64,
+                    encoder_layers=2,
+                    decoder_layers=2,
+                    encoder_attention_heads=4,
+                    decoder_attention_heads=4,
+                    max_position_embeddings=64,
+                    pad_token_id=0,
+                    bos_token_id=2,
+                    eos_token_id=3,
+                    decoder_start_token_id=3,
+                    forced_eos_token_id=3,
+                    init_std=0.2,
+                )
+            )
         else:
             model = LlamaForCausalLM(
                 LlamaConfig(**sizes, num_key_value_heads=2, eos_token_id=3, bos_token_id=None)
             )
         model.save_pretrained(folder / kind)
         wrapped.save_pretrained(folder / kind)
-        auto_class = "AutoModelForTokenClassification" if kind == "encoder" else "AutoModelForCausalLM"
-        make_adapters(str(folder / kind), folder / "adapters" / kind, auto_class=auto_class)
+        make_adapters(str(folder / kind), folder / "adapters" / kind, auto_class=BASE_CLASSES[kind])
 
 
 def write_rows(folder: Path) -> None:

@@ -42,7 +42,8 @@ def main() -> None:
             with torch.no_grad():
                 for text in ask["texts"]:
                     ids = torch.tensor([text])
-                    out = model(input_ids=ids, attention_mask=torch.ones_like(ids))
+                    both = {"decoder_input_ids": ids[:, :3]} if model.config.is_encoder_decoder else {}
+                    out = model(input_ids=ids, attention_mask=torch.ones_like(ids), **both)
                     spans = hasattr(out, "start_logits")
                     logits = [out.start_logits, out.end_logits] if spans else [out.logits]
                     said += [one.float().flatten() for one in logits]

@@ -74,7 +74,8 @@ def seen_by(model: Any) -> Any:
     with torch.no_grad():
         for text in TEXTS:
             ids = torch.tensor([text])
-            out = model(input_ids=ids, attention_mask=torch.ones_like(ids))
+            both = {"decoder_input_ids": ids[:, :3]} if model.config.is_encoder_decoder else {}
+            out = model(input_ids=ids, attention_mask=torch.ones_like(ids), **both)
             logits = [out.start_logits, out.end_logits] if hasattr(out, "start_logits") else [out.logits]
             found += [one.float().flatten() for one in logits]
     model.train(training)

@@ -237,6 +237,12 @@ class Example:
         """The number of positions with a label."""
         return int(np.count_nonzero(self.labels != IGNORE))
 
+    def weigh_labels(self, weight: float) -> None:
+        """Multiply the weights of all labels."""
+        if weight != 1:
+            ones = np.ones(len(self), dtype=np.float32)
+            self.weights = np.float32(weight) * (ones if self.weights is None else self.weights)
+
     @property
     def label_weight(self) -> float:
         """The sum of the weights of all labels."""

@@ -59,11 +59,12 @@ class DecoderObjective(Objective):
         logits = self._compute_logits(model, micro, self.way)
         losses = self._smooth_losses(logits, micro)
         plain = cross_entropy(logits, micro.targets, reduction="none") if self.smoothing else losses
-        right = (logits.argmax(-1) == micro.targets).sum().double()
+        right = micro.weigh_losses(logits.argmax(-1) == micro.targets)
+        losses, plain = micro.weigh_losses(losses), micro.weigh_losses(plain)
         return {
             "loss": losses.double().sum(),
             "plain": plain.double().sum(),
-            "right": right,
+            "right": right.double().sum(),
             "each": SingleLosses(losses),
         }
 

@@ -108,11 +108,7 @@ class Objective(ABC):
     # ---- forward passes -----------------------------------------------------------------------------------
 
     def read_rows(self, data: Rows, epoch: int | None) -> Rows:
-        """Return the rows as an epoch reads them; epoch None is for held-out rows, in any evaluation.
-
-        What an override draws must follow from seed, epoch and number of a row alone, so that a step reads
-        the same after a resume, in any micro-batch and on any device.
-        """
+        """Return rows as an epoch reads them; None: as evaluations do. It draws by seed, epoch, row alone."""
         return data
 
     def group_rows(self, data: Rows, rows: Sequence[int], size: MicroSize) -> list[list[int]]:

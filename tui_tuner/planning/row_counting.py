@@ -266,6 +266,7 @@ def _count_tokens(config: RunConfig, read: list[ReadRow]) -> _Sample | None:
         answers = _measure_lengths(tokenizer, list_record_answers(one.record))
         text = isinstance(one.record, Text) or not answers
         supervised += lengths[-1] if text else min(sum(answers) + len(answers), longest)
+    supervised = round(supervised * config.trained_share)
     return _Sample(min(len(read), SAMPLED), len(lengths), sum(lengths), supervised, max(lengths, default=0))
 
 

@@ -86,6 +86,16 @@ class Task(ABC):
         """
         return []
 
+    def preview_examples(
+        self, config: RunConfig, tokenizer: Any, examples: Sequence[Example], first: int
+    ) -> Sequence[Example]:
+        """Return examples as an epoch reads them, if that is not how they are stored.
+
+        Args:
+            first: The number of the first one, where something is drawn for it.
+        """
+        return examples
+
     def trained_mask(self, example: Example) -> np.ndarray:
         """Return a bool [length]: the tokens that are shown as trained."""
         shown: np.ndarray = example.labels != IGNORE

@@ -50,8 +50,7 @@ class DocumentEncoder(RecordEncoder):
     def finish_batch(self, begun: EncodingBatch) -> Encodings:
         assert isinstance(begun, DocumentBatch)
         found: Encodings = []
-        weights = [record.weight for record in begun.records if isinstance(record, Text)]
-        for pieces in self.texts.cut_documents(begun.tokens, weights):
+        for pieces in self.texts.cut_documents(begun.tokens):
             try:
                 found.append(fit_record_pieces(pieces, self.config.data.overlong))
             except RowProblem as problem:

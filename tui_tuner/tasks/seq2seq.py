@@ -75,6 +75,10 @@ class Seq2Seq(GenerativeTask):
         shown: np.ndarray = example.labels != IGNORE
         return shown
 
+    def list_token_weights(self, example: Example) -> np.ndarray | None:
+        # Labels stand at the tokens of the target themselves, not before them.
+        return example.weights
+
     def describe_example(self, record: Record, example: Example) -> str:
         source = int(example.columns[SOURCE])
         return _(

@@ -79,8 +79,7 @@ class AnswerEncoder(RecordEncoder):
     def finish_batch(self, begun: EncodingBatch) -> Encodings:
         assert isinstance(begun, ChatBatch)
         of_chats = iter(self.chats.mask_chats(begun.rendered, begun.of_chats))
-        weights = [record.weight for record in begun.records if isinstance(record, Text)]
-        of_texts = iter(self.texts.cut_documents(begun.of_texts, weights))
+        of_texts = iter(self.texts.cut_documents(begun.of_texts))
         found: Encodings = []
         for record in begun.records:
             try:

@@ -155,7 +155,7 @@ def weighted_chats(count: int = 60) -> list[dict[str, Any]]:
     return rows
 
 
-def test_a_run_measures_and_trains_the_weighted_loss(
+def test_weights_of_1_change_no_bit_of_a_run(
     make_config: MakeConfig, train: Callable[..., Trained], chats: Path, tmp_path: Path
 ) -> None:
     # Weights of 1 change no bit of a run.
@@ -166,21 +166,41 @@ def test_a_run_measures_and_trains_the_weighted_loss(
     evaluated = [run.sink.of("evaluation")[-1]["metrics"] for run in (plain, ones)]
     assert evaluated[0] == evaluated[1]
 
-    write_jsonl(chats, weighted_chats())
-    held = write_jsonl(tmp_path / "held.jsonl", weighted_chats(67)[60:])
-    run = train(
-        make_config(
-            training__max_steps=3,
-            evaluation__every=3,
-            data__loss_weight="quality",
-            data__validation=str(held),
-        )
-    )
-    assert run.outcome.status == "completed", run.outcome
+
+def texts(count: int) -> list[dict[str, Any]]:
+    return [
+        {"text": row["messages"][0]["content"] + row["messages"][1]["content"], "quality": row["quality"]}
+        for row in weighted_chats(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("task", "rows"),
+    [("sft", weighted_chats), ("pretraining", texts), ("masked_lm", texts), ("seq2seq", weighted_chats)],
+)
+def test_a_run_trains_and_measures_the_weighted_mean(
+    make_config: MakeConfig,
+    train: Callable[..., Trained],
+    chats: Path,
+    tmp_path: Path,
+    task: str,
+    rows: Callable[[int], list[dict[str, Any]]],
+) -> None:
+    write_jsonl(chats, rows(60))
+    held = write_jsonl(tmp_path / "held.jsonl", rows(67)[60:])
+    more = {"model__name": "tiny"} if task in ("masked_lm", "seq2seq") else {}
+    more |= {"data__validation": str(held), "training__max_steps": 2, "evaluation__every": 2}
+    plain = train(make_config(task=task, **more))
+    run = train(make_config(task=task, data__loss_weight="quality", **more))
+    assert run.outcome.status == plain.outcome.status == "completed", run.outcome
     assert run.steps() != plain.steps()
     assert any("Losses are weighted" in one["message"] for one in run.sink.of("log"))
-    metrics = run.sink.of("evaluation")[0]["metrics"]
-    rows = run.sink.of("held_out_rows")[0]
-    mean = np.average(rows["losses"], weights=rows["labels"])
-    assert metrics["loss"] == pytest.approx(mean, rel=1e-4)
+    metrics, judged = run.sink.of("evaluation")[0]["metrics"], run.sink.of("held_out_rows")[0]
+    assert metrics["loss"] == pytest.approx(np.average(judged["losses"], weights=judged["labels"]), rel=1e-4)
     assert metrics["perplexity"] == pytest.approx(np.exp(metrics["loss"]), rel=1e-6)
+    # The same rows, so their own means are the same: only what they count differs.
+    unweighted = plain.sink.of("held_out_rows")[0]
+    if task in ("pretraining", "masked_lm"):
+        assert judged["losses"] == pytest.approx(unweighted["losses"], rel=1e-5)
+        shares = [one / other for one, other in zip(judged["labels"], unweighted["labels"], strict=True)]
+        assert shares == pytest.approx([(1, 0.5, 3)[row % 3] for row in range(60, 67)])

@@ -15,6 +15,7 @@ PRESETS = {
     "bert-qa": ("tiny-bert", "demo-questions"),
     "distilbert-imdb": ("tiny-distilbert", "demo-reviews"),
     "token-tags": ("tiny-bert", "demo-tags"),
+    "masked-lm": ("tiny-bert", "demo-texts"),
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tui_tuner.compute.encoders import unwrap_model
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows, stack_columns
+from tui_tuner.compute.label_weights import pick_label_weights
 from tui_tuner.compute.rows.row_layout import RowLayout
 from tui_tuner.compute.rows.row_sizes import round_padded_length
 from tui_tuner.data.records import IGNORE, Example
@@ -92,6 +93,7 @@ class DecoderLayout(RowLayout):
             attention_mask=torch.from_numpy(mask),
             columns=stack_columns(parts),
             decoder_ids=torch.from_numpy(read),
+            weights=pick_label_weights(parts, np.concatenate([part.labels != IGNORE for part in parts])),
         )
 
     def cut_example(self, example: Example, longest: int) -> Example:

@@ -157,6 +157,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             hides=True,
             reads=(
+                *WEIGHTED,
                 "data.masking.share",
                 "data.masking.whole_words",
                 "evaluation.prompts",
@@ -171,6 +172,7 @@ TASKS: dict[str, TaskKind] = {
             encoder_decoder=True,
             rows=N_("texts with what to write for each"),
             reads=(
+                *WEIGHTED,
                 "data.max_source",
                 "data.max_target",
                 "data.prefix",

@@ -66,7 +66,6 @@ class RenderedChat:
         everything: The ranges of characters that are trained in addition to the answers; None if only answers
             are.
         left: The answers that are not trained.
-        weight: What the losses of the whole chat count.
     """
 
     text: str
@@ -75,7 +74,6 @@ class RenderedChat:
     remarks: tuple[str, ...] = ()
     everything: list[tuple[int, int]] | None = None
     left: list[AnswerSpan] = field(default_factory=list)
-    weight: float = 1.0
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
@@ -221,7 +219,7 @@ class ChatEncoder:
         # Ranges outside of the answers: answers keep their own ends, even if everything is trained.
         rest = list_ranges_outside_answers(spans, len(text)) if everything else None
         weights = [messages[span.index].weight for span in wanted]
-        return RenderedChat(text, wanted, weights, tuple(remarks), rest, left, chat.weight)
+        return RenderedChat(text, wanted, weights, tuple(remarks), rest, left)
 
     def _find_answers(self, messages: list[Message], tools: Any) -> tuple[str, list[AnswerSpan]]:
         """Render the turns and find their answers.
@@ -288,7 +286,7 @@ class ChatEncoder:
         # Some tokens stand for no character of the text, such as a BOS that the tokenizer adds: everything
         # has them too.
         trained = np.full(len(ids), rendered.everything is not None)
-        counts = np.full(len(ids), rendered.weight, dtype=np.float32)
+        counts = np.ones(len(ids), dtype=np.float32)
         for span in rendered.left if rendered.everything is not None else ():
             inside = tokens.find_tokens_between(span.start, span.end)
             if inside is not None:
@@ -310,7 +308,7 @@ class ChatEncoder:
                 # The last token of the answer, which the text of the stop became in this very place.
                 self.stop_tokens[span.stop] = int(ids[end - 1])
             trained[first:end] = True
-            counts[first:end] = rendered.weight * weight
+            counts[first:end] = weight
         bos = self._bos
         # A template that writes BOS, and a tokenizer that adds it too.
         doubled = bos is not None and len(ids) > 1 and ids[0] == bos and ids[1] == bos

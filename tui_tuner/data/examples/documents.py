@@ -34,7 +34,7 @@ class TextEncoder:
 
     def encode_all(self, texts: Sequence[str]) -> list[list[EncodedExample]]:
         """Encode documents; returns the sequences of each, in order."""
-        return self.cut_documents(self.tokenise_texts(texts), [1.0] * len(texts))
+        return self.cut_documents(self.tokenise_texts(texts))
 
     def tokenise_texts(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """Tokenise each document: the first half of `encode_all`, which may run in another thread."""
@@ -44,20 +44,11 @@ class TextEncoder:
             next(found) if len(own) == 1 else [i for _unused in own for i in next(found)] for own in parts
         ]
 
-    def cut_documents(
-        self, documents: Sequence[Sequence[int]], weights: Sequence[float]
-    ) -> list[list[EncodedExample]]:
-        """Cut the ids of each document into sequences: the second half of `encode_all`.
+    def cut_documents(self, documents: Sequence[Sequence[int]]) -> list[list[EncodedExample]]:
+        """Cut the ids of each document into sequences: the second half of `encode_all`."""
+        return [self._cut_document([*self._front, *ids, *self._back]) for ids in documents]
 
-        Args:
-            weights: What the losses of each document count.
-        """
-        return [
-            self._cut_document([*self._front, *ids, *self._back], weight)
-            for ids, weight in zip(documents, weights, strict=True)
-        ]
-
-    def _cut_document(self, ids: list[int], weight: float) -> list[EncodedExample]:
+    def _cut_document(self, ids: list[int]) -> list[EncodedExample]:
         whole = np.asarray(ids, dtype=np.int32)
         found = []
         cuts = [*range(0, len(whole), self.max_length), len(whole)]
@@ -68,10 +59,7 @@ class TextEncoder:
             own = whole[start:end]
             labels = np.append(own[1:], np.int32(IGNORE))
             stops = [end == len(whole)]
-            weights = None if weight == 1 else np.full(len(own), weight, dtype=np.float32)
-            found.append(
-                EncodedExample(own, labels, weights=weights, answers=[(1, len(own), 0)], stops=stops)
-            )
+            found.append(EncodedExample(own, labels, answers=[(1, len(own), 0)], stops=stops))
         return found
 
 

@@ -313,6 +313,8 @@ class RowEncoder:
         if outcome == "kept" and row.changed:
             # Splitting and cutting say more about a row than that it was cleaned.
             outcome, reason = "changed", N_("changed by cleaning")
+        for example in fitted.examples:
+            example.weigh_labels(getattr(record, "weight", 1.0))
         writer.add_row(
             row.origin,
             row.source,

@@ -29,6 +29,10 @@ class MaskedRows:
         # How many tokens are hidden is drawn, so only those of examples that are asked for are counted
         self.trained_tokens: Any = _Counts(self)
         self._counts = np.full(len(data), -1, dtype=np.int32)
+        # All labels of an example count alike here, as only whole documents have weights.
+        weights = getattr(data, "label_weights", None)
+        each = None if weights is None else weights / np.maximum(data.trained_tokens, 1)
+        self.label_weights: Any = None if each is None else _Counts(self, each)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -59,18 +63,19 @@ class MaskedRows:
 
 
 class _Counts:
-    """An array of counts that are drawn where they are read."""
+    """An array of counts that are drawn where they are read, each multiplied by a weight if there are any."""
 
-    def __init__(self, rows: MaskedRows) -> None:
-        self._rows = rows
+    def __init__(self, rows: MaskedRows, weights: np.ndarray | None = None) -> None:
+        self._rows, self._weights = rows, weights
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, int | np.integer):
-            return self._rows.count_hidden([int(index)])[0]
-        return self._rows.count_hidden(np.arange(len(self))[index].tolist())
+            return self[[int(index)]][0]
+        counts = self._rows.count_hidden(np.arange(len(self))[index].tolist())
+        return counts if self._weights is None else counts * self._weights[index]
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return np.asarray(self[:], dtype=dtype)

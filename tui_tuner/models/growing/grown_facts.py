@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -18,13 +18,11 @@ from tui_tuner.models.growing.tokenizer_kinds import GrowingTokenizer, open_grow
 from tui_tuner.models.hub.place import find_folder_on_disk
 from tui_tuner.models.tiny import find_tiny_folder
 
-if TYPE_CHECKING:
-    from tui_tuner.models.facts import ModelFacts
-
 PLAIN = "tokenizer.json"
+_Facts = TypeVar("_Facts", bound=Any)  # `models.facts.ModelFacts`, which is made with this
 
 
-def grow_facts(facts: ModelFacts, model: ModelSection) -> ModelFacts:
+def grow_facts(facts: _Facts, model: ModelSection) -> _Facts:
     """Return the shapes of a model with the new tokens that its config asks for.
 
     Learned ones are as many as are asked for: the rows may yield fewer. Without a tokenizer on this machine,

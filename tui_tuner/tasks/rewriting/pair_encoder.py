@@ -62,7 +62,10 @@ class PairEncoder(RecordEncoder):
         sources = self._tokenise([self.prefix + source for source, _unused in sides], data.max_source)
         targets = self._tokenise([target for _unused, target in sides], data.max_target, target=True)
         fitted = iter(zip(sources, targets, strict=True))
-        return [one if isinstance(one, RowProblem) else self._fit_sides(*next(fitted)) for one in found]
+        return [
+            one if isinstance(one, RowProblem) else _weigh_target(record, self._fit_sides(*next(fitted)))
+            for record, one in zip(begun.records, found, strict=True)
+        ]
 
     def _tokenise(self, texts: list[str], most: int, target: bool = False) -> list[tuple[Sequence[int], int]]:
         """Return the ids of each text, at most this many, and how many it has by itself."""
@@ -119,23 +122,34 @@ class PairEncoder(RecordEncoder):
         }
 
 
+def _weigh_target(record: Record, fitted: FittedRow | RowProblem) -> FittedRow | RowProblem:
+    """Give the examples of a row the weight of the message that is their target."""
+    target = _find_target(record)
+    if target is not None and isinstance(fitted, FittedRow) and isinstance(record, Chat):
+        for example in fitted.examples:
+            example.weigh_labels(record.messages[target].weight)
+    return fitted
+
+
+def _find_target(record: Record) -> int | None:
+    """Return the place of the last answer among the messages of a chat."""
+    messages = record.messages if isinstance(record, Chat) else []
+    places = [place for place, message in enumerate(messages) if message.role == "assistant"]
+    return places[-1] if places else None
+
+
 def split_sides(record: Record) -> tuple[str, str]:
     """Return the source and the target of a record.
 
     Raises:
-        RowProblem: one of them is missing or empty.
+        RowProblem: one of them is missing or empty, or the target is marked as not trained.
     """
     assert isinstance(record, Chat)
-    last = next(
-        (
-            place
-            for place, message in reversed(list(enumerate(record.messages)))
-            if message.role == "assistant"
-        ),
-        None,
-    )
+    last = _find_target(record)
     if last is None:
         raise RowProblem(N_("no target: the row has no answer"))
+    if record.messages[last].train is False:
+        raise RowProblem(N_("nothing to learn: no trained answer in the row"))
     target = record.messages[last].content or ""
     source = "\n".join(message.content for message in record.messages[:last] if message.content)
     if not source.strip():
