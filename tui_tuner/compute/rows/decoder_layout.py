@@ -40,13 +40,8 @@ class DecoderLayout(RowLayout):
     def group_rows(
         self, way: ForwardWay, data: Rows, rows: Sequence[int], size: MicroSize
     ) -> list[list[int]]:
-        # By sources first: they are the longer side of most rows, so they need most of the padding.
-        def lengths(row: int) -> tuple[int, int, int]:
-            target = int(data.trained_tokens[row])
-            return (target - int(data.lengths[row]), -target, row)
-
-        ordered = sorted(rows, key=lengths)
-        return [ordered[start : start + size.sequences] for start in range(0, len(ordered), size.sequences)]
+        targets = data.trained_tokens
+        return pad_pairs(rows, data.lengths - targets, targets, size)
 
     def lay_rows(
         self,
@@ -107,6 +102,19 @@ class DecoderLayout(RowLayout):
         return Example(
             example.ids[places], example.labels[places], {**example.columns, SOURCE: kept}, weights
         )
+
+
+def pad_pairs(
+    rows: Sequence[int], sources: np.ndarray, targets: np.ndarray, size: MicroSize
+) -> list[list[int]]:
+    """Group rows whose sides have similar lengths, at most `size.sequences` each.
+
+    Args:
+        sources: Tokens of the source of each row. targets: Of the target.
+    """
+    # By sources first: they are the longer side of most rows, so they need most of the padding.
+    ordered = sorted(rows, key=lambda row: (-int(sources[row]), -int(targets[row]), row))
+    return [ordered[start : start + size.sequences] for start in range(0, len(ordered), size.sequences)]
 
 
 def find_shift(model: torch.nn.Module) -> Shift:
