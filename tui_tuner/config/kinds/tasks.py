@@ -59,6 +59,11 @@ class TaskKind(Kind):
     goal: str = ""
     example: str = ""
 
+    @property
+    def talks(self) -> bool:
+        """Return whether one can chat with its model; of an encoder and a decoder, each text stands alone."""
+        return self.writes and not self.encoder_decoder
+
     def takes_method(self, method: str) -> bool:
         return method not in self.without
 
