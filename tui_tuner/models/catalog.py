@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_tuner.models.catalog_stacks import STACKED
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -430,7 +432,8 @@ _OTHERS: tuple[tuple[dict[str, Any], str, int | None], ...] = (
 def list_catalog_entries() -> list[Entry]:
     """Return every model of the catalogue, those that share a shape as one entry."""
     shaped = [Entry(shape.build_config(), tuple(ids.split()), count) for shape, ids, count in _MODELS]
-    return shaped + [Entry(dict(config), tuple(ids.split()), count) for config, ids, count in _OTHERS]
+    others = (*_OTHERS, *STACKED)
+    return shaped + [Entry(dict(config), tuple(ids.split()), count) for config, ids, count in others]
 
 
 _BY_ID: dict[str, dict[str, Any]] = {}

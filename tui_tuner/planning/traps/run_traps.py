@@ -20,6 +20,8 @@ FEW_COMPILED = 500
 @register_trap
 def too_long(case: Case) -> Advice | None:
     length, facts, virtual = case.config.data.max_length, case.facts, case.config.method.prompt_length
+    if case.config.task_kind.encoder_decoder:
+        return _find_long_side(case)
     if facts is None or not facts.max_positions or length + virtual <= facts.max_positions:
         return None
     # Virtual tokens take positions of the model as the text does
@@ -46,9 +48,32 @@ def too_long(case: Case) -> Advice | None:
     )
 
 
+def _find_long_side(case: Case) -> Advice | None:
+    """Find a source or a target that is longer than the positions of an encoder-decoder."""
+    facts, data = case.facts, case.config.data
+    if facts is None or not facts.positions_end or not facts.max_positions:
+        return None
+    for name, length in (("max_source", data.max_source), ("max_target", data.max_target)):
+        if length > facts.max_positions:
+            return make_trap_finding(
+                _(
+                    "{name} {length} is beyond the {positions} positions of the model.",
+                    name=name,
+                    length=length,
+                    positions=facts.max_positions,
+                ),
+                _("Its tables of learned positions end there."),
+                {f"data.{name}": facts.max_positions},
+                serious=True,
+            )
+    return None
+
+
 @register_trap
 def long_for_data(case: Case) -> Advice | None:
     length, longest = case.config.data.max_length, case.data.longest
+    if case.config.task_kind.encoder_decoder:
+        return None
     if not longest or case.config.data.packing is True or length <= 2 * longest:
         return None
     # Rounded up with room to spare, as later rows may be a little longer
