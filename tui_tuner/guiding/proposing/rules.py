@@ -101,6 +101,7 @@ MOST_HELD_OUT = 256  # whose losses a journal keeps one by one
 FEW_ROWS_TO_STOP = 2000
 PATIENCE = 3
 STEPS_OF_LENGTH = 64  # tokens: lengths are rounded up to these
+SHORTEST = STEPS_OF_LENGTH
 STEPS_OF_TARGET = 16  # of what is to be written, which is short more often
 TEXT_LENGTH, LONG_TEXT_LENGTH = 512, 1024  # tokens of a piece of plain text: for little text, for much
 MUCH_TEXT = 1_000_000  # tokens

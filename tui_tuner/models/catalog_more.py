@@ -1,4 +1,4 @@
-"""Shapes of common encoder-decoders, for the catalogue: the values of each model's published config.json."""
+"""More of the catalogue: encoder-decoders, and newer encoders, by the values of their published config.json."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _bart(width: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
 
 
 # config, hub ids that share it, parameters as the hub counts them
-STACKED: tuple[tuple[dict[str, Any], str, int | None], ...] = (
+MORE: tuple[tuple[dict[str, Any], str, int | None], ...] = (
     (_t5(512, 2048, 6, 8), "t5-small google-t5/t5-small", 60_506_624),
     (_t5(768, 3072, 12, 12), "t5-base google-t5/t5-base", 222_903_552),
     (_t5(1024, 4096, 24, 16), "t5-large google-t5/t5-large", 737_668_096),
@@ -63,6 +63,18 @@ STACKED: tuple[tuple[dict[str, Any], str, int | None], ...] = (
     (
         _bart(1024, 12, 16, model_type="mbart", vocab_size=250054, activation_function="relu"),
         "facebook/mbart-large-50",
+        None,
+    ),
+    ({"model_type": "modernbert"}, "answerdotai/ModernBERT-base", None),
+    (
+        {
+            "model_type": "modernbert",
+            "hidden_size": 1024,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 16,
+            "intermediate_size": 2624,
+        },
+        "answerdotai/ModernBERT-large",
         None,
     ),
 )
