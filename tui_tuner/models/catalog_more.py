@@ -1,4 +1,4 @@
-"""More of the catalogue: encoder-decoders, and newer encoders, by the values of their published config.json."""
+"""More of the catalogue: encoder-decoders and newer encoders, as their published config.json has them."""
 
 from __future__ import annotations
 

@@ -58,24 +58,14 @@ def list_saving_changes(config: RunConfig, card: Card | None = None) -> list[Cha
         found.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 1))
     if method.has_trait(Trait.RANKED) and method.rank > 8:
         found.append(Change("method.rank", 8, _("rank 8"), 1))
-    found += shorten_rows(config, 2, 256, 2)
+    if config.data.max_length > 256:
+        half = config.data.max_length // 2
+        limit = config.limit_sequences(half)
+        found.append(Change(*limit, _("sequences of {length} tokens", length=half), 2))
     # Random weights cannot be adapted, so no other method is proposed for them
     if not method.has_trait(Trait.ADAPTER) and model.architecture is None:
         found.append(Change("method.kind", "lora", _("LoRA"), 2))
     return found
-
-
-def shorten_rows(config: RunConfig, divisor: int, least: int, quality: int) -> list[Change]:
-    """Return the change to shorter rows, if they are longer than `least`: of two sides, of sources."""
-    sided = config.task_kind.encoder_decoder
-    length = config.data.max_source if sided else config.data.max_length
-    if length <= least:
-        return []
-    shorter = length // divisor
-    if sided:
-        words = _("sources of {length} tokens", length=shorter)
-        return [Change("data.max_source", shorter, words, quality)]
-    return [Change("data.max_length", shorter, _("sequences of {length} tokens", length=shorter), quality)]
 
 
 def _less_kept(degree: Any, gpu: bool) -> list[Change]:
@@ -97,6 +87,8 @@ def apply_saving_changes(config: Config, changes: tuple[Change, ...]) -> Config:
         # Not validated again: a search makes thousands of configs, and these values are known to be valid
         part = getattr(config, section).model_copy(update={name: change.value})
         config = config.model_copy(update={section: part})
+    if config.task_kind.encoder_decoder:
+        config = config.model_copy(update={"data": config.data.sum_both_sides()})
     return config
 
 

@@ -19,13 +19,7 @@ from tui_tuner.config.values import edit_values
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrate_card
-from tui_tuner.planning.changes import (
-    Change,
-    apply_saving_changes,
-    group_saving_changes,
-    list_saving_changes,
-    shorten_rows,
-)
+from tui_tuner.planning.changes import Change, apply_saving_changes, group_saving_changes, list_saving_changes
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.estimate import (
     Estimate,
@@ -352,7 +346,10 @@ class _Search:
         if not config.method.has_trait(Trait.ADAPTER) and config.model.architecture is None and not card.cpu:
             # Offered although full fine-tuning cannot use it: groups pair it with the change to LoRA
             changes.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 2))
-        changes += shorten_rows(config, 4, 512, 3)
+        if config.data.max_length > 512:
+            quarter = config.data.max_length // 4
+            limit = config.limit_sequences(quarter)
+            changes.append(Change(*limit, _("sequences of {length} tokens", length=quarter), 3))
         for count in range(1, MOST_CHANGES + 1):
             # Mildest first: lower quality is only proposed where nothing milder fits
             for group in sorted(

@@ -39,40 +39,6 @@ def no_masked_head(case: Case) -> Advice | None:
 
 
 @register_trap
-def no_encoder_reads(case: Case) -> Advice | None:
-    """Find models without an encoder or a decoder, in the task that needs both."""
-    facts, kind = case.facts, case.config.task_kind
-    if facts is None or not kind.encoder_decoder or facts.source is not None or facts.uncounted:
-        return None
-    if facts.encoder:
-        return make_trap_finding(
-            _("{model_type} has no decoder, so it cannot write a target.", model_type=facts.model_type),
-            _("Task {task} needs a model with both, such as t5, bart or marian.", task=kind.name),
-            serious=True,
-        )
-    return make_trap_finding(
-        _("{model_type} has no encoder that reads a source.", model_type=facts.model_type),
-        _("Task sft trains it on the same rows; t5, bart and marian have both halves."),
-        {"task": "sft"},
-        serious=True,
-    )
-
-
-@register_trap
-def encoder_unused(case: Case) -> Advice | None:
-    """Find encoder-decoders in tasks for models that continue a text."""
-    facts, kind = case.facts, case.config.task_kind
-    if facts is None or facts.source is None or not kind.writes or kind.encoder_decoder:
-        return None
-    return make_trap_finding(
-        _("{model_type} reads with an encoder and writes with a decoder.", model_type=facts.model_type),
-        _("Task seq2seq trains both; task {task} is for models that continue a text.", task=kind.name),
-        {"task": "seq2seq"},
-        serious=True,
-    )
-
-
-@register_trap
 def no_prefix(case: Case) -> Advice | None:
     """Find encoders that accept no prefix."""
     facts, method = case.facts, case.config.method
