@@ -169,6 +169,8 @@ TASKS: dict[str, TaskKind] = {
             ),
             demo="demo-texts",
             tiny="tiny-bert",
+            goal=N_("Teach an encoder a trade's words"),
+            example=N_("“The lathe turns the [MASK].” → workpiece"),
         ),
         TaskKind(
             "seq2seq",
