@@ -179,16 +179,16 @@ def _choose_packing(work: _Work) -> tuple[bool, str]:
     # State-space and recurrent models ignore the attention mask between packed rows
     if kind in RECURRENT_ALSO or any(kind.startswith(name) for name in RECURRENT):
         return False, _("{kind} carries a state along the sequence, so packed rows would mix.", kind=kind)
+    if work.config.task_kind.encoder_decoder:
+        return False, _(
+            "Sources of similar length share a pass, one in a row. Set it to true to put several into a row, "
+            "if that proves exact."
+        )
     if work.model is not None and work.model.family.counts_places:
         return False, _(
             "Attention of {kind} depends on how far apart tokens are in a row, so each sequence gets its "
             "own row.",
             kind=one_line(kind, 60),
-        )
-    if work.config.task_kind.encoder_decoder:
-        return False, _(
-            "Sources of similar length share a pass, one in a row. Set it to true to put several into a row, "
-            "if that proves exact."
         )
     if work.config.method.prompt_length:
         return False, _("Virtual tokens come before each row, so every sequence gets its own row.")
