@@ -90,3 +90,11 @@ class SampleSource(ABC):
             stage: During training, a few rows are enough.
             progress: Called with (done, total); it may raise to interrupt.
         """
+
+    def score_answers(self, model: Any, progress: Progress) -> SampleReport | None:
+        """Let the model answer held-out rows and score the answers; None if there is nothing to score.
+
+        Args:
+            model, progress: As for `collect_samples`.
+        """
+        return None
