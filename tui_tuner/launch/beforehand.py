@@ -14,6 +14,7 @@ from tui_tuner.config.paths import explain_missing_path
 from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.errors import ConfigError, DataError, TunerError, UsageError, name_error_field
 from tui_tuner.locales import N_, _
+from tui_tuner.models.growing.grown_facts import check_new_tokens
 from tui_tuner.tasks import find_task
 from tui_tuner.text import join_sentence_items, one_line
 
@@ -38,6 +39,7 @@ def check_beforehand(config: RunConfig) -> None:
     check_config_hardware(config)
     require_optimizer(config.training.optimizer)
     _check_model(config)
+    check_new_tokens(config.model)
     check_config_method(config)
     check_config_data(config)
     check_config_metrics(config)
