@@ -33,7 +33,7 @@ def ask_loaded_model(loaded: LoadedRun, text: str, question: str = "") -> ShownS
     import torch
 
     task = find_task(loaded.config.task)
-    if loaded.config.task_kind.writes:
+    if loaded.config.task_kind.talks:
         raise UsageError(_("a model of task {task} cannot be asked about a text.", task=loaded.config.task))
     try:
         # No gradients, which would keep every activation in memory
@@ -56,6 +56,7 @@ def convert_shown_answer(shown: ShownSample) -> dict[str, Any]:
     values = asdict(shown)
     values["passage"] = shown.passage or (shown.prompt if shown.found else "")
     values["scores"] = [list(choice) for choice in shown.scores]
+    values["further"] = [[list(choice) for choice in choices] for choices in shown.further]
     for name in ("found", "wanted"):
         values[name] = [dict(span) for span in values[name]]
     return values

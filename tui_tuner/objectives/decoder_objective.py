@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch.nn.functional import cross_entropy
 
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, compute_decoder_logits
+from tui_tuner.compute.decoder_pass import compute_decoder_logits
+from tui_tuner.compute.forward import ForwardWay, MicroBatch
 from tui_tuner.compute.rows.decoder_layout import DecoderLayout, find_shift
 from tui_tuner.compute.rows.row_layout import RowLayout
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.objectives.objective import Objective, Setup, SingleLosses
+from tui_tuner.objectives.row_losses import compute_perplexity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,8 +29,6 @@ class DecoderObjective(Objective):
     vocabulary (arXiv 1512.00567), as transformers' Trainer computes it. Held-out rows have the same loss, so
     that both curves compare; their perplexity is that of the tokens alone.
     """
-
-    packs = False
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
@@ -69,24 +68,25 @@ class DecoderObjective(Objective):
         }
 
     def summarise_sums(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
-        plain = sums["plain"] / weight
-        # The loss of a run that diverged may be larger than a float's exponent allows.
-        perplexity = math.exp(plain) if plain < math.log(1e300) else math.inf
         return {
             "loss": sums["loss"] / weight,
-            "perplexity": perplexity,
+            "perplexity": compute_perplexity(sums["plain"] / weight),
             "accuracy": sums["right"] / weight,
         }
 
     # ---- before training ----------------------------------------------------------------------------------
 
     def make_layout(self, setup: Setup) -> RowLayout:
-        data = setup.config.data
-        return DecoderLayout(setup.pad, data.max_source, data.max_target, find_shift(setup.model))
+        data, rows = setup.config.data, setup.rows
+        # A row is never longer than one that holds the longest source and target, for which there is memory.
+        targets = rows.trained_tokens
+        room = (int((rows.lengths - targets).max()), int(targets.max()))
+        return DecoderLayout(setup.pad, (data.max_source, data.max_target), find_shift(setup.model), room)
 
     def wanted_way(self, setup: Setup) -> ForwardWay:
         # Prompts of peft come before the source, and never change which logits belong to the target.
-        return replace(super().wanted_way(setup), virtual=0)
+        wanted = super().wanted_way(setup)
+        return replace(wanted, virtual=0, segments=False, filled=wanted.filled and not wanted.packing)
 
     def store_states(self, setup: Setup, folder: Path, check: Callable[[], None]) -> None:
         """Do nothing: a decoder reads the encoder's last states, so no layer below them can be skipped."""

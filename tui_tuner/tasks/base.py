@@ -41,6 +41,8 @@ class Task(ABC):
             (numpy dtypes). The encoder fills them, the objective reads them.
         metrics: Metrics of an evaluation on held-out rows. `evaluation.best` may name any of them.
         auto_class: The transformers class that loads the model.
+        answer_metrics: Metrics by which generated answers are usually compared with references; none of a
+            task that writes no text.
         new_modules: Modules that start with random weights if the base model has none, such as a head.
         kept: Metrics that are saved in the model's config: values that an evaluation finds and answering
             needs.
@@ -52,6 +54,7 @@ class Task(ABC):
     columns: Mapping[str, str] = {}
     metrics: tuple[Metric, ...] = ()
     auto_class = "AutoModelForCausalLM"
+    answer_metrics: tuple[str, ...] = ()
     new_modules: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     peft_type = "CAUSAL_LM"
@@ -142,6 +145,19 @@ class Task(ABC):
             measured = [metric.name for metric in self.metrics]
             return best if best in measured else measured[0]
         return best
+
+    def list_scored_metrics(self, config: RunConfig) -> list[str]:
+        """List the metrics of generated answers, which are only measured if some are scored."""
+        if not config.task_kind.writes or not config.evaluation.metric_rows:
+            return []
+        from tui_tuner.evaluation.metrics import MEASURES
+
+        held_out = {metric.name for metric in self.metrics}
+        return [name for name in MEASURES if name not in held_out]
+
+    def decides_by_answers(self, config: RunConfig) -> bool:
+        """Return whether a metric of generated answers decides which checkpoint is best."""
+        return config.evaluation.best in self.list_scored_metrics(config)
 
     # ---- the model ----------------------------------------------------------------------------------------
 

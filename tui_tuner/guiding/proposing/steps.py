@@ -50,7 +50,7 @@ def settle_length(draft: Draft, tokens: Tokens, most: int) -> None:
             why = _("The longest row has at least {longest:,} tokens, and the model reads no more.", **said)
         else:
             why = _("The longest row has {longest:,} tokens; the mean is {mean:.0f}.", **said)
-    draft.set_field("data.max_length", length, why)
+    draft.set_field(*draft.build_config_so_far().limit_sequences(length), why)
     reads, stride = "data.stride" in kind.reads, draft.build_config_so_far().data.stride
     if reads and stride * 2 > length:
         shared = max(1, length // 3)
@@ -60,6 +60,29 @@ def settle_length(draft: Draft, tokens: Tokens, most: int) -> None:
     # A text keeps its class without its end; an answer or a tag may be in the part that is cut
     if not kind.plain_text and kind.decides == "text" and any(one >= most for one in lengths):
         draft.set_field("data.overlong", "truncate", _("Texts longer than the model's limit lose their end."))
+
+
+def settle_sides(draft: Draft, tokens: Tokens, most: int) -> None:
+    """Set `data.max_source` and `data.max_target` from lengths that were counted with `most` as the limit."""
+    for path, lengths, step in (
+        ("data.max_source", tokens.sources, rules.STEPS_OF_LENGTH),
+        ("data.max_target", tokens.targets, rules.STEPS_OF_TARGET),
+    ):
+        if not lengths:
+            continue
+        length = rules.choose_max_length(lengths, most, step)
+        over = sum(one > length for one in lengths)
+        said = {"longest": max(lengths), "mean": sum(lengths) / len(lengths), "rows": len(lengths)}
+        if over:
+            why = _(
+                "{mean:.0f} tokens on average; {over:,} of {rows:,} rows are longer there and are cut; the "
+                "longest has {longest:,}.",
+                over=over,
+                **said,
+            )
+        else:
+            why = _("The longest has {longest:,} tokens; the mean is {mean:.0f}.", **said)
+        draft.set_field(path, length, why)
 
 
 def settle_held_out(draft: Draft, rows: int) -> None:

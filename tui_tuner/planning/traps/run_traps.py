@@ -19,46 +19,61 @@ FEW_COMPILED = 500
 
 @register_trap
 def too_long(case: Case) -> Advice | None:
-    length, facts, virtual = case.config.data.max_length, case.facts, case.config.method.prompt_length
+    data, facts, virtual = case.config.data, case.facts, case.config.method.prompt_length
+    # An encoder and a decoder count positions of their own
+    two = case.config.task_kind.encoder_decoder
+    sides = {"max_source": data.max_source, "max_target": data.max_target}
+    side, length = max((sides if two else {"max_length": data.max_length}).items(), key=lambda one: one[1])
     if facts is None or not facts.max_positions or length + virtual <= facts.max_positions:
         return None
     # Virtual tokens take positions of the model as the text does
     room = facts.max_positions - virtual
     if virtual:
         text = _(
-            "max_length {length} with {virtual} virtual tokens is beyond the {positions} positions of the "
+            "{field} {length} with {virtual} virtual tokens is beyond the {positions} positions of the "
             "model.",
+            field=side,
             length=length,
             virtual=virtual,
             positions=facts.max_positions,
         )
     else:
         text = _(
-            "max_length {length} is beyond the {positions} positions of the model.",
+            "{field} {length} is beyond the {positions} positions of the model.",
+            field=side,
             length=length,
             positions=facts.max_positions,
         )
     return make_trap_finding(
         text,
         _("The model was never trained on such positions, and tables of learned positions end there."),
-        {"data.max_length": room} if room >= 8 else None,
+        {f"data.{side}": room} if room >= 8 else None,
         serious=True,
     )
 
 
 @register_trap
 def long_for_data(case: Case) -> Advice | None:
-    length, longest = case.config.data.max_length, case.data.longest
-    if not longest or case.config.data.packing is True or length <= 2 * longest:
+    data = case.config.data
+    field, length, longest = "max_length", data.max_length, case.data.longest
+    # A batch is as long as its longest source, and its longest target, rather than the sum of both
+    if case.config.task_kind.encoder_decoder:
+        field, length, longest = "max_source", data.max_source, case.data.longest_source or 0
+    if not longest or data.packing is True or length <= 2 * longest:
         return None
     # Rounded up with room to spare, as later rows may be a little longer
     fitting = max(64, -(-longest // 64) * 64)
     if fitting >= length:
         return None
     return make_trap_finding(
-        _("max_length {length}, but the longest row has {longest} tokens.", length=length, longest=longest),
+        _(
+            "{field} {length}, but the longest row has {longest} tokens.",
+            field=field,
+            length=length,
+            longest=longest,
+        ),
         _("Memory is reserved for rows of that length, so fewer fit into a pass."),
-        {"data.max_length": fitting},
+        {f"data.{field}": fitting},
     )
 
 
