@@ -135,7 +135,7 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=6)
     args = parser.parse_args()
 
-    from tui_tuner.evaluation.generation import find_stop_tokens
+    from tui_tuner.evaluation.writing.stop_tokens import find_stop_tokens
     from tui_tuner.inference.loading import ModelKeeper
     from tui_tuner.inference.origin import Origin
     from tui_tuner.inference.predicting.engine import BATCHES, predict_file

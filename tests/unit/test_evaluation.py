@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tui_tuner.errors import ConfigError
-from tui_tuner.evaluation.generation import find_stop_tokens, find_template_stop_token, generate_answers
+from tui_tuner.evaluation.generation import generate_answers
 from tui_tuner.evaluation.metrics import (
     MEASURES,
     ScoredAnswer,
@@ -15,6 +15,7 @@ from tui_tuner.evaluation.metrics import (
     score_answers,
     split_metric_tokens,
 )
+from tui_tuner.evaluation.writing.stop_tokens import find_stop_tokens, find_template_stop_token
 
 
 def _row(prompt: str = "", reference: str = "", text: str = "", stopped: bool = True) -> ScoredAnswer:

@@ -17,7 +17,7 @@ def test_the_folder_is_walked() -> None:
     assert files == NAMES
     assert {"demo", "demo-pretraining", "lora-small", "qlora-small", "lora-8b", "qlora-8b"} <= set(NAMES)
     assert {"full-small", "pretraining", "bert-qa", "distilbert-imdb", "token-tags"} <= set(NAMES)
-    assert "p-tuning-chat" in NAMES
+    assert {"masked-lm", "t5-summary", "p-tuning-chat"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -42,7 +42,15 @@ def test_quantised_presets_train_adapters_and_full_ones_do_not() -> None:
     for name in NAMES:
         config = load_config(find_preset(name))
         assert (config.model.quantization == "nf4") == (name.startswith("qlora") or name == "p-tuning-chat")
-        whole = ("full-small", "pretraining", "demo-pretraining", "bert-qa", "token-tags")
+        whole = (
+            "full-small",
+            "pretraining",
+            "demo-pretraining",
+            "bert-qa",
+            "token-tags",
+            "masked-lm",
+            "t5-summary",
+        )
         assert (config.method.kind == "full") == (name in whole)
 
 

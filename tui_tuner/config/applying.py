@@ -245,8 +245,10 @@ def list_unread_fields(config: RunConfig) -> list[str]:
     return [
         path
         for path, option in list_options().items()
-        # What a task does not read because it follows from other fields (`RunConfig`) was set by nobody.
-        if not has_effect(path, get) and get(path) != option.default and path not in config.task_kind.ignores
+        if not has_effect(path, get)
+        and get(path) != option.default
+        # It follows from the limits of both sides (`RunConfig`) and was set by nobody.
+        and not (path == "data.max_length" and config.task_kind.encoder_decoder)
     ]
 
 

@@ -228,6 +228,8 @@ RULES: dict[str, Rule | Judge] = {
     "data.preflight": _STOPPING,
     "data.seed": _ROWS,
     "data.workers": _SPEED,
+    "data.masking.share": _ROWS,
+    "data.masking.whole_words": _ROWS,
     "data.cleaning.exact_duplicates": _ROWS,
     "data.cleaning.near_duplicates": _ROWS,
     "data.cleaning.refusals": _ROWS,

@@ -84,6 +84,15 @@ class RunConfig(Section):
         """Return the share of the positions with a label that a step trains, which are the hidden ones."""
         return self.data.masking.share if self.task_kind.hides else 1.0
 
+    def limit_sequences(self, tokens: int) -> tuple[str, int]:
+        """Return the field that limits sequences, and its value for sequences of at most `tokens` tokens.
+
+        With a source and a target it is the limit of the source, which is what texts exceed.
+        """
+        if self.task_kind.encoder_decoder:
+            return "data.max_source", max(4, tokens - self.data.max_target)
+        return "data.max_length", tokens
+
     @model_validator(mode="after")
     def _own_demo(self) -> RunConfig:
         """Replace `demo` and `tiny` by the rows and the model that they stand for in this task."""
@@ -108,8 +117,7 @@ class RunConfig(Section):
     def _length_of_both_sides(self) -> RunConfig:
         """Set the longest sequence of a task with a source and a target: both at their limits."""
         if self.task_kind.encoder_decoder:
-            both = self.data.max_source + self.data.max_target
-            self.data = self.data.model_copy(update={"max_length": both})
+            self.data = self.data.sum_both_sides()
         return self
 
     @model_validator(mode="after")

@@ -25,8 +25,11 @@ _FULL: dict[str, Any] = {
 }
 # Adapters leave the random weights frozen: mostly the new head on top of them is trained
 _ADAPTER: dict[str, Any] = {"training.learning_rate": 3e-3, "training.epochs": 10, "training.batch_size": 16}
-# Question answering must learn to relate two texts, which takes longer
-_FULL_OF = {"question_answering": {"training.learning_rate": 2e-3, "training.epochs": 12}}
+# Question answering must learn to relate two texts, which takes longer; hidden tokens are few for each text
+_FULL_OF = {
+    "question_answering": {"training.learning_rate": 2e-3, "training.epochs": 12},
+    "masked_lm": {"training.learning_rate": 3e-3},
+}
 
 
 def make_tiny_values(task: str, method: str) -> dict[str, Any]:

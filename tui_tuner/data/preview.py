@@ -105,7 +105,10 @@ class Inspection:
 class MaskToken:
     """A token as the model sees it.
 
-    `piece` counts the sequences of a row from 0; `weight` is what its loss counts, if it is trained.
+    Args:
+        piece: Counts the sequences of a row from 0.
+        weight: What its loss counts, if it is trained.
+        wanted: The text of the token that the model has to guess in its place; empty if it is not hidden.
     """
 
     id: int
@@ -114,6 +117,12 @@ class MaskToken:
     special: bool
     piece: int = 0
     weight: float = 1.0
+    wanted: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Return its text, with the token to guess after an arrow."""
+        return f"{self.text}→{self.wanted}" if self.wanted else self.text
 
 
 @dataclass

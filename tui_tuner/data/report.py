@@ -159,4 +159,4 @@ def format_weight(weight: float) -> str:
 
 def format_token(token: MaskToken) -> str:
     """Write a token on one line, with symbols for newlines and tabs."""
-    return one_line(mark_blanks(token.text).replace("\t", "\u21e5"))
+    return one_line(mark_blanks(token.shown).replace("\t", "\u21e5"))

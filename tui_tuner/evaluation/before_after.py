@@ -34,17 +34,18 @@ def compare_answers(view: RunView) -> list[str]:
     for index in sorted(before.keys() & after.keys()):
         lines += ["", *_pair_lines(before[index], after[index])]
     first, last = _generated_metrics(view)
+    signatures = {name: said for point in view.evaluations for name, said in (point.signatures or {}).items()}
     if first and last:
         lines.append("")
         for name in last:
-            lines.append(
-                _(
-                    "{name}: {before} before, {after} after",
-                    name=name_metric_in_text(name),
-                    before=format_metric_figure(name, first.get(name), 3),
-                    after=format_metric_figure(name, last[name], 3),
-                )
+            line = _(
+                "{name}: {before} before, {after} after",
+                name=name_metric_in_text(name),
+                before=format_metric_figure(name, first.get(name), 3),
+                after=format_metric_figure(name, last[name], 3),
             )
+            signed = one_line(signatures.get(name, ""), 120)
+            lines.append(f"{line}  ({signed})" if signed else line)
     return [*lines, ""] if lines else lines
 
 

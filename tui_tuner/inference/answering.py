@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tui_tuner.errors import OutOfMemoryError, UsageError
-from tui_tuner.evaluation.generation import find_context_length, find_stop_tokens
+from tui_tuner.evaluation.writing.stop_tokens import find_context_length, find_stop_tokens
 from tui_tuner.inference.loading import LoadedModel
 from tui_tuner.inference.sampling import Sampling
 from tui_tuner.locales import _

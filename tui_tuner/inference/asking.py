@@ -33,7 +33,7 @@ def ask_loaded_model(loaded: LoadedRun, text: str, question: str = "") -> ShownS
     import torch
 
     task = find_task(loaded.config.task)
-    if loaded.config.task_kind.writes:
+    if loaded.config.task_kind.talks:
         raise UsageError(_("a model of task {task} cannot be asked about a text.", task=loaded.config.task))
     try:
         # No gradients, which would keep every activation in memory

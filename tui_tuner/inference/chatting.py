@@ -8,7 +8,7 @@ from typing import Any
 
 from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
-from tui_tuner.evaluation.generation import find_context_length
+from tui_tuner.evaluation.writing.stop_tokens import find_context_length
 from tui_tuner.inference.answering import Answer, answer_with_each_model
 from tui_tuner.inference.base_download import fetch_missing_bases
 from tui_tuner.inference.loading import LoadedModel, ModelKeeper

@@ -17,12 +17,17 @@ _HEADS = {
     "ForSequenceClassification": "classification",
     "ForTokenClassification": "token_classification",
     "ForQuestionAnswering": "question_answering",
+    "ForMaskedLM": "masked_lm",
+    "ForPreTraining": "masked_lm",
 }
 _TYPES = {
     "SEQ_CLS": "classification",
     "TOKEN_CLS": "token_classification",
     "QUESTION_ANS": "question_answering",
     "CAUSAL_LM": "sft",
+    "SEQ_2_SEQ_LM": "seq2seq",
+    # PEFT has no name for models that fill in masks
+    "FEATURE_EXTRACTION": "masked_lm",
 }
 _PROBLEMS = {
     "single_label_classification": "single",
@@ -43,6 +48,9 @@ def read_model_task(folder: Path) -> str:
     for ending, task in _HEADS.items():
         if any(name.endswith(ending) for name in names):
             return task
+    # BART and Marian are saved under names that say nothing of their two halves
+    if values.get("is_encoder_decoder") is True and any(map(_may_rewrite, names)):
+        return "seq2seq"
     # A config without a class is taken for a model that writes, by far the most frequent kind
     if not names or any(_may_write(name) for name in names):
         return "sft"
@@ -55,7 +63,12 @@ def read_model_task(folder: Path) -> str:
 
 def _may_write(name: str) -> bool:
     """Return whether a transformers class may generate text, judging by its name."""
-    return not name.endswith(("ForMaskedLM", "ForPreTraining", "EncoderModel")) and not _is_bare_encoder(name)
+    return not name.endswith("EncoderModel") and not _is_bare_encoder(name)
+
+
+def _may_rewrite(name: str) -> bool:
+    """Return whether a transformers class of an encoder and a decoder has a head that writes."""
+    return name.endswith(("ForConditionalGeneration", "MTModel", "LMHeadModel", "EncoderDecoderModel"))
 
 
 def _is_bare_encoder(name: str) -> bool:

@@ -38,7 +38,7 @@ def list_leads(folder: RunFolder, kind: TaskKind | None) -> list[Lead]:
         return []
     name, runs = shlex.quote(folder.name), format_runs_option(folder)
     leads = []
-    if kind.writes:
+    if kind.talks:
         leads.append(Lead(_("Talk to it"), f"tui-tuner chat {name}{runs}", "c"))
         leads.append(Lead(_("Compare it with its base"), f"tui-tuner chat {name} --with base{runs}", "b"))
     else:

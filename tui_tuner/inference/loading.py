@@ -226,7 +226,7 @@ def _make_base_key(
     """Return a key that is equal for models that start from the same weights."""
     scratch = config.model.architecture is not None or bool(task.new_modules)
     # Random weights depend on the seed, and on the vocabulary's size
-    own = [config.training.seed, len(tokenizer)] if scratch else []
+    own: list[Any] = [config.training.seed, len(tokenizer)] if scratch else []
     growth = find_growth(tokenizer)
     own += [growth.format_record()] if growth is not None else []
     values = {**task.model_values(config, learned), **head}

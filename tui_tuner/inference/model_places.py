@@ -13,7 +13,8 @@ from tui_tuner.config.load import build_config, read_config
 from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError
-from tui_tuner.evaluation.generation import find_context_length
+from tui_tuner.evaluation.writing.decoder_writer import find_side_lengths
+from tui_tuner.evaluation.writing.stop_tokens import find_context_length
 from tui_tuner.inference.heads import find_head_label_problem, read_model_json
 from tui_tuner.inference.origin import RESOLVED, Origin, read_adapter_config
 from tui_tuner.locales import _
@@ -153,6 +154,10 @@ def add_task_tokens(task: Task, config: RunConfig, tokenizer: Any) -> None:
 
 def fit_origin_config(config: RunConfig, model: Any, tokenizer: Any) -> RunConfig:
     """Adapt the config of a model that no run made: kind of labels and longest text."""
+    if config.task_kind.encoder_decoder:
+        reads = find_side_lengths(model)[0]
+        most = config.data.max_source if reads is None else reads - count_virtual_tokens(model)
+        return edit_values(config, {"data.max_source": most}) if most < config.data.max_source else config
     if config.task_kind.writes:
         return config
     values: dict[str, Any] = {}

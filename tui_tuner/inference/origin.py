@@ -175,12 +175,17 @@ def read_origin_step(origin: Origin) -> int | None:
 
 
 def check_models_write(origins: Iterable[Origin]) -> None:
-    """Raise `UsageError` if one of the models does not write text."""
+    """Raise `UsageError` if one cannot chat with one of the models."""
     for one in origins:
         kind = find_task_kind({"task": one.task})
-        if kind is not None and not kind.writes:
+        if kind is not None and not kind.talks:
+            said = (
+                _("is for task {task}, whose models read each text by itself.", task=one.task)
+                if kind.writes
+                else _("is for task {task}, whose models do not write text.", task=one.task)
+            )
             raise UsageError(
-                _("is for task {task}, whose models do not write text.", task=one.task),
+                said,
                 where=one_line(one.name),
                 hint=_("Ask it about a text with `tui-tuner ask`."),
             )

@@ -154,8 +154,10 @@ class ModelFacts(LayerMatrices):
         if self.family.encoder and self.family.stacked:
             return 0  # the decoder writes
         if self.family.encoder:
-            norm = 3 * self.hidden if self.family.norm_bias else self.hidden  # and the dense layer's bias
-            return self.hidden * self.hidden + self.vocab + norm
+            # The head that guesses hidden tokens: a dense layer, a norm, and the embeddings again with a bias
+            wide = self.embedding_width
+            norm = 3 * wide if self.family.norm_bias else wide  # and the dense layer's bias
+            return self.hidden * wide + self.vocab + norm
         bias = self.vocab if self.family.head_bias else 0
         return bias if self.tied else self.vocab * self.hidden + bias
 

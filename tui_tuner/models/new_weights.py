@@ -34,6 +34,12 @@ def note_random_weights(model: Any, names: Sequence[str]) -> None:
     setattr(model, RANDOM, tuple(names))
 
 
+def list_random_weights(model: Any) -> tuple[str, ...]:
+    """List the weights of a loaded model that were not read from files; empty for one made from nothing."""
+    found: tuple[str, ...] = getattr(model, RANDOM, ())
+    return found
+
+
 def note_random_head(model: Any) -> None:
     """Record on a model made from nothing the weights that belong to the head although they are in the
     backbone.

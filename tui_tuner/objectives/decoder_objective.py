@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from tui_tuner.compute.rows.decoder_layout import DecoderLayout, find_shift
 from tui_tuner.compute.rows.row_layout import RowLayout
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.objectives.objective import Objective, Setup, SingleLosses
+from tui_tuner.objectives.row_losses import compute_perplexity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,12 +69,9 @@ class DecoderObjective(Objective):
         }
 
     def summarise_sums(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
-        plain = sums["plain"] / weight
-        # The loss of a run that diverged may be larger than a float's exponent allows.
-        perplexity = math.exp(plain) if plain < math.log(1e300) else math.inf
         return {
             "loss": sums["loss"] / weight,
-            "perplexity": perplexity,
+            "perplexity": compute_perplexity(sums["plain"] / weight),
             "accuracy": sums["right"] / weight,
         }
 

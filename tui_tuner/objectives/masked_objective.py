@@ -13,9 +13,8 @@ from torch.nn.functional import cross_entropy, pad
 from tui_tuner.compute.encoders import unwrap_model
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, build_forward_inputs
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.masking.hiding import HidingRule
+from tui_tuner.data.masking.hiding import HidingRule, make_hiding_rule
 from tui_tuner.data.masking.masked_rows import MaskedRows
-from tui_tuner.data.masking.special_tokens import SpecialTokens
 from tui_tuner.objectives.objective import Objective, Setup, SingleLosses
 from tui_tuner.objectives.row_losses import compute_perplexity
 
@@ -45,7 +44,7 @@ class MaskedObjective(Objective):
 
     def prepare_way(self, setup: Setup) -> None:
         vocabulary = unwrap_model(setup.model).get_input_embeddings().num_embeddings
-        self.rule = make_hiding_rule(self.config, setup.tokenizer, vocabulary)
+        self.rule = make_hiding_rule(self.config.data.masking.share, setup.tokenizer, vocabulary)
         super().prepare_way(replace(setup, rows=self.read_rows(setup.rows, 0)))
 
     def _share_beginnings(self, setup: Setup) -> None:
@@ -88,17 +87,6 @@ class MaskedObjective(Objective):
     def summarise_sums(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         mean = sums["loss"] / weight
         return {"loss": mean, "perplexity": compute_perplexity(mean), "accuracy": sums["right"] / weight}
-
-
-def make_hiding_rule(config: RunConfig, tokenizer: Any, vocabulary: int) -> HidingRule:
-    """Return how a run hides tokens.
-
-    Args:
-        vocabulary: The number of tokens that the model has embeddings for.
-    """
-    special = SpecialTokens(tokenizer)
-    assert special.mask is not None  # refused when the tokenizer was prepared
-    return HidingRule(config.data.masking.share, special.mask, special.list_words(vocabulary))
 
 
 @contextlib.contextmanager

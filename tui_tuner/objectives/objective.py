@@ -27,6 +27,7 @@ from tui_tuner.compute.randomness import Randomness, find_randomness
 from tui_tuner.compute.rows.row_layout import RowLayout, list_group_sizes
 from tui_tuner.compute.rows.row_sizes import fills_rows
 from tui_tuner.compute.self_check import GRADIENT_ROWS, Checker
+from tui_tuner.config.applying import is_read_by_task
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens
@@ -38,7 +39,7 @@ from tui_tuner.objectives.figures import (
     RowLoss,
     SingleLosses,
 )
-from tui_tuner.objectives.setup import JournalVoice, Setup
+from tui_tuner.objectives.setup import JournalVoice, Setup, report_filler
 from tui_tuner.objectives.way_choosing import LONGEST_CHECKED, WayChooser, choose_checked_rows
 from tui_tuner.text import format_bytes, one_line
 
@@ -108,11 +109,7 @@ class Objective(ABC):
     # ---- forward passes -----------------------------------------------------------------------------------
 
     def read_rows(self, data: Rows, epoch: int | None) -> Rows:
-        """Return the rows as an epoch reads them; epoch None is for held-out rows, in any evaluation.
-
-        What an override draws must follow from seed, epoch and number of a row alone, so that a step reads
-        the same after a resume, in any micro-batch and on any device.
-        """
+        """Return rows as an epoch reads them; None: as evaluations do. It draws by seed, epoch, row alone."""
         return data
 
     def group_rows(self, data: Rows, rows: Sequence[int], size: MicroSize) -> list[list[int]]:
@@ -226,10 +223,12 @@ class Objective(ABC):
                 ),
                 _("The loss is correct, but training is slower."),
             )
-        if setup.config.training.neftune_alpha:
-            self._noise = EmbeddingNoise(setup.model, setup.config.training.neftune_alpha)
+        alpha = setup.config.training.neftune_alpha
+        if alpha and is_read_by_task(setup.config.task, "training.neftune_alpha"):
+            self._noise = EmbeddingNoise(setup.model, alpha)
         self._share_beginnings(setup)
-        self._tell_of_filler(setup)
+        if self.way.filled and self.way.packing:
+            report_filler(setup, *self.laying.expect_filler(setup.tokens))
 
     def make_layout(self, setup: Setup) -> RowLayout:
         """Return what lays this run's examples into forward passes."""
@@ -319,22 +318,6 @@ class Objective(ABC):
         )
         self.way = replace(self.way, shared=True)
         self.laying.share_beginnings(share)
-
-    def _tell_of_filler(self, setup: Setup) -> None:
-        """Report the cost of filling rows up to a few lengths, if they are flat."""
-        if not (self.way.filled and self.way.packing):
-            return
-        sizes, share = self.laying.expect_filler(setup.tokens)
-        if share is None:
-            return
-        setup.voice.report_log(
-            _(
-                "Rows are filled up to one of {count} lengths, so that the GPU sees few shapes: about "
-                "{share:.1%} of the computation is filler, which no figure includes.",
-                count=len(sizes),
-                share=share,
-            )
-        )
 
     def store_states(self, setup: Setup, folder: Path, check: Callable[[], None]) -> None:
         """Store the inputs of the first trained layer for all epochs, if possible.

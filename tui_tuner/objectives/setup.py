@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tui_tuner.compute.forward import Rows
 from tui_tuner.config.resolved import ResolvedConfig
+from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 
 if TYPE_CHECKING:
@@ -49,3 +50,17 @@ class Setup:
     longest_row: int = 0
     usual: Sequence[int] = ()
     tokenizer: Any = None
+
+
+def report_filler(setup: Setup, sizes: Sequence[int], share: float | None) -> None:
+    """Report the cost of filling flat rows up to a few lengths, if it is known."""
+    if share is None:
+        return
+    setup.voice.report_log(
+        _(
+            "Rows are filled up to one of {count} lengths, so that the GPU sees few shapes: about "
+            "{share:.1%} of the computation is filler, which no figure includes.",
+            count=len(sizes),
+            share=share,
+        )
+    )

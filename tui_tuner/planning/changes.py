@@ -60,7 +60,8 @@ def list_saving_changes(config: RunConfig, card: Card | None = None) -> list[Cha
         found.append(Change("method.rank", 8, _("rank 8"), 1))
     if config.data.max_length > 256:
         half = config.data.max_length // 2
-        found.append(Change("data.max_length", half, _("sequences of {length} tokens", length=half), 2))
+        limit = config.limit_sequences(half)
+        found.append(Change(*limit, _("sequences of {length} tokens", length=half), 2))
     # Random weights cannot be adapted, so no other method is proposed for them
     if not method.has_trait(Trait.ADAPTER) and model.architecture is None:
         found.append(Change("method.kind", "lora", _("LoRA"), 2))
@@ -86,6 +87,8 @@ def apply_saving_changes(config: Config, changes: tuple[Change, ...]) -> Config:
         # Not validated again: a search makes thousands of configs, and these values are known to be valid
         part = getattr(config, section).model_copy(update={name: change.value})
         config = config.model_copy(update={section: part})
+    if config.task_kind.encoder_decoder:
+        config = config.model_copy(update={"data": config.data.sum_both_sides()})
     return config
 
 

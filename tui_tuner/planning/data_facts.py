@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.config.schema import RunConfig
+
 SOURCE = "source"  # the column with the tokens of a row that an encoder reads
 KEPT = 1024  # longest rows whose lengths are kept
 
@@ -37,6 +39,11 @@ class DataFacts:
     def mean_tokens(self) -> float | None:
         """Return the mean number of tokens per row."""
         return self.tokens / self.rows if self.tokens and self.rows else None
+
+    @property
+    def mean_target(self) -> float | None:
+        """Return the mean number of trained tokens per row; if it has a source, those of its target."""
+        return self.supervised / self.rows if self.supervised and self.rows else None
 
     def most_tokens(self, rows: int) -> int | None:
         """Return the most tokens of so many rows; None if rows were not tokenised."""
@@ -81,3 +88,11 @@ def make_facts(train: Any, validation: Any = None, share: float = 1.0) -> DataFa
 def count_optimizer_steps(rows: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
     """Count the optimizer steps over so many training rows; an epoch's last step may have fewer rows."""
     return max_steps or max(1, math.ceil(epochs * math.ceil(rows / batch_size)))
+
+
+def measure_mean_sides(config: RunConfig, data: DataFacts | None) -> tuple[float, float]:
+    """Return the mean tokens of a row's source and of its target; their limits if they were not counted."""
+    source, target = float(config.data.max_source), float(config.data.max_target)
+    if data is None or not data.mean_tokens or not data.mean_target:
+        return source, target
+    return min(source, max(1.0, data.mean_tokens - data.mean_target)), min(target, data.mean_target)

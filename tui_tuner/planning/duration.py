@@ -11,8 +11,8 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _, _n
 from tui_tuner.models.architectures.heads import SPAN, TEXT
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.planning.data_facts import DataFacts, count_optimizer_steps
-from tui_tuner.planning.flops import count_flops
+from tui_tuner.planning.data_facts import DataFacts, count_optimizer_steps, measure_mean_sides
+from tui_tuner.planning.flops import Flops, Segment, count_flops
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.heads.outputs import find_trained_head
 from tui_tuner.planning.memory.stack import find_installed_stack
@@ -66,14 +66,24 @@ def count_run_work(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Wor
     tokens = round(rows * per_row)
     supervised = round(share * data.supervised) if data.supervised is not None else None
     cost = count_flops(facts, config.method, head=find_trained_head(config, facts, data))
-    row = [min(per_row, config.data.max_length)]
-    targets = tokens if supervised is None else supervised
+    row: list[float | Segment] = [min(per_row, config.data.max_length)]
+    targets = round(tokens * config.trained_share) if supervised is None else supervised
     # A head over a whole text has one target for each row, a span two, whatever its length
     once = {TEXT: 1, SPAN: 2}.get(config.task_kind.decides)
     if supervised is None and once is not None:
         targets = round(rows) * once
+    if facts.source is not None and config.task_kind.encoder_decoder:
+        source, target = measure_mean_sides(config, data)
+        row = [Segment(target, source=source)]
+        targets = round(rows * target) if supervised is None else supervised
     layers = rows * cost.count_step(row, 0)
     again = rows * cost.count_recomputed(row, config.training.gradient_checkpointing)
+    formula = _write_formula(cost, tokens, targets, layers, again)
+    return Work(steps, tokens, supervised, layers + targets * cost.target + again, formula)
+
+
+def _write_formula(cost: Flops, tokens: int, targets: int, layers: float, again: float) -> str:
+    """Write how the operations of a run were counted."""
     said: dict[str, Any] = {
         "weights": cost.weights,
         "tokens": tokens,
@@ -81,20 +91,33 @@ def count_run_work(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Wor
         "head": targets * cost.target,
         "targets": targets,
     }
+    if cost.reading is not None:
+        said |= {"read": cost.reading.weights, "sources": max(0, tokens - targets)}
+        if again:
+            return _(
+                "{layers:.3g} in the layers (encoder: {read:,} weights per token, {sources:,} tokens of "
+                "sources; decoder: {weights:,}, {targets:,} of targets) + {head:.3g} in the head + "
+                "{again:.3g} recomputed",
+                again=again,
+                **said,
+            )
+        return _(
+            "{layers:.3g} in the layers (encoder: {read:,} weights per token, {sources:,} tokens of sources; "
+            "decoder: {weights:,}, {targets:,} of targets) + {head:.3g} in the head",
+            **said,
+        )
     if again:
-        formula = _(
+        return _(
             "{layers:.3g} in the layers ({weights:,} weights per token, {tokens:,} tokens) + {head:.3g} "
             "in the head ({targets:,} trained tokens) + {again:.3g} recomputed",
             again=again,
             **said,
         )
-    else:
-        formula = _(
-            "{layers:.3g} in the layers ({weights:,} weights per token, {tokens:,} tokens) + {head:.3g} "
-            "in the head ({targets:,} trained tokens)",
-            **said,
-        )
-    return Work(steps, tokens, supervised, layers + targets * cost.target + again, formula)
+    return _(
+        "{layers:.3g} in the layers ({weights:,} weights per token, {tokens:,} tokens) + {head:.3g} "
+        "in the head ({targets:,} trained tokens)",
+        **said,
+    )
 
 
 def estimate_duration(

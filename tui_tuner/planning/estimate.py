@@ -204,6 +204,7 @@ def make_memory_setup(
         decides=head.decides,
         head=head.list_parts(facts),
         new_pooler=head.new_pooler,
+        hides=config.task_kind.hides and facts.encoder,
         stack=stack,
         batch=batch,
         length=length,

@@ -348,9 +348,8 @@ class _Search:
             changes.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 2))
         if config.data.max_length > 512:
             quarter = config.data.max_length // 4
-            changes.append(
-                Change("data.max_length", quarter, _("sequences of {length} tokens", length=quarter), 3)
-            )
+            limit = config.limit_sequences(quarter)
+            changes.append(Change(*limit, _("sequences of {length} tokens", length=quarter), 3))
         for count in range(1, MOST_CHANGES + 1):
             # Mildest first: lower quality is only proposed where nothing milder fits
             for group in sorted(

@@ -15,13 +15,15 @@ two operations. For each token,
   their sum over values), and twice that backward, frozen weights or not. A causal sequence of n has n * n / 2
   pairs, half of what PaLM counts; one that reads both ways n * n; a window caps what a position sees;
 - the head, tied or not, counts at trained positions only, one that decides where it decides: once a text, a
-  word, or an end of an answer. Embeddings are looked up and cost nothing.
+  word, or an end of an answer. Embeddings are looked up and cost nothing;
+- of an encoder-decoder, the encoder's layers count for the tokens of the source and the decoder's for those
+  of the target, except that the decoder makes keys and values of each token of the source in every layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tui_tuner.config.kinds.method_kind import Trait
@@ -43,11 +45,17 @@ PATTERNS = {"gemma2": 2, "gemma3_text": 6, "gemma3": 6, "cohere2": 4, "gpt_oss":
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of tokens that goes through the model. `before`: further tokens that it attends to but that
-    are computed elsewhere: a beginning that it shares with others."""
+    """A stretch of tokens that goes through the model.
+
+    Args:
+        before: Further tokens that it attends to but that are computed elsewhere: a beginning that it shares
+            with others.
+        source: Of an encoder-decoder, the tokens that its encoder reads; `tokens` are those of the decoder.
+    """
 
     tokens: float
     before: int = 0
+    source: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,10 @@ class Flops:
         prefix: Additional keys that each position attends to in every layer (prefix tuning).
         again: Of layers that gradients reach, for each token and (by window) pair, forward alone.
         weights: Weights that a token meets in the layers, adapters included.
+        reading: Of an encoder-decoder, its encoder's.
+        read: Of the decoder's layers, for each token of the source, of which they make keys and values; and
+            of that, what is computed again.
+        crossed: Of the decoder's attention to the source, for each pair of positions; and again.
     """
 
     token: float
@@ -73,6 +85,9 @@ class Flops:
     prefix: int = 0
     again: tuple[float, Mapping[int | None, float]] = (0.0, {})
     weights: int = 0
+    reading: Flops | None = None
+    read: tuple[float, float] = (0.0, 0.0)
+    crossed: tuple[float, float] = (0.0, 0.0)
 
     def count_step(self, segments: Iterable[float | Segment], targets: float) -> float:
         """Return the operations of an optimizer step over these sequences.
@@ -82,8 +97,12 @@ class Flops:
                 that beginning and each of the rests.
             targets: Positions with a label.
         """
-        tokens, pairs = self._sum_sizes(segments, self.pairs)
-        return tokens * self.token + targets * self.target + pairs
+        cut = list(segments)
+        tokens, pairs = self._sum_sizes(cut, self.pairs)
+        beside = self._count_sources(cut, 0)
+        if self.reading is not None:
+            beside += self.reading.count_step(list_sources(cut), 0)
+        return tokens * self.token + targets * self.target + pairs + beside
 
     def count_recomputed(self, segments: Iterable[float | Segment], degree: Auto | Checkpointing) -> float:
         """Count the operations that checkpointing adds: a second forward pass of the layers that gradients
@@ -95,8 +114,20 @@ class Flops:
         if degree in (False, "auto"):
             return 0.0
         token, costs = self.again
-        tokens, pairs = self._sum_sizes(segments, costs)
-        return (tokens * token + pairs) * (0.5 if degree == EVERY_SECOND else 1.0)
+        cut = list(segments)
+        tokens, pairs = self._sum_sizes(cut, costs)
+        found = tokens * token + pairs + self._count_sources(cut, 1)
+        half = 0.5 if degree == EVERY_SECOND else 1.0
+        if self.reading is None:
+            return found * half
+        return found * half + self.reading.count_recomputed(list_sources(cut), degree)
+
+    def _count_sources(self, segments: Iterable[float | Segment], place: int) -> float:
+        """Count what the decoder does with sources; `place` 1 is what it computes again."""
+        sides = [(one.tokens, one.source) for one in segments if isinstance(one, Segment) and one.source]
+        return sum(
+            source * self.read[place] + tokens * source * self.crossed[place] for tokens, source in sides
+        )
 
     def _sum_sizes(
         self, segments: Iterable[float | Segment], costs: Mapping[int | None, float]
@@ -127,6 +158,11 @@ class Flops:
         return growing * before + growing * growing / 2 + (tokens - growing) * float(window)
 
 
+def list_sources(segments: Iterable[float | Segment]) -> list[float | Segment]:
+    """Return the sources of an encoder-decoder's segments, which its encoder reads."""
+    return [one.source if isinstance(one, Segment) else 0.0 for one in segments]
+
+
 def count_flops(
     facts: ModelFacts,
     method: MethodSection,
@@ -143,11 +179,27 @@ def count_flops(
         stack: Of the libraries, which decide where adapters sit; those installed by default.
     """
     stack = stack or find_installed_stack()
-    reached, tops = _count_layers(facts, method)
+    found = _count_stack(facts, method, stack, stored)
+    found = replace(found, target=_count_head(facts, method, head or Head()))
+    if facts.source is None:
+        return found
+    # Where top layers were chosen they are the decoder's: no gradient gets to the encoder
+    tops = 0 if method.reads_field("layers") and method.layers is not None else None
+    return replace(found, reading=_count_stack(facts.source, method, stack, 0, tops))
+
+
+def _count_stack(
+    facts: ModelFacts, method: MethodSection, stack: Stack, stored: int, only: int | None = None
+) -> Flops:
+    """Count the operations of one stack of layers; `only` is in how many of them anything is trained."""
+    reached, tops = _count_layers(facts, method) if only is None else (only, only)
     token = again = 0.0
+    read, read_again = 0.0, 0.0
+    crossed, crossed_again = 0.0, 0.0
     weights = 0
     pairs: dict[int | None, float] = {}
     twice: dict[int | None, float] = {}
+    reads = set(facts.family.cross[1:3])  # of the source, keys and values are made
     # Scores cost 2 * head_dim for each pair and head, their sum over values 2 * value_dim: latent attention
     # has two sizes
     width = 2.0 * facts.heads * (facts.head_dim + (facts.value_dim or facts.head_dim))
@@ -155,26 +207,39 @@ def count_flops(
         # Stored layers are never computed during steps
         if place < stored:
             continue
-        frozen, trained = _weigh_layer(facts, method, stack, place, place >= facts.layers - tops)
-        forward, back = FORWARD * (frozen + trained), place >= facts.layers - reached
+        back, top = place >= facts.layers - reached, place >= facts.layers - tops
+        frozen, trained = _weigh_layer(facts, method, stack, place, top, reads, inside=False)
+        token += _count_passes(frozen, trained, back)
         weights += round(frozen + trained)
-        token += forward
         pairs[window] = pairs.get(window, 0.0) + (3 * width if back else width)
-        # The gradient of the input is needed even where no weight of this layer is trained
         if back:
-            token += THROUGH * (frozen + trained) + OWN * trained
-            again += forward
+            again += FORWARD * (frozen + trained)
             twice[window] = twice.get(window, 0.0) + width
+        if reads:
+            frozen, trained = _weigh_layer(facts, method, stack, place, top, reads, inside=True)
+            read += _count_passes(frozen, trained, back)
+            read_again += FORWARD * (frozen + trained) * back
+            crossed += 3 * width if back else width
+            crossed_again += width * back
     return Flops(
         token,
-        _count_head(facts, method, head or Head()),
+        0.0,
         pairs,
         causal=not facts.encoder,
         virtual=0 if method.has_trait(Trait.PREFIX) else method.prompt_length,
         prefix=method.prompt_length if method.has_trait(Trait.PREFIX) else 0,
         again=(again, twice),
         weights=weights,
+        read=(read, read_again),
+        crossed=(crossed, crossed_again),
     )
+
+
+def _count_passes(frozen: float, trained: float, back: bool) -> float:
+    """Count the operations of weights that a token passes, forward and, if gradients get there, backward."""
+    # The gradient of the input is needed even where no weight of this layer is trained
+    found = FORWARD * (frozen + trained)
+    return found + (THROUGH * (frozen + trained) + OWN * trained if back else 0.0)
 
 
 def _count_head(facts: ModelFacts, method: MethodSection, head: Head) -> float:
@@ -183,7 +248,8 @@ def _count_head(facts: ModelFacts, method: MethodSection, head: Head) -> float:
     if parts:
         return float(sum(part.matrix.weights for part in parts)) * (FORWARD + THROUGH + OWN)
     # An encoder's head has a dense layer before the vocabulary (BERT's `cls.predictions.transform`)
-    weights = float(facts.vocab * facts.hidden + (facts.hidden**2 if facts.encoder else 0))
+    wide = facts.embedding_width
+    weights = float(facts.vocab * wide + (facts.hidden * wide if facts.encoder else 0))
     terms = find_method(method.kind).memory_terms(make_method_case(method, facts))
     own = method.has_trait(Trait.WHOLE_MODEL) or _trains_embeddings(method) or terms.trains_head
     return weights * (FORWARD + THROUGH + (OWN if own else 0))
@@ -203,12 +269,25 @@ def _count_layers(facts: ModelFacts, method: MethodSection) -> tuple[int, int]:
 
 
 def _weigh_layer(
-    facts: ModelFacts, method: MethodSection, stack: Stack, place: int, top: bool
+    facts: ModelFacts,
+    method: MethodSection,
+    stack: Stack,
+    place: int,
+    top: bool,
+    apart: Collection[str] = (),
+    *,
+    inside: bool = False,
 ) -> tuple[float, float]:
-    """Return the frozen and the trained weights that a token passes in a layer."""
+    """Return the frozen and the trained weights that a token passes in a layer.
+
+    Args:
+        apart: Names of matrices that are left out; or, with `inside`, the only ones that count.
+    """
     numbers, case = find_method(method.kind), make_method_case(method, facts, stack)
     frozen = trained = 0.0
     for linear in (facts.without_experts if place in facts.dense_places else facts).layer_linears:
+        if (linear.name in apart) is not inside:
+            continue
         # A token passes only the experts that its router chooses
         share = facts.experts_per_token / facts.experts if linear.group == "expert" else 1.0
         weights = linear.weights * share

@@ -185,6 +185,8 @@ def _choose_packing(work: _Work) -> tuple[bool, str]:
             "own row.",
             kind=one_line(kind, 60),
         )
+    if work.config.task_kind.encoder_decoder:
+        return False, _("Sources of similar length share a pass; each keeps a row of its own.")
     if work.config.method.prompt_length:
         return False, _("Virtual tokens come before each row, so every sequence gets its own row.")
     return True, _("Rows are packed without padding and do not attend to each other.")

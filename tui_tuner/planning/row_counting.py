@@ -262,11 +262,28 @@ def _count_tokens(config: RunConfig, read: list[ReadRow]) -> _Sample | None:
             supervised += trained
             continue
         whole = sum(_measure_lengths(tokenizer, list_record_texts(one.record))) + 1  # the stop token
-        lengths.append(min(whole, longest))
         answers = _measure_lengths(tokenizer, list_record_answers(one.record))
+        if config.task_kind.encoder_decoder and answers:
+            source, target = _measure_sides(config, tokenizer, whole, answers[-1])
+            lengths.append(source + target)
+            supervised += target
+            continue
+        lengths.append(min(whole, longest))
         text = isinstance(one.record, Text) or not answers
         supervised += lengths[-1] if text else min(sum(answers) + len(answers), longest)
+    supervised = round(supervised * config.trained_share)
     return _Sample(min(len(read), SAMPLED), len(lengths), sum(lengths), supervised, max(lengths, default=0))
+
+
+def _measure_sides(config: RunConfig, tokenizer: Any, whole: int, answer: int) -> tuple[int, int]:
+    """Return the tokens of a row's source and of its target, each with a stop token and cut at its limit.
+
+    Args:
+        whole: Tokens of all texts of a row, and one stop token. answer: Of its last answer.
+    """
+    prefix = _measure_lengths(tokenizer, [config.data.prefix or ""])[0]
+    source = min(whole - answer + prefix, config.data.max_source)
+    return source, min(answer + 1, config.data.max_target)
 
 
 def count_row_tokens(config: RunConfig, records: list[Record]) -> list[int] | None:

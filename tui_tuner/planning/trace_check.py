@@ -12,6 +12,8 @@ from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _
 from tui_tuner.methods.numbers.terms import Form, Sublayers
 from tui_tuner.planning.memory.ledger import (
+    DECODER,
+    ENCODER,
     FIRST,
     FORWARD,
     LAST,
@@ -28,6 +30,7 @@ TRACED = (Form.LOW_RANK, Form.MAGNITUDES, Form.SINGULAR, Form.SUBLAYERS)
 AGREE = 0.01  # the ledger is confirmed within this
 GIB = 2**30
 _PHASES = {"forward": FORWARD, "loss": LOSS, "last": LAST, "first": FIRST, "step": STEP}
+_PHASES |= {"decoder": DECODER, "encoder": ENCODER}
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def _sum_static(setup: Setup, trace: dict[str, Any]) -> float:
     weights, trained = trace["weights"], setup.trained_layers
     # Only some layers were traced, so weights are put together from one of each kind
     size = weights["rest"] + trained * weights["trained"] + (setup.facts.layers - trained) * weights["frozen"]
-    if setup.facts.dense_layers:
+    if setup.facts.dense_layers or setup.facts.source:
         size = weights["whole"]  # all layers were traced
     if setup.states:
         size += _sum_states(setup, trace)
@@ -141,7 +144,7 @@ def _list_trained(setup: Setup, trace: dict[str, Any]) -> list[TrainedTensors]:
             for count, width, shape, table in tensors
         ]
 
-    if setup.facts.dense_layers:
+    if setup.facts.dense_layers or setup.facts.source:
         return read(trace["tensors"]["whole"], 1, True)
     rest, layer = trace["tensors"]["rest"], trace["tensors"]["layer"]
     return read(rest, 1, False) + read(layer, setup.trained_layers, True)
@@ -165,7 +168,7 @@ def explain_untraceable(setup: Setup) -> str:
         return _("library versions other than the installed ones were requested")
     if not facts.raw:
         return _("the model has no config.json")
-    if facts.encoder and not setup.head:
+    if facts.encoder and not (setup.head or setup.hides):
         return _(
             "{model_type} does not generate text, and is traced only with a classification head",
             model_type=facts.model_type,
@@ -180,6 +183,8 @@ def explain_untraceable(setup: Setup) -> str:
         return _("its layers share their weights")
     if setup.train_embeddings:
         return _("embeddings trained together with an adapter are not traced")
+    if facts.source is not None and setup.layers:
+        return _("the encoder is frozen, and only some layers of the decoder are trained")
     if setup.padded and setup.attention == "flash":
         return _("FlashAttention 2 removes the padding of each batch, which needs real rows")
     if facts.family.softcap and setup.attention != "eager":
@@ -230,6 +235,10 @@ def make_trace_request(setup: Setup) -> dict[str, Any]:
         "quick": setup.quick,
         "frozen": setup.trained_layers < setup.facts.layers,
         "layers": list(choose_simulated_layers(setup)),
+        "sources": [setup.source_length] * setup.batch if setup.facts.source else None,
+        "tops": max(0, setup.layers),
+        "untied": not setup.facts.tied,
+        "hides": setup.hides,
         "decides": setup.decides,
         "outputs": setup.head[-1].matrix.outputs if setup.head else 0,
         "new_pooler": setup.new_pooler,

@@ -41,6 +41,8 @@ class Task(ABC):
             (numpy dtypes). The encoder fills them, the objective reads them.
         metrics: Metrics of an evaluation on held-out rows. `evaluation.best` may name any of them.
         auto_class: The transformers class that loads the model.
+        answer_metrics: Metrics by which generated answers are usually compared with references; none of a
+            task that writes no text.
         new_modules: Modules that start with random weights if the base model has none, such as a head.
         kept: Metrics that are saved in the model's config: values that an evaluation finds and answering
             needs.
@@ -52,6 +54,7 @@ class Task(ABC):
     columns: Mapping[str, str] = {}
     metrics: tuple[Metric, ...] = ()
     auto_class = "AutoModelForCausalLM"
+    answer_metrics: tuple[str, ...] = ()
     new_modules: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     peft_type = "CAUSAL_LM"
@@ -85,6 +88,16 @@ class Task(ABC):
             facts: Facts that the encoder noted (`RecordEncoder.note_row`).
         """
         return []
+
+    def preview_examples(
+        self, config: RunConfig, tokenizer: Any, examples: Sequence[Example], first: int
+    ) -> Sequence[Example]:
+        """Return examples as an epoch reads them, if that is not how they are stored.
+
+        Args:
+            first: The number of the first one, where something is drawn for it.
+        """
+        return examples
 
     def trained_mask(self, example: Example) -> np.ndarray:
         """Return a bool [length]: the tokens that are shown as trained."""

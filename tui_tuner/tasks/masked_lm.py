@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.masking.block_encoder import BlockEncoder
-from tui_tuner.data.records import Record, Text
+from tui_tuner.data.masking.hiding import hide_tokens, make_generator, make_hiding_rule
+from tui_tuner.data.records import Example, Record, Text
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.tasks.base import Task
-from tui_tuner.tasks.masking.mask_checks import check_masking
+from tui_tuner.tasks.masking.mask_checks import check_head_weights, check_masking
 
 if TYPE_CHECKING:
     from tui_tuner.data.examples.record_encoder import RecordEncoder, RowFacts
@@ -44,6 +45,16 @@ class MaskedLm(Task):
         # Tokens are hidden when they are read, so the share does not change what is stored.
         return {"whole_words": config.data.masking.whole_words}
 
+    def preview_examples(
+        self, config: RunConfig, tokenizer: Any, examples: Sequence[Example], first: int
+    ) -> Sequence[Example]:
+        rule = make_hiding_rule(config.data.masking.share, tokenizer)
+        seed = config.training.seed
+        return [
+            hide_tokens(one, rule, make_generator(seed, number, 0))
+            for number, one in enumerate(examples, first)
+        ]
+
     def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         from tui_tuner.data.preflight import make_noted_problems
 
@@ -58,6 +69,13 @@ class MaskedLm(Task):
             ),
             _("Set data.overlong to split to read all of them."),
         )
+
+    def load_run_model(
+        self, config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]
+    ) -> Any:
+        model = super().load_run_model(config, device, tokenizer, learned)
+        check_head_weights(config, model)
+        return model
 
     def make_objective(self, config: RunConfig) -> Objective:
         from tui_tuner.objectives.masked_objective import MaskedObjective

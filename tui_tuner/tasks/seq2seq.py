@@ -11,16 +11,24 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preflight import Problem, make_noted_problems
 from tui_tuner.data.records import IGNORE, Chat, Example
+from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.tasks.generative import GenerativeTask
 from tui_tuner.tasks.rewriting.languages import set_languages
 from tui_tuner.tasks.rewriting.pair_encoder import COLUMNS, SOURCE, PairEncoder
+from tui_tuner.tasks.rewriting.source_texts import (
+    describe_cut_sources,
+    encode_source,
+    list_held_out_sources,
+    read_source,
+)
 
 if TYPE_CHECKING:
+    from tui_tuner.data.examples.held_out import HeldOutPrompt
     from tui_tuner.data.examples.record_encoder import RecordEncoder, RowFacts
     from tui_tuner.data.examples.store import TokenizedRows
     from tui_tuner.data.records import Record
-    from tui_tuner.evaluation.samples import SampleSource
+    from tui_tuner.evaluation.samples import ShownSample
     from tui_tuner.objectives.objective import Objective
 
 
@@ -32,6 +40,7 @@ class Seq2Seq(GenerativeTask):
     columns = COLUMNS
     auto_class = "AutoModelForSeq2SeqLM"
     peft_type = "SEQ_2_SEQ_LM"
+    answer_metrics = ("rouge1", "rouge2", "rougeL", "bleu")
 
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
         set_languages(config, tokenizer)
@@ -97,10 +106,31 @@ class Seq2Seq(GenerativeTask):
 
         return DecoderObjective(config)
 
-    def make_samples(
-        self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None
-    ) -> SampleSource | None:
-        return None
+    def encode_prompt(self, config: RunConfig, tokenizer: Any, text: str) -> list[int]:
+        return encode_source(config, tokenizer, text)[0]
+
+    def encode_row(self, config: RunConfig, tokenizer: Any, record: Record) -> tuple[list[int], str]:
+        ids, count = encode_source(config, tokenizer, read_source(record))
+        return ids, describe_cut_sources(config) if count > len(ids) else ""
+
+    def list_held_out_prompts(
+        self, held_out: TokenizedRows | None, count: int, config: RunConfig, tokenizer: Any
+    ) -> list[HeldOutPrompt]:
+        return list_held_out_sources(held_out, count, config)
+
+    def ask_model(
+        self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = ""
+    ) -> ShownSample:
+        """Return what the model writes for a text."""
+        from tui_tuner.tasks.rewriting.text_rewriting import rewrite_text
+
+        if question.strip():
+            raise UsageError(
+                _("task {task} rewrites texts and cannot answer a question.", task=config.task),
+                where="--question",
+                hint=_("Leave it out, or make it a part of the text."),
+            )
+        return rewrite_text(config, model, tokenizer, text)
 
 
 TASK = Seq2Seq()

@@ -181,9 +181,9 @@ class Sft(GenerativeTask):
             *check_cut_rows(facts),
         ]
 
-    def encode_prompt(self, tokenizer: Any, text: str) -> list[int]:
+    def encode_prompt(self, config: RunConfig, tokenizer: Any, text: str) -> list[int]:
         if not getattr(tokenizer, "chat_template", None):
-            return super().encode_prompt(tokenizer, text)
+            return super().encode_prompt(config, tokenizer, text)
         # A template that writes the date must write the one that was trained on.
         with render_at_moment(tokenizer):
             found = tokenizer.apply_chat_template(

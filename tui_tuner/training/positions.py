@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from tui_tuner.compute.rows.decoder_layout import SOURCE
+from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
@@ -10,7 +14,32 @@ from tui_tuner.training.watching.reporting import Reporter
 _NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
 
-def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, virtual: int = 0) -> None:
+def find_longest_text(parts: Iterable[TokenizedRows | None], two_sides: bool) -> tuple[int, str]:
+    """Return the tokens of the longest text that a stack of layers reads, and the field that limits it.
+
+    Args:
+        two_sides: Examples have a source and a target, which are read apart.
+    """
+    found = [(0, "data.max_length")]
+    for rows in parts:
+        if rows is None or not len(rows):
+            continue
+        if two_sides:
+            source = rows.columns[SOURCE]
+            found.append((int(source.max()), "data.max_source"))
+            found.append((int((rows.lengths - source).max()), "data.max_target"))
+        else:
+            found.append((int(rows.lengths.max()), "data.max_length"))
+    return max(found)
+
+
+def check_positions(
+    facts: ModelFacts | None,
+    longest: int,
+    reporter: Reporter,
+    virtual: int = 0,
+    field: str = "data.max_length",
+) -> None:
     """Compare the longest sequence, in tokens, with the limit in the model's config.
 
     `virtual` tokens come before it and take positions too. Computed positions (rotary) continue past the
@@ -37,13 +66,13 @@ def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, 
             limit=limit,
         )
     room = limit - virtual
-    # `data.max_length` allows nothing below 8.
+    # These fields allow nothing below 8.
     if room >= 8:
-        hint = _("Set data.max_length to {room}, or choose a model with a longer context.", room=room)
+        hint = _("Set {field} to {room}, or choose a model with a longer context.", field=field, room=room)
     else:
         hint = _("Lower method.virtual_tokens, or choose a model with a longer context.")
     if facts.positions_end:
-        raise ConfigError(what, where="data.max_length", hint=hint)
+        raise ConfigError(what, where=field, hint=hint)
     reporter.report_warning("beyond_positions", what, hint)
 
 

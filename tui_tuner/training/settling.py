@@ -25,7 +25,7 @@ from tui_tuner.planning.speed.speed_rates import Rates, describe_rates
 from tui_tuner.runs.events import Resolved
 from tui_tuner.tasks.preview.better_tasks import find_better_task
 from tui_tuner.training.context import RunContext
-from tui_tuner.training.positions import check_positions
+from tui_tuner.training.positions import check_positions, find_longest_text
 from tui_tuner.training.resuming import RESOLVED
 from tui_tuner.training.watching.beforehand import report_advice
 
@@ -55,8 +55,8 @@ def settle_config(context: RunContext, config: RunConfig, prepared: PreparedRows
     facts = _load_facts(config)
     data = make_facts(prepared.train, prepared.validation, config.trained_share)
     parts = (prepared.train, prepared.validation)
-    longest = max(int(rows.lengths.max()) for rows in parts if rows is not None and len(rows))
-    check_positions(facts, longest, reporter, config.method.prompt_length)
+    longest, field = find_longest_text(parts, config.task_kind.encoder_decoder)
+    check_positions(facts, longest, reporter, config.method.prompt_length, field)
     here = hardware.detect_hardware()
     _say_unread(context, config)
     _say_other_task(context, config)

@@ -21,6 +21,7 @@ from tui_tuner.objectives.objective import Objective
 from tui_tuner.objectives.setup import Setup
 from tui_tuner.planning.data_facts import count_optimizer_steps
 from tui_tuner.planning.learning_rate import find_model_rate
+from tui_tuner.planning.traps.stack_traps import check_stacks
 from tui_tuner.runs.events import Phase
 from tui_tuner.training.base_model import RECORD, keep_base_record, read_base_record
 from tui_tuner.training.context import LEDGER, RunContext
@@ -69,6 +70,7 @@ def prepare_training(context: RunContext) -> Training:
         StopRequested: a stop was requested meanwhile.
     """
     config = begin_with_adapter(context, keep_resumed_choices(context))
+    check_stacks(config)
     tokenizer = load_run_tokenizer(context, config)
     context.commands.check_stop()
     # Rows before the model: many values of `auto` depend on them, and their faults show up early.

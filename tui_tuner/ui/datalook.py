@@ -415,9 +415,9 @@ def _whole_characters(tokens: list[Any], tokenizer: Any) -> Iterator[Token]:
     """Yield tokens, with those that form one character merged, as they mean nothing alone."""
     at = 0
     while at < len(tokens):
-        first, size, text = tokens[at], 1, str(tokens[at].text)
+        first, size, text = tokens[at], 1, str(tokens[at].shown)
         # Byte-level tokenizers split a character of several bytes; a part decodes to U+FFFD.
-        if not first.special and _BROKEN in tokenizer.decode([first.id]):
+        if not (first.special or first.wanted) and _BROKEN in tokenizer.decode([first.id]):
             for longer in range(2, _MOST_PARTS + 1):
                 parts = tokens[at : at + longer]
                 kinds = {(t.trained, t.special, t.piece) for t in parts}

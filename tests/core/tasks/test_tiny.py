@@ -15,7 +15,8 @@ from tui_tuner.models import tiny
 from tui_tuner.models.facts import load_facts
 from tui_tuner.models.tiny import find_tiny_folder
 
-PRESETS = ("bert-qa", "distilbert-imdb", "token-tags")
+PRESETS = ("bert-qa", "distilbert-imdb", "masked-lm", "t5-summary", "token-tags")
+HEAD = "cls.predictions."  # the head that guesses hidden tokens, which tiny-bert brings
 
 
 @pytest.fixture
@@ -31,10 +32,12 @@ def test_it_loads_with_plain_transformers(name: str, cache: Path) -> None:
     folder = find_tiny_folder(name)
     assert folder is not None and folder.is_relative_to(cache)
     model, info = AutoModel.from_pretrained(folder, output_loading_info=True)
-    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert not any(info[key] for key in ("missing_keys", "mismatched_keys"))
+    assert all(key.startswith(HEAD) for key in info["unexpected_keys"])
     assert model.config.model_type == name.removeprefix("tiny-")
     stored = load_file(folder / "model.safetensors")
-    assert sum(weight.numel() for weight in stored.values()) == sum(w.numel() for w in model.parameters())
+    body = [weight.numel() for key, weight in stored.items() if not key.startswith(HEAD)]
+    assert sum(body) == sum(w.numel() for w in model.parameters())
     tokenizer = AutoTokenizer.from_pretrained(folder)
     pair = tokenizer("Who sold the key?", "Ada Bell — née Marsh — sold zebras.")
     words = tokenizer.convert_ids_to_tokens(pair["input_ids"])
@@ -47,7 +50,7 @@ def test_it_loads_with_plain_transformers(name: str, cache: Path) -> None:
     assert max(pair["input_ids"]) < len(tokenizer)
     assert name == "tiny-t5" or "nee" in tokenizer.decode(pair["input_ids"]).replace(" ", "")
     facts = load_facts(ModelSection(name=name), network=False)
-    assert facts.layers == 2 and (facts.verified or name == "tiny-t5")
+    assert facts.verified and facts.layers == 2
 
 
 def test_a_folder_that_lost_a_file_is_made_anew(cache: Path) -> None:

@@ -15,6 +15,8 @@ PRESETS = {
     "bert-qa": ("tiny-bert", "demo-questions"),
     "distilbert-imdb": ("tiny-distilbert", "demo-reviews"),
     "token-tags": ("tiny-bert", "demo-tags"),
+    "t5-summary": ("tiny-t5", "demo-summaries"),
+    "masked-lm": ("tiny-bert", "demo-texts"),
 }
 
 

@@ -294,3 +294,22 @@ def test_what_tells_rows_apart_is_not_offered_as_a_text() -> None:
     with pytest.raises(DataError) as error:
         recognise_format([{"id": f"a_{n}", "calls": [[{"a": 1}]]} for n in range(5)])
     assert "id" not in (error.value.hint or "").replace("Write each row", "")
+
+
+def test_translations_go_from_the_first_language_to_the_second_unless_the_user_says() -> None:
+    row = {"id": "1", "translation": {"en": "A cat.", "de": "Eine Katze."}}
+    assert recognise_format([row] * 5).why == "from en to de"
+    assert said(read(row).messages) == [("user", "A cat."), ("assistant", "Eine Katze.")]
+    turned = [("user", "Eine Katze."), ("assistant", "A cat.")]
+    assert said(read(row, translation="translation", prompt="de").messages) == turned
+    three = {"translation": {**row["translation"], "fr": "Un chat."}}  # type: ignore[dict-item]
+    with pytest.raises(AmbiguousColumns, match="texts in 3 languages: en, de, fr"):
+        read(three)
+    assert said(read(three, translation="translation", prompt="de", response="en").messages) == turned
+    with pytest.raises(DataError, match="no column 'it'"):
+        read(three, translation="translation", prompt="it", response="en")
+    with pytest.raises(RowProblem):
+        find_format("translation").convert_row(
+            {"translation": {"en": "A cat."}},
+            {"translation": "translation", "prompt": "en", "response": "de"},
+        )

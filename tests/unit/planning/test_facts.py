@@ -61,6 +61,10 @@ CONFIGS = {kind: SMALL for kind in KINDS} | {
     },
     "bert": SMALL,
     "roberta": SMALL,
+    "albert": {**SMALL, "embedding_size": 24},
+    "electra": {**SMALL, "embedding_size": 24},
+    "mpnet": SMALL,
+    "deberta-v2": {**SMALL, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
     "distilbert": {"dim": 128, "n_layers": 3, "n_heads": 4, "hidden_dim": 256, "vocab_size": 1000},
     "modernbert": {
         **SMALL,

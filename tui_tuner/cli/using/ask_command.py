@@ -53,11 +53,11 @@ def ask_named_model(
     runs: Runs = "runs",
     json: Json = False,
 ) -> None:
-    """Show what a model finds in a text: an answer, a class, or names and places."""
+    """Show what a model makes of a text: an answer, a class, names and places, or a text of its own."""
     from tui_tuner.evaluation.text_input import read_text_input
 
     origin = find_named_origin(model, checkpoint or which, runs, base, any_base, trust_remote_code)
-    _check_askable(origin, question)
+    check_askable(origin, question)
     words = read_text_input(text)
     shown = _load_and_ask(origin, device, words, question, quiet=json)
     if json:
@@ -75,17 +75,17 @@ def ask_named_model(
     _print_answer(shown)
 
 
-def _check_askable(origin: Origin, question: str) -> None:
+def check_askable(origin: Origin, question: str) -> None:
     """Raise `UsageError` if the model cannot be asked, before anything heavy is imported."""
     kind, name = TASKS[origin.task], one_line(origin.name)
-    if kind.writes:
+    if kind.talks:
         raise UsageError(
             _(
-                "is for task {task}, whose models write text; ask is for models that analyse text.",
+                "is for task {task}, whose models chat; ask is for models that read one text at a time.",
                 task=origin.task,
             )
             if origin.kind == "run"
-            else _("is a model that writes text; ask is for models that analyse text."),
+            else _("is a model that writes text; ask is for models that read one text at a time."),
             where=name,
             hint=_("Chat with it: `tui-tuner chat {name}`.", name=name),
         )

@@ -20,13 +20,16 @@ from tui_tuner.cli.using.model_options import (
     TrustCode,
     find_named_origin,
 )
+from tui_tuner.config.deciding import label_metric
 from tui_tuner.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_TERMINATED, UsageError
 from tui_tuner.locales import N_, _, _n
+from tui_tuner.runs.pace import format_metric_figure
 from tui_tuner.text import format_bytes, format_seconds, one_line, sanitize
 
 if TYPE_CHECKING:
     from tui_tuner.inference.predicting.engine import PredictionOutcome
     from tui_tuner.inference.predicting.job import Job
+    from tui_tuner.inference.predicting.scoring import PredictionScores
 
 _EVERY = 5.0  # seconds between two lines without a terminal
 _IMPATIENT = 3  # the number of signals after which the process ends at once
@@ -327,6 +330,19 @@ def format_prediction_progress(message: dict[str, Any]) -> str:
     return " · ".join(parts)
 
 
+def format_prediction_scores(scores: PredictionScores) -> list[str]:
+    """Describe how the answers compare with the targets of their rows."""
+    if not scores.rows:
+        return []
+    lines = [_n("compared with {count:,} target:", "compared with {count:,} targets:", scores.rows,
+                count=scores.rows)]  # fmt: skip
+    for name, value in scores.metrics.items():
+        signature = scores.signatures.get(name, "")
+        figure = f"{label_metric(name)} {format_metric_figure(name, value)}"
+        lines.append(f"  {figure}  ({signature})" if signature else f"  {figure}")
+    return lines
+
+
 def format_prediction_outcome(found: PredictionOutcome) -> list[str]:
     """Describe the outcome in lines."""
     counts, path = found.counts, one_line(found.path, 300)
@@ -358,6 +374,7 @@ def format_prediction_outcome(found: PredictionOutcome) -> list[str]:
         lines.append(_("{count:,} answers have no valid label (label null):", count=counts.unlabelled))
     reasons = sorted(counts.problems.items(), key=lambda one: -one[1])
     lines += [f"  {count:,}  {one_line(reason, 200)}" for reason, count in reasons[:_SHOWN]]
+    lines += format_prediction_scores(found.scores)
     if found.cut:
         lines.append(_("{count:,} answers reached the maximum length (--max-new-tokens).", count=found.cut))
     return lines

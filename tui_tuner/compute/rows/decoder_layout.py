@@ -103,7 +103,10 @@ class DecoderLayout(RowLayout):
         target = min(len(example) - source, max(longest // 2, longest - source))
         kept = min(source, longest - target)
         places = np.r_[:kept, source : source + target]
-        return Example(example.ids[places], example.labels[places], {**example.columns, SOURCE: kept})
+        weights = None if example.weights is None else example.weights[places]
+        return Example(
+            example.ids[places], example.labels[places], {**example.columns, SOURCE: kept}, weights
+        )
 
 
 def find_shift(model: torch.nn.Module) -> Shift:

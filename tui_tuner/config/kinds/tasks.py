@@ -59,6 +59,11 @@ class TaskKind(Kind):
     goal: str = ""
     example: str = ""
 
+    @property
+    def talks(self) -> bool:
+        """Return whether one can chat with its model; of an encoder and a decoder, each text stands alone."""
+        return self.writes and not self.encoder_decoder
+
     def takes_method(self, method: str) -> bool:
         return method not in self.without
 
@@ -182,7 +187,8 @@ TASKS: dict[str, TaskKind] = {
                 "data.cleaning.phrases",
                 "training.label_smoothing",
             ),
-            ignores=("data.max_length",),
+            # The noise of NEFTune was made for models that read one text with one table of embeddings
+            ignores=("data.max_length", "training.neftune_alpha"),
             demo="demo-summaries",
             tiny="tiny-t5",
         ),

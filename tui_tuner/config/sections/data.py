@@ -295,3 +295,7 @@ class DataSection(Section):
         default_factory=MaskingSection, description=N_("Hidden tokens, for the model to guess.")
     )
     cleaning: CleaningSection = Field(default_factory=CleaningSection, description=N_("Clean-up of rows."))
+
+    def sum_both_sides(self) -> DataSection:
+        """Return the section with `max_length` for a source and a target at their limits."""
+        return self.model_copy(update={"max_length": self.max_source + self.max_target})

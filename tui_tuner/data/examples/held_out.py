@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,27 +36,30 @@ def make_held_out_prompts(
         return []
     encoder = ChatEncoder.from_config(config, tokenizer)
     encoder.train_on = "all_answers"
-    order = np.random.default_rng(config.data.seed).permutation(len(rows))
     found: list[HeldOutPrompt] = []
-    seen: set[int] = set()
-    for index in order:
-        number = rows.row_of_example(int(index))
-        # Several examples may come from one row.
-        if number in seen:
-            continue
-        seen.add(number)
-        record = rows.store.read_record(number)
+    for index, record in walk_held_out_rows(rows, config.data.seed):
         item = (
             _prompt_from_chat(record, encoder)
             if record["kind"] == "chat"
-            else _prompt_from_text(rows, int(index), tokenizer)
+            else _prompt_from_text(rows, index, tokenizer)
         )
         if item is not None:
-            item.origin = rows.example_origin(int(index))
+            item.origin = rows.example_origin(index)
             found.append(item)
         if len(found) >= count:
             break
     return found
+
+
+def walk_held_out_rows(rows: TokenizedRows, seed: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number of an example and the record of each row, in a seeded order, always the same one."""
+    seen: set[int] = set()
+    for index in np.random.default_rng(seed).permutation(len(rows)):
+        number = rows.row_of_example(int(index))
+        # Several examples may come from one row.
+        if number not in seen:
+            seen.add(number)
+            yield int(index), rows.store.read_record(number)
 
 
 def pick_held_out_records(rows: TokenizedRows | None, count: int, seed: int) -> list[dict[str, Any]]:

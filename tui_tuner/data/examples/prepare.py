@@ -52,6 +52,7 @@ BATCH_CHARACTERS = 400_000
 REPORT_SECONDS = 0.9
 # The way out for the most frequent reasons of dropped rows, and the field that it changes.
 _WAYS = (
+    ("max_source", "data.max_source", N_("Raise data.max_source and data.max_target.")),
     ("max_length", "data.max_length", N_("Raise data.max_length.")),
     (
         "refuses system messages",

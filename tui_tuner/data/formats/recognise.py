@@ -140,7 +140,7 @@ def _check_told(sample: ColumnSample, told: Columns) -> None:
                 field="data.columns",
                 hint=format_advice.suggest_columns(sample),
             )
-        if name not in sample.columns:
+        if name not in sample.columns and not _is_inside(sample, told, role):
             raise DataError(
                 _(
                     "no column {name!r}. {columns}",
@@ -151,6 +151,13 @@ def _check_told(sample: ColumnSample, told: Columns) -> None:
                 field="data.columns",
                 hint=format_advice.suggest_columns(sample),
             )
+
+
+def _is_inside(sample: ColumnSample, told: Columns, role: str) -> bool:
+    """Return whether a role names a key of the object in another column that the user has named."""
+    holders = {told.get(format.inside.get(role, "")) for format in _rank_formats()} - {None}
+    examples = (sample.columns[name].example for name in holders if name in sample.columns)
+    return any(isinstance(one, dict) and told[role] in one for one in examples)
 
 
 def _split_labels(sample: ColumnSample, told: Columns) -> Columns:

@@ -64,6 +64,7 @@ class RecordFormat(ABC):
         rank: Formats are tried from low to high, from the specific to the general, and the first that fits
             is used: 10 for one that nothing else could be, 90 for one that almost anything could be.
         rank_told: The rank if the user has named the columns, where it differs.
+        inside: Roles that are keys of an object, each with the role of the column that holds the object.
         joins: Rows are turns, and several make a record: see `turns.FlatTurns`.
     """
 
@@ -72,6 +73,7 @@ class RecordFormat(ABC):
     more: tuple[str, ...] = ()
     rank: int = 50
     rank_told: int | None = None
+    inside: Mapping[str, str] = {}
     joins: bool = False
 
     @abstractmethod

@@ -8,9 +8,11 @@ positions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from tui_tuner.data.masking.special_tokens import SpecialTokens
 from tui_tuner.data.records import IGNORE, Example
 
 TO_MASK, TO_RANDOM = 0.8, 0.1  # the rest of the chosen tokens stays as it is
@@ -33,9 +35,21 @@ class HidingRule:
     words: np.ndarray
 
 
+def make_hiding_rule(share: float, tokenizer: Any, vocabulary: int | None = None) -> HidingRule:
+    """Return how tokens are hidden with a tokenizer that has a mask token.
+
+    Args:
+        vocabulary: The number of tokens that the model has embeddings for; None if it has one for each.
+    """
+    special = SpecialTokens(tokenizer)
+    assert special.mask is not None
+    return HidingRule(share, special.mask, special.list_words(vocabulary))
+
+
 def make_generator(seed: int, row: int, epoch: int | None) -> np.random.Generator:
     """Make the generator of a row in an epoch; None is for held-out rows, which have one mask for good."""
-    key = [_PURPOSE, seed, row] if epoch is None else [_PURPOSE, seed, row, epoch]
+    # Counted from 1, as SeedSequence cannot tell a last 0 from nothing.
+    key = [_PURPOSE, seed, row, 0 if epoch is None else epoch + 1]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 

@@ -33,11 +33,7 @@ class SpecialTokens:
                 return whole[:start], whole[start + len(bare) :]
         return [], []
 
-    def list_words(self, vocabulary: int) -> np.ndarray:
-        """List the ids below `vocabulary` that stand for text, int32, rising.
-
-        Args:
-            vocabulary: The number of tokens that the model has embeddings for.
-        """
+    def list_words(self, vocabulary: int | None = None) -> np.ndarray:
+        """List the ids that stand for text, int32, rising; those below `vocabulary`, if it is given."""
         known = np.array(sorted(set(self.tokenizer.get_vocab().values())), dtype=np.int32)
-        return np.setdiff1d(known[known < vocabulary], self.ids)
+        return np.setdiff1d(known if vocabulary is None else known[known < vocabulary], self.ids)

@@ -42,12 +42,17 @@ class WordTokenizer:
     def _find_starts(self, encoding: Any, text: str) -> list[bool]:
         """Return whether a word starts at each token."""
         if self._by_space:
-            # Some tokenizers count the space before a word as a part of its first token, some do not.
-            return [
-                text[max(0, start - 1) : start + 1].strip() != text[max(0, start - 1) : start + 1]
-                or not start
-                for start, _end in encoding.offsets
-            ]
+            return _find_spaces(encoding.offsets, text)
         words = encoding.word_ids
         # A token that was added to a tokenizer is part of no word.
         return [word is None or not place or word != words[place - 1] for place, word in enumerate(words)]
+
+
+def _find_spaces(offsets: Sequence[tuple[int, int]], text: str) -> list[bool]:
+    """Return whether each token is the first one, or has white space before it or at its beginning."""
+    found, before = [], 0
+    for place, (start, end) in enumerate(offsets):
+        # Some tokenizers count the space before a word as a part of its first token, some do not.
+        found.append(not place or any(one.isspace() for one in text[before : max(start + 1, before)]))
+        before = end
+    return found

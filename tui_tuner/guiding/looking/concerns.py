@@ -345,7 +345,12 @@ def find_long_rows(config: RunConfig, tokens: Spread | None, tally: Tally, limit
         "too_long",
         words,
         _("Raise the limit, which takes memory, or shorten the rows."),
-        fixes=((_("Read up to {count:,} tokens at once", count=enough), {"data.max_length": enough}),),
+        fixes=(
+            (
+                _("Read up to {count:,} tokens at once", count=enough),
+                dict([config.limit_sequences(enough)]),
+            ),
+        ),
     )
 
 

@@ -50,7 +50,7 @@ def settle_length(draft: Draft, tokens: Tokens, most: int) -> None:
             why = _("The longest row has at least {longest:,} tokens, and the model reads no more.", **said)
         else:
             why = _("The longest row has {longest:,} tokens; the mean is {mean:.0f}.", **said)
-    draft.set_field("data.max_length", length, why)
+    draft.set_field(*draft.build_config_so_far().limit_sequences(length), why)
     reads, stride = "data.stride" in kind.reads, draft.build_config_so_far().data.stride
     if reads and stride * 2 > length:
         shared = max(1, length // 3)

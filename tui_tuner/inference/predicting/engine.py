@@ -26,12 +26,15 @@ from tui_tuner.inference.predicting.predictors import (
     StopRequested,
     choose_predictor,
 )
+from tui_tuner.inference.predicting.roles import RESPONSE
+from tui_tuner.inference.predicting.scoring import PredictionScores, score_prediction_file
 from tui_tuner.inference.predicting.source import InputFiles, InputRow
 from tui_tuner.inference.predicting.stamp import describe_model_state
 from tui_tuner.locales import _
 from tui_tuner.models.hub.kinds import FetchCancelled
 from tui_tuner.models.hub.kinds import Progress as Fetched
 from tui_tuner.runs.wire import convert_to_plain_json
+from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
 
 BATCHES = 4  # in a window, within which rows are sorted by length
@@ -52,6 +55,7 @@ class PredictionOutcome:
         before: Rows that earlier attempts had written.
         stopped: Whether it was stopped before the last row.
         cut: Answers of this attempt that were cut at the longest length.
+        scores: The answers of a complete file, compared with the targets that its rows have.
     """
 
     path: str
@@ -63,6 +67,7 @@ class PredictionOutcome:
     tokens: int = 0
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    scores: PredictionScores = field(default_factory=PredictionScores)
 
     @property
     def is_done(self) -> bool:
@@ -72,8 +77,18 @@ class PredictionOutcome:
     def list_outcome_values(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         counts = self.counts.list_counts()
-        own = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "counts"}
-        return {**own, **counts, "done": self.is_done}
+        own = {
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name not in ("counts", "scores")
+        }
+        compared = self.scores
+        scores = {
+            "metrics": compared.metrics,
+            "compared": compared.rows,
+            "signatures": compared.signatures,
+        }
+        return {**own, **counts, **(scores if compared.rows else {}), "done": self.is_done}
 
 
 def predict_file(
@@ -158,7 +173,18 @@ class _PredictionRun:
             self._predict_all()
         found.stopped = not found.is_done
         self.output.sync_file()
+        if found.is_done:
+            found.scores = self._compare_answers()
         return found
+
+    def _compare_answers(self) -> PredictionScores:
+        """Compare the answers of the file with the targets of its rows, if it has both."""
+        roles = self.source.find_first_roles()
+        target = roles.columns.get(RESPONSE) if roles is not None else None
+        if not target or self.job.labels or self.job.json_keys:
+            return PredictionScores()
+        usual = find_task(self.job.model.task).answer_metrics
+        return score_prediction_file(self.output.path, self.job.field, target, usual)
 
     def _count_rows(self) -> int:
         if self.output.rows is not None:

@@ -90,8 +90,8 @@ class InputBuilder:
 
 
 def name_input_kind(kind: TaskKind) -> str:
-    """Return the kind of input that a task reads: `chat`, or what it decides about."""
-    return "chat" if kind.writes else kind.decides
+    """Return the kind of input that a task reads: `chat`, what it decides about, or `plain` text."""
+    return "chat" if kind.writes else kind.decides or "plain"
 
 
 def _choose_template(job: Job) -> Template | None:
@@ -158,6 +158,10 @@ def _build_labelled(values: dict[str, Any], columns: dict[str, str]) -> Record:
     )
 
 
+def _build_plain(values: dict[str, Any], columns: dict[str, str]) -> Record:
+    return Text(_read_text(values, columns))
+
+
 def _build_tagged(values: dict[str, Any], columns: dict[str, str]) -> Record:
     if "tokens" not in columns:
         return Text(_read_text(values, columns))
@@ -176,4 +180,10 @@ def _build_question(values: dict[str, Any], columns: dict[str, str]) -> Record:
     )
 
 
-_READERS = {"chat": _build_chat, "text": _build_labelled, "token": _build_tagged, "span": _build_question}
+_READERS = {
+    "chat": _build_chat,
+    "plain": _build_plain,
+    "text": _build_labelled,
+    "token": _build_tagged,
+    "span": _build_question,
+}

@@ -130,6 +130,12 @@ class Job:
                     where=FLAGS[given[0]],
                     hint=_("Leave it out: the output contains what the task finds in each row."),
                 )
+        elif self.system and not self.task_kind.talks:
+            raise UsageError(
+                _("the model reads one text without turns (task {task}).", task=self.model.task),
+                where="--system",
+                hint=_("Leave it out, or write it into the file of --prompt."),
+            )
         _check_labels(self)
         return self
 

@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.data.chat.template import render_chat
-from tui_tuner.data.records import Chat, LabelledText, Question, Record, TaggedText, Text
+from tui_tuner.data.records import LabelledText, Question, Record, TaggedText, Text
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import OutOfMemoryError
-from tui_tuner.evaluation.generation import GeneratedAnswer, SamplingSettings, generate_answers
+from tui_tuner.evaluation.generation import generate_answers
+from tui_tuner.evaluation.writing.answers import GeneratedAnswer, SamplingSettings
 from tui_tuner.inference.loading import LoadedModel
 from tui_tuner.inference.predicting.job import RETRY_TEMPERATURE, Job
 from tui_tuner.inference.predicting.parsing import parse_carp_answer, parse_json_answer, parse_label_answer
 from tui_tuner.inference.predicting.wording import CARP
-from tui_tuner.inference.prompts import has_prompt_template
 from tui_tuner.locales import _
 from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
+from tui_tuner.tasks.generative import GenerativeTask
 from tui_tuner.text import one_line
 
 WRITES_AT_ONCE, READS_AT_ONCE = 16, 32  # default rows per forward pass
@@ -101,20 +101,17 @@ class TextPredictor(Predictor):
 
     default = WRITES_AT_ONCE
 
+    def __init__(self, job: Job, loaded: LoadedModel, on_note: Callable[[str], None]) -> None:
+        super().__init__(job, loaded, on_note)
+        self._noted: set[str] = set()
+
     def prepare_row(self, number: int, record: Record) -> PreparedRow:
-        tokenizer = self.loaded.tokenizer
-        if isinstance(record, Chat) and has_prompt_template(tokenizer):
-            turns = [message.to_plain_turn() for message in record.messages]
-            text = render_chat(tokenizer, turns, record.tools, generation=True)
-            ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        elif isinstance(record, Chat):
-            ids = list(
-                tokenizer("\n".join(message.content or "" for message in record.messages))["input_ids"]
-            )
-        else:
-            assert isinstance(record, Text)
-            # Plain text goes through the task, which trained it in the same form
-            ids = list(self.loaded.task.encode_prompt(tokenizer, record.text))  # type: ignore[attr-defined]
+        loaded = self.loaded
+        assert isinstance(loaded.task, GenerativeTask)
+        ids, note = loaded.task.encode_row(loaded.config, loaded.tokenizer, record)
+        if note and note not in self._noted:
+            self._noted.add(note)
+            self.on_note(note)
         return PreparedRow(number, ids, len(ids))
 
     def answer_batch(self, batch: Sequence[PreparedRow], look: Callable[[int], None]) -> list[Prediction]:

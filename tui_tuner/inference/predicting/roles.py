@@ -24,13 +24,21 @@ from tui_tuner.locales import _
 from tui_tuner.text import join_first_names, one_line
 
 SHOWN = 12
+RESPONSE = "response"  # the role of a column whose texts answers are compared with
 _CHAT_NAMES = (*NAMES["messages"], "data")
-_ALIASES = {"instruction": "prompt", "conversations": "messages", "sentence1": "text", "sentence2": "pair"}
+_ALIASES = {
+    "target": RESPONSE,
+    "instruction": "prompt",
+    "conversations": "messages",
+    "sentence1": "text",
+    "sentence2": "pair",
+}
 _CONTEXTS = ("context", "text", "passage", "document", "article", "paragraph", "body", "content")
 _QUESTIONS = ("question", "query", "prompt", "questions")
 # Columns with complete chats, used if a file has no other chats
 _ANSWERED = ("chosen", "rejected")
 # Columns with answers, classes and tags, which are not inputs
+_TARGETS = (*NAMES["response"], "target", "summary", "highlights", "translation")
 _ANSWERS = {
     *NAMES["response"],
     *LABEL_NAMES,
@@ -56,7 +64,7 @@ class RoleSet:
         return list(dict.fromkeys([role for way in self.ways for role in way] + list(self.more)))
 
 
-_WRITES = RoleSet((("messages",), ("prompt",), ("text",)), ("input", "system", "history", "tools"))
+_WRITES = RoleSet((("messages",), ("prompt",), ("text",)), ("input", "system", "history", "tools", RESPONSE))
 _ABOUT_TEXT = RoleSet((("text",),))
 _KINDS = {
     "text": RoleSet((("text",),), ("pair",)),
@@ -168,12 +176,16 @@ def _find_optional_roles(kind: RoleSet, sample: ColumnSample, found: Mapping[str
     if "pair" in kind.more and "pair" not in found:
         pair = _find_pair(sample, found["text"])
         return {"pair": pair} if pair else {}
-    wanted = [role for role in kind.more if role not in found]
+    wanted = [role for role in kind.more if role not in (*found, RESPONSE)]
     if "messages" in found:
         wanted = [role for role in wanted if role in ("system", "tools")]
     elif "prompt" not in found:
         wanted = [role for role in wanted if role in ("system", "tools", "history")]
-    return sample.find_optional(*wanted, taken=taken)
+    optional = sample.find_optional(*wanted, taken=taken)
+    # A chat ends with its answer, which is in no column of its own
+    if RESPONSE in kind.more and RESPONSE not in found and "messages" not in found:
+        optional |= _find_target(sample, [*taken, *optional.values()])
+    return optional
 
 
 # ---- finders of one role: its column or None
@@ -250,6 +262,12 @@ def _find_text(kind: RoleSet, sample: ColumnSample, taken: set[str]) -> str | No
     if len(likely) > 1:
         raise _ask_for_column(kind, sample, likely, role="text")
     return None
+
+
+def _find_target(sample: ColumnSample, taken: Sequence[str]) -> dict[str, str]:
+    """Find the column with the texts that answers are compared with."""
+    named = [one for one in sample.find_named(_TARGETS) if one.is_written and one.name not in taken]
+    return {RESPONSE: named[0].name} if named else {}
 
 
 def _find_pair(sample: ColumnSample, text: str) -> str | None:

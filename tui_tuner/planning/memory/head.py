@@ -60,6 +60,8 @@ def _run_plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tu
     if setup.logits == "supervised":
         rows *= setup.supervised
         chosen = tape.run_op(rows * facts.hidden, hidden.width, (hidden,), extra=0.0)
+    if setup.hides:
+        chosen = _transform_states(setup, tape, chosen)
     count = rows * facts.vocab
     logits = simulate_head(setup, tape, chosen, count, table)
     if facts.family.scaled_logits:
@@ -83,6 +85,18 @@ def _run_plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tu
         tape.held = kept
     del kept
     return result, None
+
+
+def _transform_states(setup: Setup, tape: Tape, chosen: Tensor) -> Tensor:
+    """Simulate what an encoder's head does with states before it guesses: a dense layer, GELU, a norm."""
+    facts = setup.facts
+    wide = facts.embedding_width
+    part = HeadPart(Linear("transform", facts.hidden, wide, facts.family.norm_bias))
+    state = _run_product(setup, tape, chosen, part)
+    del chosen
+    state = tape.run_op(state.count, state.width, (state,), (state.buffer,))
+    norm = _make_parameter(tape, setup, float(wide), setup.whole_model)
+    return simulate_norm(tape, state, setup, norm)
 
 
 def _run_chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> Tensor:
@@ -125,7 +139,7 @@ def simulate_head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table:
     width = setup.compute if setup.autocast else max(setup.embedding, hidden.width)
     inner = tape.cast(hidden, width)
     facts = setup.facts
-    weights = float(facts.vocab * facts.hidden)
+    weights = float(facts.vocab * facts.embedding_width)
     saved: list[Buffer] = []
     grads: tuple[tuple[Parameter, float], ...] = ()
     if setup.trains_table or setup.trains_head:

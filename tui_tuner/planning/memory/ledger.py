@@ -188,6 +188,8 @@ def choose_simulated_layers(setup: Setup) -> tuple[int, ...]:
     until the hidden states are there: what needs most then changes with the number of layers.
     """
     trained = setup.trained_layers
+    if setup.facts.source is not None:
+        return (setup.facts.source.layers + setup.facts.layers,)
     if setup.trains_weights and setup.autocast and setup.weight != setup.compute and trained <= MOST_WHOLE:
         return (trained,)
     if setup.every_second:

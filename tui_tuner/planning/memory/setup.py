@@ -47,6 +47,7 @@ class Setup:
         below: Elements of each tensor of frozen adapters under the trained one.
         row: The longest sequence of a flat row where each is attended to on its own; 0 is all of it.
         decides: For what a head does, in place of one that writes (`TaskKind.decides`). head: Its modules.
+        hides: Hidden tokens are guessed, by the head that an encoder was pretrained with.
         new_pooler: The backbone's pooler among them is new, and trained in full along with an adapter.
     """
 
@@ -108,6 +109,7 @@ class Setup:
     row: int = 0
     decides: str = ""
     head: tuple[HeadPart, ...] = ()
+    hides: bool = False
     new_pooler: bool = False
     workspace: float = 2 * 8_519_680.0
 

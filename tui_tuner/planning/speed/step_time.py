@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD, Checkpointing
 from tui_tuner.models.architectures.family import Linear
-from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.planning.data_facts import DataFacts, measure_mean_sides
 from tui_tuner.planning.estimate import count_step_devices
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.memory.setup import Setup
@@ -93,27 +93,39 @@ class StepTime:
 
 @dataclass(frozen=True)
 class Workload:
-    """One pass: `tokens` that it computes, of which `length` see each other, and the share trained on."""
+    """One pass: `tokens` that it computes, of which `length` see each other, and the share trained on.
+
+    Of an encoder-decoder these are the decoder's, and `sources` the tokens that the encoder computes, of
+    which `source_length` see each other.
+    """
 
     passes: int
     tokens: float
     length: float
     supervised: float
+    sources: float = 0.0
+    source_length: float = 0.0
 
     @property
     def total_tokens(self) -> float:
-        """Return the tokens of all passes."""
-        return self.passes * self.tokens
+        """Return the tokens of all passes, on both sides."""
+        return self.passes * (self.tokens + self.sources)
 
 
 def cut_workload(config: ResolvedConfig, micro: int, data: DataFacts | None) -> Workload:
     """Cut a step of a mean batch into passes of at most so many sequences."""
     rows = max(1, math.ceil(config.training.batch_size / count_step_devices(config)))
+    if config.task_kind.encoder_decoder:
+        source, target = measure_mean_sides(config, data)
+        passes = max(1, math.ceil(rows / micro))
+        return Workload(passes, rows * target / passes, target, 1.0, rows * source / passes, source)
     most = config.data.max_length
     mean, share = float(most), 1.0
     if data is not None and data.mean_tokens:
         mean = min(data.mean_tokens, most)
         share = (data.supervised or data.tokens or 1) / (data.tokens or 1)
+    elif config.task_kind.hides:
+        share = config.trained_share
     passes = max(1, math.ceil(rows * mean / (micro * most) if config.may_pack else rows / micro))
     length = mean + config.method.prompt_length
     return Workload(passes, rows * length / passes, length, share)
@@ -191,18 +203,25 @@ class Clock:
 
     def _time_pass(self, work: Workload, degree: Checkpointing) -> _PartTime:
         """Time one micro-batch forward and backward."""
-        facts = self.setup.facts
         # The same for all degrees and optimizers: this is what makes a search over hundreds of options quick
         if work not in self._parts:
             self._parts[work] = _Parts.make_parts(self.setup, self.rates, work, self.attention)
-        parts, trained = self._parts[work], self.setup.trained_layers
+        parts, setup = self._parts[work], self.setup
+        found = self._time_stack(parts, setup, degree, work.tokens) + parts.head
+        if parts.reading is not None:
+            found = found + self._time_stack(parts.reading, setup.stacks[0], degree, work.sources)
+        return found
+
+    def _time_stack(self, parts: _Parts, setup: Setup, degree: Checkpointing, tokens: float) -> _PartTime:
+        """Time the layers of one stack in a micro-batch, forward and backward."""
+        facts, trained = setup.facts, setup.trained_layers
         # Checkpointing computes the forward pass of a layer a second time
         again = 0 if degree is False else trained // 2 if degree == EVERY_SECOND else trained
-        found = parts.forward.multiply_by(trained + again) + parts.back.multiply_by(trained) + parts.head
+        found = parts.forward.multiply_by(trained + again) + parts.back.multiply_by(trained)
         if trained < facts.layers:
             found = found + parts.frozen.multiply_by(facts.layers - trained)
         if degree == OFFLOAD:
-            copied = work.tokens * facts.hidden * self.setup.weight / self.rates.link
+            copied = tokens * facts.hidden * setup.weight / self.rates.link
             # A copy to the host hides behind the next layer's forward pass, one back behind forward and
             # backward
             away, home = parts.forward, parts.forward + parts.back
@@ -229,12 +248,14 @@ class _Tail:
 
 @dataclass(frozen=True)
 class _Parts:
-    """A trained layer forward and back, one below the trained ones, and what is outside of the layers."""
+    """A trained layer forward and back, one below the trained ones, what is outside of the layers, and the
+    layers of an encoder where the others are a decoder's."""
 
     forward: _PartTime
     back: _PartTime
     frozen: _PartTime
     head: _PartTime
+    reading: _Parts | None = None
 
     @classmethod
     def make_parts(cls, setup: Setup, rates: Rates, work: Workload, attention: float) -> _Parts:
@@ -242,7 +263,15 @@ class _Parts:
         forward, back, frozen = (
             _time_layer(setup, rates, work, way, attention) for way in ("forward", "back", "frozen")
         )
-        return cls(forward, back, frozen, _time_head(setup, rates, work))
+        reading = None
+        if work.sources and setup.facts.source is not None:
+            side = Workload(work.passes, work.sources, work.source_length, 0.0)
+            first, last, below = (
+                _time_layer(setup.stacks[0], rates, side, way, attention)
+                for way in ("forward", "back", "frozen")
+            )
+            reading = cls(first, last, below, _PartTime())
+        return cls(forward, back, frozen, _time_head(setup, rates, work), reading)
 
 
 def _time_layer(setup: Setup, rates: Rates, work: Workload, way: str, attention: float) -> _PartTime:
@@ -251,16 +280,21 @@ def _time_layer(setup: Setup, rates: Rates, work: Workload, way: str, attention:
     cost = compute_layer_cost(setup, work.tokens, work.length, way != "frozen")
     launches, moved = (cost.back, cost.bytes_back) if back else (cost.forward, cost.bytes_forward)
     products = 0.0
+    read = facts.family.cross[1:3]  # of the source, keys and values are made
     for linear in facts.layer_linears:
-        each = _time_product(linear, work.tokens * compute_expert_share(facts, linear), setup, rates)
+        rows = work.sources if linear.name in read else work.tokens
+        each = _time_product(linear, rows * compute_expert_share(facts, linear), setup, rates)
         products += each * (2 if back and setup.trains_weights else 1)
         if way != "frozen" and setup.rank and setup.stack.adapts_linear(linear, setup.targets):
-            read = work.tokens * 2 * (linear.inputs + linear.outputs) * linear.copies
-            moved += read * (2 if back else 1)
+            passed = rows * 2 * (linear.inputs + linear.outputs) * linear.copies
+            moved += passed * (2 if back else 1)
     pairs = 2 * work.tokens * work.length * facts.query_dim  # two products, half masked
     products += (
         pairs * (2 if facts.encoder else 1) * (ATTENTION_BACK if back else 1) / (rates.products * attention)
     )
+    if read:
+        crossed = 4 * work.tokens * work.source_length * facts.query_dim
+        products += crossed * (ATTENTION_BACK if back else 1) / (rates.products * attention)
     return _PartTime(launches, products, moved / rates.memory)
 
 

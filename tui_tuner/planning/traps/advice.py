@@ -13,11 +13,20 @@ from tui_tuner.planning.traps import low_rank_traps as traps_low_rank
 from tui_tuner.planning.traps import model_traps as traps_model
 from tui_tuner.planning.traps import optimizer_traps as traps_optimizer
 from tui_tuner.planning.traps import run_traps as traps_run
+from tui_tuner.planning.traps import stack_traps as traps_stacks
 from tui_tuner.planning.traps import vocabulary_traps as traps_vocabulary
 from tui_tuner.planning.traps.findings import TRAPS, Advice, Case
 
 # Importing them registers their traps
-MODULES = (traps_heads, traps_model, traps_low_rank, traps_optimizer, traps_run, traps_vocabulary)
+MODULES = (
+    traps_heads,
+    traps_stacks,
+    traps_model,
+    traps_low_rank,
+    traps_optimizer,
+    traps_run,
+    traps_vocabulary,
+)
 
 
 def list_trap_findings(

@@ -72,7 +72,7 @@ def random_body(case: Case) -> Advice | None:
 def writes_and_decides(case: Case) -> Advice | None:
     """Find encoders in tasks that generate text."""
     facts, kind = case.facts, case.config.task_kind
-    if facts is None or not facts.encoder or not kind.writes:
+    if facts is None or not facts.encoder or not kind.writes or kind.encoder_decoder:
         return None
     return make_trap_finding(
         _("{model_type} is an encoder and cannot generate text.", model_type=facts.model_type),

@@ -19,29 +19,35 @@ FEW_COMPILED = 500
 
 @register_trap
 def too_long(case: Case) -> Advice | None:
-    length, facts, virtual = case.config.data.max_length, case.facts, case.config.method.prompt_length
+    data, facts, virtual = case.config.data, case.facts, case.config.method.prompt_length
+    # An encoder and a decoder count positions of their own
+    two = case.config.task_kind.encoder_decoder
+    sides = {"max_source": data.max_source, "max_target": data.max_target}
+    side, length = max((sides if two else {"max_length": data.max_length}).items(), key=lambda one: one[1])
     if facts is None or not facts.max_positions or length + virtual <= facts.max_positions:
         return None
     # Virtual tokens take positions of the model as the text does
     room = facts.max_positions - virtual
     if virtual:
         text = _(
-            "max_length {length} with {virtual} virtual tokens is beyond the {positions} positions of the "
+            "{field} {length} with {virtual} virtual tokens is beyond the {positions} positions of the "
             "model.",
+            field=side,
             length=length,
             virtual=virtual,
             positions=facts.max_positions,
         )
     else:
         text = _(
-            "max_length {length} is beyond the {positions} positions of the model.",
+            "{field} {length} is beyond the {positions} positions of the model.",
+            field=side,
             length=length,
             positions=facts.max_positions,
         )
     return make_trap_finding(
         text,
         _("The model was never trained on such positions, and tables of learned positions end there."),
-        {"data.max_length": room} if room >= 8 else None,
+        {f"data.{side}": room} if room >= 8 else None,
         serious=True,
     )
 
@@ -58,7 +64,7 @@ def long_for_data(case: Case) -> Advice | None:
     return make_trap_finding(
         _("max_length {length}, but the longest row has {longest} tokens.", length=length, longest=longest),
         _("Memory is reserved for rows of that length, so fewer fit into a pass."),
-        {"data.max_length": fitting},
+        dict([case.config.limit_sequences(fitting)]),
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from tui_tuner.config.advice import build_hint, write_setting
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.masking.word_numbers import WordTokenizer
 from tui_tuner.errors import ConfigError, ModelError, TunerError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.facts import load_facts
+from tui_tuner.models.new_weights import list_head_modules, list_random_weights
 from tui_tuner.text import one_line
 
 OTHER_WAY = N_(
@@ -50,6 +52,33 @@ def check_masking(config: RunConfig, tokenizer: Any) -> None:
                 N_(
                     "Choose single tokens with {command}, or take a tokenizer with a tokenizer.json.",
                     command=write_setting({"data.masking.whole_words": False}),
+                )
+            ),
+        )
+
+
+def check_head_weights(config: RunConfig, model: Any) -> None:
+    """Check that a loaded model's head is trained, or can be.
+
+    Raises:
+        ModelError: it has random weights, and the method leaves it as it is.
+    """
+    heads = set(list_head_modules(model))
+    random = [name for name in list_random_weights(model) if name.partition(".")[0] in heads]
+    if random and config.method.has_trait(Trait.ADAPTER):
+        raise ModelError(
+            _(
+                "its files have no head that guesses hidden tokens ({names}), and {method} would leave a new "
+                "one with random weights.",
+                names=one_line(", ".join(random[:2]), 100),
+                method=config.method.kind,
+            ),
+            where=one_line(config.model.name),
+            field="method.kind",
+            hint=build_hint(
+                N_(
+                    "Train the head too with {command}, or take a model that has learned to guess.",
+                    command=write_setting({"method.kind": "full"}),
                 )
             ),
         )

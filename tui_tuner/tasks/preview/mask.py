@@ -83,10 +83,13 @@ def _build_view(
     encoder = task.make_encoder(config, tokenizer)
     collected, ledger = ExampleCollector(), Ledger()
     RowEncoder(encoder).encode_rows([read], collected, ledger)
+    hides = config.task_kind.hides
     tokens = [
         token
-        for number, example in enumerate(collected.examples)
-        for token in _list_tokens(tokenizer, example, task, number)
+        for number, example in enumerate(
+            task.preview_examples(config, tokenizer, collected.examples, read.row.origin.row - 1)
+        )
+        for token in _list_tokens(tokenizer, example, task, number, hides)
     ]
     teaches = _describe_examples(task, read.record, collected.examples)
     # The ledger saw this one row only, so exactly one outcome has a count.
@@ -98,6 +101,8 @@ def _build_view(
     notes += [*encoder.notes, *(_(step.reason) for step in ledger.list_steps())]
     said = dict.fromkeys(remark for one in collected.examples for remark in getattr(one, "remarks", ()))
     notes += [_(REMARKS[remark]) for remark in said if REMARKS[remark]]
+    if hides and tokens:
+        notes.append(_("Hidden tokens and what they were, as drawn for an epoch; each epoch draws others."))
     return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections), teaches)
 
 
@@ -150,15 +155,23 @@ class ExampleCollector:
         self.examples += examples
 
 
-def _list_tokens(tokenizer: Any, example: Example, task: Task, piece: int) -> list[MaskToken]:
+def _list_tokens(
+    tokenizer: Any, example: Example, task: Task, piece: int, hides: bool = False
+) -> list[MaskToken]:
+    """List the tokens of an example; if the task `hides` some, its labels are what they were."""
     special, ids = list_special_ids(tokenizer), example.ids.tolist()
     texts, trained = list_token_texts(tokenizer, ids), task.trained_mask(example)
     weights = task.list_token_weights(example)
     counts = itertools.repeat(1.0) if weights is None else np.where(trained, weights, 1.0).tolist()
+    wanted = [""] * len(ids)
+    for place in np.flatnonzero(trained).tolist() if hides else ():
+        wanted[place] = list_token_texts(tokenizer, [int(example.labels[place])])[0].strip()
     return [
         # Six digits, as float32 has no more: 0.1 is not shown as 0.10000000149.
-        MaskToken(token, text, flag, token in special, piece, float(f"{count:.6g}"))
-        for token, flag, text, count in zip(ids, trained.tolist(), texts, counts, strict=False)
+        MaskToken(token, text, flag, token in special, piece, float(f"{count:.6g}"), hidden)
+        for token, text, flag, count, hidden in zip(
+            ids, texts, trained.tolist(), counts, wanted, strict=False
+        )
     ]
 
 

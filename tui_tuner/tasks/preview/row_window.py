@@ -143,7 +143,8 @@ def tokenise_window(
         before = dict(ledger.outcomes)
         held.examples.clear()
         encoder.encode_rows([read], held, ledger)
-        found.pieces += [(number, task.trained_mask(example)) for example in held.examples]
+        shown = task.preview_examples(config, tokenizer, held.examples, number - 1)
+        found.pieces += [(number, task.trained_mask(example)) for example in shown]
         if ledger.outcomes["kept"] + ledger.outcomes["changed"] == before["kept"] + before["changed"]:
             held.examples.clear()
             whole.encode_rows([read], held, Ledger())

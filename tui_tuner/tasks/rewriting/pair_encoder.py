@@ -15,7 +15,7 @@ from tui_tuner.data.examples.record_encoder import (
     RecordEncoder,
     RowFacts,
 )
-from tui_tuner.data.records import IGNORE, Chat, Example, Record
+from tui_tuner.data.records import IGNORE, Chat, Example, Message, Record
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.locales import N_, _
 from tui_tuner.tasks.rewriting.languages import find_language_start
@@ -151,9 +151,14 @@ def split_sides(record: Record) -> tuple[str, str]:
     if record.messages[last].train is False:
         raise RowProblem(N_("nothing to learn: no trained answer in the row"))
     target = record.messages[last].content or ""
-    source = "\n".join(message.content for message in record.messages[:last] if message.content)
+    source = join_turns(record.messages[:last])
     if not source.strip():
         raise RowProblem(N_("the source is empty"))
     if not target.strip():
         raise RowProblem(N_("the target is empty"))
     return source, target
+
+
+def join_turns(messages: Sequence[Message]) -> str:
+    """Return the texts of turns, one after another."""
+    return "\n".join(message.content for message in messages if message.content)

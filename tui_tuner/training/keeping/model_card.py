@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,10 @@ class CardFacts:
 
 def write_card(folder: Path, model: Any, tokenizer: Any, facts: CardFacts) -> None:
     """Write the card into a final model's folder, replacing the one that peft wrote."""
-    usage = describe_usage(model, tokenizer, facts.peft_type, facts.config.model.trust_remote_code)
+    config = facts.config
+    usage = describe_usage(
+        model, tokenizer, facts.peft_type, config.model.trust_remote_code, config.data.prefix or ""
+    )
     parts = [
         _format_head(facts, usage, find_model_method(model)),
         f"# {escape_markdown(_format_title(facts))}",
@@ -100,15 +103,19 @@ def _format_head(facts: CardFacts, usage: Usage, method: Method) -> str:
     values["pipeline_tag"] = usage.pipeline
     values["tags"] = ["tui-tuner", config.method.kind.replace("_", "-"), config.task.replace("_", "-")]
     measured = facts.measured[max(facts.measured)] if facts.measured else {}
-    # Several of our metrics share a name on the hub: each is listed once, in order.
-    names = dict.fromkeys(
-        HUB_METRICS[name] for name in map(find_current_metric_name, measured) if name in HUB_METRICS
-    )
+    names = list_hub_metrics(measured)
     if names:
-        values["metrics"] = list(names)
+        values["metrics"] = names
     # Wide enough that no name is folded onto a second line.
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1000)
     return f"---\n{text}---"
+
+
+def list_hub_metrics(names: Iterable[str]) -> list[str]:
+    """Return what the hub calls metrics, as far as it knows them, in order."""
+    # Several of our metrics share a name on the hub: each is listed once.
+    current = map(find_current_metric_name, names)
+    return list(dict.fromkeys(HUB_METRICS[name] for name in current if name in HUB_METRICS))
 
 
 def _format_title(facts: CardFacts) -> str:
@@ -255,7 +262,7 @@ def _list_commands(config: ResolvedConfig) -> list[str]:
     """Return the commands of this program that use the model."""
     kind = config.task_kind
     question = " --question 'WORDS'" if kind.question else ""
-    first = "tui-tuner chat ." if kind.writes else f"tui-tuner ask . --text FILE{question}"
+    first = "tui-tuner chat ." if kind.talks else f"tui-tuner ask . --text FILE{question}"
     return [first, "tui-tuner predict . FILE -o OUT.jsonl"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,9 +94,17 @@ answer = model.generate(**inputs, max_new_tokens=64)
 print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 """
 _REWRITE = """
-inputs = tokenizer("The text to rewrite, with the prefix that it was trained with", return_tensors="pt")
+inputs = tokenizer({text}, return_tensors="pt")
 answer = model.generate(**inputs, max_new_tokens=64)
 print(tokenizer.decode(answer[0], skip_special_tokens=True))
+"""
+_FILL = """
+inputs = tokenizer(f"It is {tokenizer.mask_token} today.", return_tensors="pt")
+with torch.no_grad():
+    logits = model(**inputs).logits[0, -inputs["input_ids"].shape[1] :]
+guesses = logits[inputs["input_ids"][0] == tokenizer.mask_token_id].softmax(-1).topk(5)
+for share, token in zip(guesses.values[0].tolist(), guesses.indices[0].tolist()):
+    print(tokenizer.decode([token]), round(share, 4))
 """
 
 # For adapters with virtual tokens: plain libraries need these lines until peft knows the new name (see
@@ -141,15 +150,20 @@ _KINDS = {
     "QUESTION_ANS": ("AutoModelForQuestionAnswering", "question-answering"),
     "CAUSAL_LM": ("AutoModelForCausalLM", "text-generation"),
     "SEQ_2_SEQ_LM": ("AutoModelForSeq2SeqLM", "text2text-generation"),
+    # peft has no name for models that fill in masks
+    "FEATURE_EXTRACTION": ("AutoModelForMaskedLM", "fill-mask"),
 }
 
 
-def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False) -> Usage:
+def describe_usage(
+    model: Any, tokenizer: Any, peft_type: str, own_code: bool = False, prefix: str = ""
+) -> Usage:
     """Return the snippet for this model.
 
     Args:
         peft_type: peft's name for the task.
         own_code: The model's code comes with its files.
+        prefix: What the encoder of such a model reads before each text.
     """
     library = find_model_method(model).library
     base = unwrap_model(model)
@@ -158,7 +172,8 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
         "SEQ_CLS": _CLASSES + _format_judging(base),
         "TOKEN_CLS": _TAGS,
         "QUESTION_ANS": _ANSWER + _format_deciding(base, tokenizer),
-        "SEQ_2_SEQ_LM": _REWRITE,
+        "SEQ_2_SEQ_LM": _REWRITE.format(text=json.dumps(f"{prefix}A text to rewrite.", ensure_ascii=False)),
+        "FEATURE_EXTRACTION": _FILL,
         "CAUSAL_LM": (_CHAT if getattr(tokenizer, "chat_template", None) else _TEXT) + _GENERATE,
     }.get(peft_type, "")
     more = ", trust_remote_code=True" if own_code else ""

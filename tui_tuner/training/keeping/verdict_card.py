@@ -1,9 +1,10 @@
-"""Add the verdict on a run to the cards of its final models, once the run has ended."""
+"""Add to the cards of a run's final models what is known once the run has ended: the verdict, and scores."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tui_tuner.locales import _
@@ -13,6 +14,12 @@ from tui_tuner.runs.scan import scan_journal_lines
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView, fold_view_events
 from tui_tuner.runs.wire import decode_event_line
+from tui_tuner.training.keeping import answers_card
+from tui_tuner.training.keeping.answers_card import (
+    add_hub_metrics,
+    find_scored_answers,
+    format_answers_section,
+)
 from tui_tuner.training.keeping.model_card import CARD, escape_markdown
 from tui_tuner.verdicts.gain import describe_gain, list_gains
 from tui_tuner.verdicts.verdict_lines import (
@@ -28,14 +35,17 @@ _BEGIN, _END = "<!-- verdict -->", "<!-- /verdict -->"
 
 
 def add_verdict(folder: RunFolder) -> None:
-    """Write the verdict on an ended run into the cards of `best` and `last`; a failure is ignored."""
+    """Write the verdict on an ended run, and the scores of its answers, into the cards of `best` and `last`;
+    a failure is ignored.
+    """
     view = read_verdict(folder.events_path)
-    section = format_verdict_section(view)
-    if not section:
+    sections = [format_answers_section(view), format_verdict_section(view)]
+    if not any(sections):
         return
+    scored = [name for point in find_scored_answers(view) for name in point.metrics]
     for place in (folder.best_path, folder.last_path):
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            _put_in(place / CARD, section)
+            _put_in(place / CARD, [section for section in sections if section], scored)
 
 
 def read_verdict(events: Path) -> RunView:
@@ -71,10 +81,13 @@ def format_verdict_section(view: RunView) -> str:
     return "\n".join([*lines, _END])
 
 
-def _put_in(card: Path, section: str) -> None:
-    """Insert the section before the one on how to use the model, replacing an earlier verdict."""
+def _put_in(card: Path, sections: Sequence[str], scored: Sequence[str]) -> None:
+    """Insert sections before the one on how to use the model, replacing earlier ones."""
     text = card.read_text(encoding="utf-8")
-    text = re.sub(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}\n*", "", text, flags=re.DOTALL)
+    for begin, end in ((_BEGIN, _END), (answers_card.BEGIN, answers_card.END)):
+        text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}\n*", "", text, flags=re.DOTALL)
+    text = add_hub_metrics(text, scored)
+    section = "\n\n".join(sections)
     before, heading, after = text.partition(f"## {_('How to use it')}\n")
     whole = f"{before}{section}\n\n{heading}{after}" if heading else f"{text.rstrip()}\n\n{section}\n"
     # Written to a second file and renamed: a full disk must not cut the card short.

@@ -65,7 +65,7 @@ class Recovery:
                     step=step,
                 ),
                 where=which,
-                hint=_("Lower data.max_length, or set training.gradient_checkpointing to true."),
+                hint=_("Shorten the longest sequences, or set training.gradient_checkpointing to true."),
             )
         after = size.halve_size()
         self.announce_smaller(place, step, size, after)

@@ -217,7 +217,7 @@ class _Flash(torch.autograd.Function):
         # Row sums, gradients, and the conversion of the queries' gradient to 16 bits.
         note_kernel_launches("attention", 3)
         to_bias = None
-        if ctx.needs_input_grad[4]:
+        if biases and ctx.needs_input_grad[4]:
             to_bias = torch.empty_like(biases[0])
         if key.shape[-2] == heads:
             return to_query, torch.empty_like(key), torch.empty_like(value), None, to_bias

@@ -21,6 +21,8 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 POLL = 0.1  # seconds between two checks whether the trace was cancelled
+# Fields of a config.json that say nothing of the model's shape
+_NAMES_ALONE = ("model_type", "architectures", "transformers_version", "auto_map", "quantization_config")
 _prepared = False
 
 
@@ -33,8 +35,11 @@ def trace_step(request: dict[str, Any], layers: int) -> dict[str, Any]:
             `compact` (logits at targets only), `chunk` (how many of them at once; 0 is all), `eager`,
             `autocast`, `checkpointing` (its degree), `accumulate`, `quick` (whether the kernels of a run on a
             GPU are installed), `frozen` (whether layers below the trained ones are frozen), `decides`,
-            `outputs` and `new_pooler` (of a head that decides; see `Setup`).
-        layers: Trained layers to build.
+            `outputs` and `new_pooler` (of a head that decides; see `Setup`), `hides` (whether the step
+            guesses hidden tokens), `sources` (tokens that the encoder of an encoder-decoder reads of each
+            sequence), `tops` (how many of the decoder's last layers are trained; 0 is all of both) and
+            `untied` (whether the head of an encoder-decoder has weights of its own).
+        layers: Trained layers to build. Encoder-decoders are built whole.
 
     Returns:
         `peaks`: bytes beyond the weights, by phase. `weights`: bytes of the weights: `rest` (embeddings,
@@ -52,12 +57,13 @@ def trace_step(request: dict[str, Any], layers: int) -> dict[str, Any]:
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = make_traced_model(request, layers)
         micro, way = make_traced_micro(request), make_traced_way(request)
-        objective = make_traced_objective(request["decides"], model)
+        objective = make_traced_objective(request, model)
         objective.way = way
         chunked_loss.count_chunk_rows = lambda *_: request["chunk"]  # those of a GPU
         switch_attention(model, way, "sdpa")
         tracker = Tracker(request["supervised"])
         inputs = [micro.input_ids, micro.keep, micro.targets, micro.position_ids, micro.attention_mask]
+        inputs.append(micro.decoder_ids)
         tracker.ignore_tensors([*_list_tensors(model), *(tensor for tensor in inputs if tensor is not None)])
         mark_traced_layers(model, tracker, request["checkpointing"] == EVERY_SECOND)
         with tracker:
@@ -82,12 +88,15 @@ def make_traced_model(request: dict[str, Any], layers: int) -> Any:
     from tui_tuner.methods import attach
     from tui_tuner.methods.bottleneck import put_fusion
     from tui_tuner.models.new_weights import note_random_head
-    from tui_tuner.training.tracing.task_choice import find_deciding_task
+    from tui_tuner.training.tracing.task_choice import find_traced_task
 
     made = CONFIG_MAPPING[request["config"]["model_type"]]
     total = layers + bool(request["frozen"])
-    values = _set_layer_count(request["config"], made.attribute_map, total)
-    task = find_deciding_task(request["decides"])
+    sources = request.get("sources")
+    values = {name: value for name, value in request["config"].items() if name not in _NAMES_ALONE}
+    if not sources:
+        values = _set_layer_count(request["config"], made.attribute_map, total)
+    task = find_traced_task(request)
     auto_class, peft_type = task.auto_class, task.peft_type
     if request["decides"]:
         values = {name: value for name, value in values.items() if name not in ("id2label", "label2id")}
@@ -106,9 +115,11 @@ def make_traced_model(request: dict[str, Any], layers: int) -> Any:
         from tui_tuner.training.tracing.quantised_layers import quantise_traced_model
 
         model = quantise_traced_model(model, request["quantization"], request["double_quant"], dtype)
-    section = MethodSection.model_validate(
-        {**request["method"], "layers": layers if request["frozen"] else None}
-    )
+    tops = (request["tops"] or None) if sources else layers if request["frozen"] else None
+    section = MethodSection.model_validate({**request["method"], "layers": tops})
+    if sources and request["untied"]:  # as it is loaded from files that have both
+        head = model.get_output_embeddings()
+        head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
     if section.needs_field("layers"):
         section.layers = layers  # 0 trains the head alone
     run: Any = SimpleNamespace(method=section)  # all of a run's config that a method reads
@@ -160,8 +171,7 @@ def _set_layer_count(config: dict[str, Any], names: dict[str, str], layers: int)
     # Architectures have their own names for the number of layers.
     counted = names.get("num_hidden_layers", "num_hidden_layers")
     own = config.get(counted, config.get("num_hidden_layers")) == layers
-    left_out = {"model_type", "architectures", "transformers_version", "auto_map", "layer_types"}
-    left_out |= {"quantization_config", "max_window_layers", "num_hidden_layers"}
+    left_out = {*_NAMES_ALONE, "layer_types", "max_window_layers", "num_hidden_layers"}
     left_out |= set() if own else {"mlp_only_layers", "decoder_sparse_step", "first_k_dense_replace"}
     values = {key: value for key, value in config.items() if key not in left_out}
     values[counted] = layers
@@ -178,6 +188,19 @@ def make_traced_micro(request: dict[str, Any]) -> Any:
     from tui_tuner.training.tracing.task_choice import list_objective_columns
 
     rows, numbers = request["rows"], list(range(len(request["rows"])))
+    sources = request.get("sources")
+    if sources:
+        source, target = (len(rows), max(sources)), (len(rows), max(rows))
+        return MicroBatch(
+            numbers,
+            torch.zeros(source, dtype=torch.long),
+            torch.zeros(target, dtype=torch.bool),
+            torch.zeros(request["supervised"], dtype=torch.long),
+            [one + other for one, other in zip(sources, rows, strict=True)],
+            attention_mask=torch.ones(source, dtype=torch.long),
+            columns={"source": torch.tensor(sources)},
+            decoder_ids=torch.zeros(target, dtype=torch.long),
+        )
     shape = (1, sum(rows)) if request["packing"] else (len(rows), max(rows))
     ids = torch.zeros(shape, dtype=torch.long)
     return MicroBatch(
@@ -212,9 +235,10 @@ def mark_traced_layers(model: Any, tracker: Any, every_second: bool = False) -> 
     The phases are the layers' forward pass, the loss, and the backward passes of the last, the first and the
     other layers, because the memory of each grows with other things.
     """
-    from tui_tuner.methods.layers import find_layers
+    from tui_tuner.methods.layers import find_stacks
 
-    layers = [layer for layer in find_layers(model) if any(p.requires_grad for p in layer.parameters())]
+    *encoder, stack = find_stacks(model)
+    layers = [layer for layer in stack if any(p.requires_grad for p in layer.parameters())]
 
     def marking(phase: str) -> Callable[..., None]:
         def arrived(_unused: Any) -> None:
@@ -232,6 +256,9 @@ def mark_traced_layers(model: Any, tracker: Any, every_second: bool = False) -> 
     # With every second layer checkpointed, either of the last two may need the most.
     tops = 2 if every_second and len(layers) > 2 else 1
     names = ["first", *["between"] * (len(layers) - 1 - tops), *["last"] * tops][: len(layers)]
+    if encoder:
+        names = ["decoder"] * len(layers)
+        layers, names = [*encoder[0], *layers], [*["encoder"] * len(encoder[0]), *names]
     for layer, name in zip(layers, names, strict=True):
         layer.register_forward_hook(marking(name))
 

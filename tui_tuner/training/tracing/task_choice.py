@@ -8,7 +8,6 @@ from tui_tuner.compute.encoders import unwrap_model
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
-from tui_tuner.objectives.causal import CausalObjective
 from tui_tuner.objectives.class_objective import ClassObjective
 from tui_tuner.objectives.objective import EvaluationResult, Objective
 from tui_tuner.objectives.tag_objective import TagObjective
@@ -16,20 +15,31 @@ from tui_tuner.tasks import Task, find_task
 from tui_tuner.tasks.answering.objective import SpanObjective
 
 
-def find_deciding_task(decides: str) -> Task:
-    """Return a task with this `TaskKind.decides`; it knows the model's class and PEFT's name for it."""
-    return next(find_task(name) for name, kind in TASKS.items() if kind.decides == decides)
+def find_traced_task(request: dict[str, Any]) -> Task:
+    """Return a task whose step is the one that a request describes.
+
+    It knows the model's class and PEFT's name for it.
+
+    Args:
+        request: `decides`, `hides` and `sources`, as for `step.trace_step`.
+    """
+    wanted = (request["decides"], bool(request.get("hides")), bool(request.get("sources")))
+    return next(
+        find_task(name)
+        for name, kind in TASKS.items()
+        if (kind.decides, kind.hides, kind.encoder_decoder) == wanted
+    )
 
 
-def make_traced_objective(decides: str, model: Any) -> Objective:
+def make_traced_objective(request: dict[str, Any], model: Any) -> Objective:
     """Return the objective of a step, prepared as in a run."""
-    config = RunConfig()
+    config, decides = RunConfig(), request["decides"]
     if decides == TOKEN:
         return TagObjective(config, lambda *_unused: EvaluationResult({}))
     if decides == SPAN:
         return SpanObjective(config)
     if decides != TEXT:
-        return CausalObjective(config)
+        return find_traced_task(request).make_objective(config)
     found = ClassObjective(config, lambda *_unused: EvaluationResult({}))
     found.problem = "single"
     base = unwrap_model(model)

@@ -149,6 +149,10 @@ def list_step_segments(parts: Iterable[Any], lengths: Any) -> Iterator[float | S
             # Filler is laid behind all other segments.
             known = len(part.layout.segments) - len(part.filler)
             yield from (Segment(one.length, one.prefix) for one in part.layout.segments[:known])
+        elif part.decoder_ids is not None:
+            # How long each target is would have to be read from the device; their sum is known without
+            target = part.trained_tokens / max(1, len(part.rows))
+            yield from (Segment(target, source=max(0.0, int(lengths[row]) - target)) for row in part.rows)
         else:
             yield from (int(lengths[row]) for row in part.rows)
 

@@ -14,7 +14,8 @@ import torch
 from tests.conftest import chat_rows, write_jsonl
 from tests.core.inference.predicting.models import job, read
 from tui_tuner.errors import DataError, DiskFullError, UsageError
-from tui_tuner.evaluation import generation
+from tui_tuner.evaluation.writing.answers import SamplingSettings, cut_answer, make_noise
+from tui_tuner.evaluation.writing.causal_writer import CausalWriter
 from tui_tuner.inference.loading import ModelKeeper
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.predicting.engine import AFTER_BATCH, GO, predict_file
@@ -81,7 +82,7 @@ def test_what_is_drawn_for_a_row_depends_on_no_other(origin: Origin, rows: Path,
 def test_gumbel_noise_draws_as_the_softmax_does() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
     seeds = list(range(4000))
-    (noise,) = generation._make_noise(generation.SamplingSettings(0.8, seeds), torch.device("cpu"))
+    (noise,) = make_noise(SamplingSettings(0.8, seeds), torch.device("cpu"))
     drawn = noise(None, logits.expand(len(seeds), 4)).argmax(-1)
     shares = torch.bincount(drawn, minlength=4) / len(seeds)
     assert shares.tolist() == pytest.approx((logits / 0.8).softmax(-1).tolist(), abs=0.03)
@@ -91,17 +92,17 @@ class Parrot:
     """Makes a model's answers known: what `said` gives for the text of a prompt and the attempt."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, said: Callable[[str, float], str]) -> None:
-        plain = generation._cut_answer
-        real = generation._answer_batch
+        real = CausalWriter.answer_batch
 
-        def answered(model: Any, tokenizer: Any, prompts: Any, *more: Any) -> Any:
-            heat = more[-1].temperature if more[-1] is not None else 0.0
+        def answered(writer: CausalWriter, prompts: Any, most: int, at_token: Any, drawing: Any) -> Any:
+            heat = drawing.temperature if drawing is not None else 0.0
+            tokenizer = writer.tokenizer
             texts = [said(tokenizer.decode(prompt), heat) for prompt in prompts]
-            real(model, tokenizer, prompts, 1, *more[1:])  # a real pass of the model all the same
+            real(writer, prompts, 1, at_token, drawing)  # a real pass of the model all the same
             ids = [tokenizer(text)["input_ids"] + [tokenizer.eos_token_id] for text in texts]
-            return [plain(one, tokenizer, {tokenizer.eos_token_id}, "") for one in ids]
+            return [cut_answer(one, tokenizer, {tokenizer.eos_token_id}, "") for one in ids]
 
-        monkeypatch.setattr(generation, "_answer_batch", answered)
+        monkeypatch.setattr(CausalWriter, "answer_batch", answered)
 
 
 def test_labels_are_checked_and_asked_for_again(

@@ -82,18 +82,28 @@ def _embed(setup: Setup, tape: Tape, table: Parameter) -> Tensor:
             else table
         )
         tape.meter.held.append(own)
-        hidden = tape.run_op(count, setup.embedding, (), parameters=((own, own.count * own.width),))
+        grads = ((own, own.count * own.width),)
+        hidden = tape.run_op(count, setup.embedding, (), parameters=grads, extra=_count_sum(setup, own))
     if facts.family.relative:
         return hidden
     # BART scales its embeddings, if only by one, and adds those of the positions
     hidden = tape.run_op(count, hidden.width, (hidden,))
     rows = float(facts.beside.positions * facts.hidden)
-    grads: tuple[tuple[Parameter, float], ...] = ()
+    placed: tuple[tuple[Parameter, float], ...] = ()
     if rows and setup.whole_model:
         positions = Parameter(rows, setup.embedding)
         tape.meter.held.append(positions)
-        grads = ((positions, rows * positions.width),)
-    return tape.run_op(count, hidden.width, (), same=(hidden,), parameters=grads)
+        placed = ((positions, rows * positions.width),)
+    return tape.run_op(count, hidden.width, (), same=(hidden,), parameters=placed)
+
+
+def _count_sum(setup: Setup, table: Parameter) -> float:
+    """Return the bytes of the sum of a tied head's gradient and the decoder's embeddings'.
+
+    The head's own is a transposed view, to which autograd adds nothing in place.
+    """
+    plain = setup.embedding == (setup.compute if setup.autocast else setup.embedding)
+    return table.count * table.width if setup.facts.tied and plain and not setup.facts.encoder else 0.0
 
 
 def _norm_stack(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:

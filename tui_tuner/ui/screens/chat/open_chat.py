@@ -32,7 +32,7 @@ def open_chat_screen(app: App[Any], folder: RunFolder | None) -> None:
         return
     if not has_saved_model(folder):
         get_tuner_app(app).show_notice(_("This run has not saved a model yet."), "warning")
-    elif kind.writes:
+    elif kind.talks:
         path = str(folder.path.absolute())
         talk = find_talk(app, path)
         app.push_screen(ChatScreen(talk.models if talk else [path], talk=talk))

@@ -8,7 +8,9 @@ from typing import Any
 
 from textual.content import Content
 
+from tui_tuner.config.deciding import label_metric
 from tui_tuner.locales import _
+from tui_tuner.runs.pace import format_metric_figure
 from tui_tuner.text import format_seconds, one_line
 from tui_tuner.ui.screen_words import make_safe_line
 from tui_tuner.ui.screens.using.load_progress import describe_fetch_progress, describe_loading
@@ -109,6 +111,11 @@ def _describe_end(standing: JobState, out: str) -> tuple[str, str]:
         parts.append(_("{count:,} without a prediction", count=int(found["unused"])))
     if found.get("unlabelled"):
         parts.append(_("{count:,} without a valid label", count=int(found["unlabelled"])))
+    metrics = found.get("metrics")
+    if isinstance(metrics, Mapping):
+        parts += [
+            f"{label_metric(name)} {format_metric_figure(name, value)}" for name, value in metrics.items()
+        ]
     problems = found.get("problems") or {}
     parts += [f"{count:,} × {one_line(reason, 80)}" for reason, count in list(problems.items())[:3]]
     return " · ".join(parts), "$success"
