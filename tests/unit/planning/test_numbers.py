@@ -125,6 +125,11 @@ TRAPS = [
     ({"task": "question_answering", "training": {"loss": "full_logits"}}, None, "unread_by_task"),
     ({"evaluation": {"null_threshold": 1.5}, "data": {"stride": 64}}, None, "unread_by_task"),
     ({"data": {"packing": False, "max_length": 4096}}, DataFacts(1000, longest=100), "long_for_data"),
+    (
+        {"task": "seq2seq", "data": {"max_source": 512, "max_target": 128}},
+        DataFacts(1000, longest=110, longest_source=60),
+        "long_for_data",
+    ),
     ({"training": {"loss": "full_logits", "micro_batch": 16}}, None, "logits"),
     ({}, DataFacts(20), "few_rows"),
     ({"training": {"batch_size": 64}}, DataFacts(60), "batch_over_rows"),

@@ -54,17 +54,26 @@ def too_long(case: Case) -> Advice | None:
 
 @register_trap
 def long_for_data(case: Case) -> Advice | None:
-    length, longest = case.config.data.max_length, case.data.longest
-    if not longest or case.config.data.packing is True or length <= 2 * longest:
+    data = case.config.data
+    field, length, longest = "max_length", data.max_length, case.data.longest
+    # A batch is as long as its longest source, and its longest target, rather than the sum of both
+    if case.config.task_kind.encoder_decoder:
+        field, length, longest = "max_source", data.max_source, case.data.longest_source or 0
+    if not longest or data.packing is True or length <= 2 * longest:
         return None
     # Rounded up with room to spare, as later rows may be a little longer
     fitting = max(64, -(-longest // 64) * 64)
     if fitting >= length:
         return None
     return make_trap_finding(
-        _("max_length {length}, but the longest row has {longest} tokens.", length=length, longest=longest),
+        _(
+            "{field} {length}, but the longest row has {longest} tokens.",
+            field=field,
+            length=length,
+            longest=longest,
+        ),
         _("Memory is reserved for rows of that length, so fewer fit into a pass."),
-        dict([case.config.limit_sequences(fitting)]),
+        {f"data.{field}": fitting},
     )
 
 
