@@ -80,6 +80,28 @@ NEEDS: dict[str, Need] = {
         ),
         N_("Splinter, arXiv 2101.00438"),
     ),
+    "seq2seq": Need(
+        ROWS,
+        100,
+        1_000,
+        10_000,
+        N_(
+            "Pegasus summarised well after 1,000 examples, and passably after 100 (arXiv 1912.08777); common "
+            "collections of summaries and translations have tens of thousands"
+        ),
+        N_("Pegasus, arXiv 1912.08777"),
+    ),
+    "masked_lm": Need(
+        TOKENS,
+        10_000,
+        100_000,
+        1_000_000,
+        N_(
+            "no published rule: continued pretraining on some hundred documents already helped on their task "
+            "(arXiv 2004.10964)"
+        ),
+        N_("no published rule"),
+    ),
     "pretraining": Need(
         TOKENS,
         10_000,

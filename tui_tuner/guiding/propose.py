@@ -244,6 +244,8 @@ class _Proposer:
         # Virtual tokens of prompt tuning take up positions of the model, too
         most = max(8, most - draft.build_config_so_far().method.prompt_length)
         first = min(most, rules.TEXT_LENGTH) if kind.plain_text else most
+        if kind.encoder_decoder:
+            return self._count_both_sides(most)
         if draft.has_own("data.max_length"):
             first = draft.build_config_so_far().data.max_length
         loose: dict[str, Any] = {"data.preflight": "off", "data.max_dropped": 1.0}
@@ -268,6 +270,20 @@ class _Proposer:
         while kind.plain_text and steps.hold_out_more(draft, tokens):
             tokens = counter.count_tokens(draft.build_config_so_far(loose))
         return tokens
+
+    def _count_both_sides(self, most: int) -> token_counts.Tokens:
+        """Count sources and targets, and set their limits and the held-out share by them."""
+        draft = self.draft
+        loose: dict[str, Any] = {"data.preflight": "off", "data.max_dropped": 1.0}
+        counter = token_counts.TokenCounter(draft.said, draft.stop)
+        limits = ("data.max_source", "data.max_target")
+        begun = {**loose, **{path: most for path in limits if not draft.has_own(path)}}
+        if not draft.has_own("data.validation"):
+            begun["data.validation"] = 0.05
+        seen = counter.count_tokens(draft.build_config_so_far(begun))
+        steps.settle_sides(draft, seen, most)
+        steps.settle_held_out(draft, seen.facts.rows + seen.facts.validation_rows)
+        return counter.count_tokens(draft.build_config_so_far(loose))
 
     def _settle_training(self, facts: ModelFacts, tokens: token_counts.Tokens, machine: Machine) -> Plan:
         draft = self.draft

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_tuner.models.catalog_more import MORE
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -412,25 +414,14 @@ _OTHERS: tuple[tuple[dict[str, Any], str, int | None], ...] = (
         "xlm-roberta-large FacebookAI/xlm-roberta-large",
         None,
     ),
-    ({"model_type": "modernbert"}, "answerdotai/ModernBERT-base", None),
-    (
-        {
-            "model_type": "modernbert",
-            "hidden_size": 1024,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 16,
-            "intermediate_size": 2624,
-        },
-        "answerdotai/ModernBERT-large",
-        None,
-    ),
 )
 
 
 def list_catalog_entries() -> list[Entry]:
     """Return every model of the catalogue, those that share a shape as one entry."""
     shaped = [Entry(shape.build_config(), tuple(ids.split()), count) for shape, ids, count in _MODELS]
-    return shaped + [Entry(dict(config), tuple(ids.split()), count) for config, ids, count in _OTHERS]
+    others = (*_OTHERS, *MORE)
+    return shaped + [Entry(dict(config), tuple(ids.split()), count) for config, ids, count in others]
 
 
 _BY_ID: dict[str, dict[str, Any]] = {}

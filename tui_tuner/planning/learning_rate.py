@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.optimizers import find_optimizer
 from tui_tuner.config.kinds.tasks import is_tiny_model
 from tui_tuner.config.schema import RunConfig
@@ -31,13 +32,52 @@ GPT3_RATES = (
 SMALL_SCRATCH_RATE = 1e-3  # nanoGPT's rate for models of about ten million parameters
 
 
-def find_customary_rate(config: RunConfig, parameters: int | None = None, encoder: bool = False) -> Customary:
+# Full fine-tuning of encoder-decoders, with AdamW
+T5_RATE = Customary(
+    3e-4,
+    1e-4,
+    1e-3,
+    N_(
+        "T5's page in transformers' documentation: 1e-4 to 3e-4 with AdamW; T5 (arXiv 1910.10683): 1e-3 "
+        "with Adafactor"
+    ),
+)
+BART_RATE = Customary(3e-5, 1e-5, 5e-5, N_("BART's recipe for summaries in fairseq: 3e-5"))
+# Adapters of T5
+T5_ADAPTER_RATE = Customary(1e-3, 3e-4, 3e-3, N_("PEFT's example of LoRA with mT0 large: 1e-3"))
+# Guessing hidden tokens with a pretrained encoder, all of it trained
+MASKED_RATE = Customary(5e-5, 1e-5, 1e-4, N_("transformers' run_mlm.py: 5e-5"))
+
+
+def find_customary_rate(
+    config: RunConfig,
+    parameters: int | None = None,
+    encoder: bool = False,
+    facts: ModelFacts | None = None,
+) -> Customary:
     """Return the usual rate for a task, a method, an optimizer and, from scratch, a size.
 
     Args:
         encoder: The model reads both ways, so a task that decides gives it a new head.
+        facts: Of the model, where its architecture has rates of its own.
     """
-    return _suit_optimizer(_find_adamw_rate(config, parameters, encoder), config.training.optimizer)
+    usual = _find_special_rate(config, facts) or _find_adamw_rate(config, parameters, encoder)
+    return _suit_optimizer(usual, config.training.optimizer)
+
+
+def _find_special_rate(config: RunConfig, facts: ModelFacts | None) -> Customary | None:
+    """Return the rate of an encoder-decoder or of an encoder that guesses; None if others' rates apply."""
+    task, method = config.task_kind, config.method
+    if config.model.architecture is not None or is_tiny_model(config.model.name):
+        return None
+    whole = method.has_trait(Trait.WHOLE_MODEL)
+    if task.hides:
+        return MASKED_RATE if whole else None
+    if not task.encoder_decoder or facts is None or facts.source is None:
+        return None
+    if not facts.family.relative:
+        return BART_RATE if whole else None
+    return T5_RATE if whole else T5_ADAPTER_RATE if method.has_trait(Trait.RANKED) else None
 
 
 def _suit_optimizer(usual: Customary, name: str) -> Customary:
@@ -72,7 +112,9 @@ def _find_adamw_rate(config: RunConfig, parameters: int | None, encoder: bool) -
 def find_model_rate(config: RunConfig, facts: ModelFacts | None) -> Customary:
     """Return the customary rate for a model, as far as its facts are known."""
     return (
-        find_customary_rate(config, facts.parameters, facts.encoder) if facts else find_customary_rate(config)
+        find_customary_rate(config, facts.parameters, facts.encoder, facts)
+        if facts
+        else find_customary_rate(config)
     )
 
 
@@ -134,7 +176,8 @@ def apply_rate_rules(
     )
     # Published rules were fitted to language-model losses; a new head has other gradients
     # the other rules are about models that write, and optimizers that step as AdamW does
-    if config.task_kind.decides or find_optimizer(config.training.optimizer).rate != 1:
+    special = _find_special_rate(config, facts) is not None
+    if config.task_kind.decides or special or find_optimizer(config.training.optimizer).rate != 1:
         return [chosen]
     found = [chosen, _apply_square_root_rule(facts, data, config, steps_per_epoch)]
     found += _apply_batch_rules(config, usual)

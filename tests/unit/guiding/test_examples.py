@@ -38,7 +38,9 @@ def test_an_example_file_is_read_and_comes_through_the_tokenizer(
     path = write_example(task, tmp_path, goal)
     rows = find_example_rows(task, goal)
     look = look_at_data(str(path))
-    assert (look.task, look.usable, look.read) == (task, len(rows), len(rows))
+    # rows that several tasks read are taken to be for the first of them
+    first = {"masked_lm": "pretraining", "seq2seq": "sft"}.get(task, task)
+    assert (look.task, look.usable, look.read) == (first, len(rows), len(rows))
     assert 3 <= len(rows) <= 6 and look.can_train
     kind = TASKS[task]
     model = kind.tiny if kind.tiny else "demo"

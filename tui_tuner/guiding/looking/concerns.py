@@ -320,6 +320,9 @@ def find_long_rows(config: RunConfig, tokens: Spread | None, tally: Tally, limit
     over = sum(length > most for length in tally.tokens)
     if tokens is None or kind.plain_text or kind.decides in ("token", "span"):
         return
+    # Of a source and a target each has a limit of its own: the task counts what it cuts
+    if kind.encoder_decoder:
+        return
     if not over or over < TOO_LONG * len(tally.tokens):
         return
     # A power of two that 95 of 100 rows fit in

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.kinds.tasks import TINY, TaskKind
 from tui_tuner.errors import TunerError
 from tui_tuner.models.cards.model_card import CardWords, has_chat_template, read_card
-from tui_tuner.models.cards.published import BASE, CHAT, ENCODER, PublishedCard, find_published_card
+from tui_tuner.models.cards.published import BASE, CHAT, ENCODER, REWRITER, PublishedCard, find_published_card
 from tui_tuner.models.hub.kinds import HUGGINGFACE, SOURCES
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ class Candidate:
 
 def find_package_model(kind: TaskKind) -> Candidate:
     """Return the toy model of this package that a task can be tried with."""
-    if kind.tiny and not kind.writes:
-        return Candidate(TINY, PACKAGE, kind=ENCODER, licence="apache-2.0")
+    if kind.tiny:
+        made = REWRITER if kind.encoder_decoder else ENCODER
+        return Candidate(TINY, PACKAGE, kind=made, licence="apache-2.0")
     return Candidate("demo", PACKAGE, kind=CHAT, licence="apache-2.0", languages=("en",))
 
 
@@ -191,7 +192,8 @@ def search_hub_models(kind: TaskKind, known: set[str], most: int = 20) -> list[C
     from tui_tuner.models.hub.api import search_models_on_hub
 
     # Search words that makers of such models usually put in the names
-    words = "base" if kind.plain_text else "instruct" if kind.writes else "bert"
+    words = "base" if kind.plain_text and kind.writes else "instruct" if kind.writes else "bert"
+    words = "t5" if kind.encoder_decoder else words
     found = []
     for model in search_models_on_hub(words, limit=most):
         made = Candidate(

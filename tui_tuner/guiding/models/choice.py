@@ -36,7 +36,7 @@ class Choice:
         origin: Where it comes from: `folder`, `cache`, `run`, `package`, `catalog` or `hub`.
         here: Whether nothing needs to be downloaded.
         fetch: Bytes to download; None if unknown.
-        kind: `chat`, `base` or `encoder`; empty if unknown.
+        kind: `chat`, `base`, `encoder` or `rewriter`; empty if unknown.
         licence, languages: From its card; empty if not given.
         speaks: Whether it knows the languages asked for; None if unknown or none were asked for.
         gated: Whether its owner requires a login and accepted terms.

@@ -9,7 +9,7 @@ from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.guiding.models.candidates import FOLDER, PACKAGE, RUN
 from tui_tuner.guiding.models.fitting import CHANGED, FITS, MISFIT, UNSUITED, ModelFit
 from tui_tuner.locales import _
-from tui_tuner.models.cards.published import BASE, CHAT, ENCODER
+from tui_tuner.models.cards.published import BASE, CHAT, ENCODER, REWRITER
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.text import format_bytes, format_money, format_rough_seconds, one_line
 
@@ -22,18 +22,31 @@ _NAMED = 4  # languages of a card that are listed
 def rank_model_kind(kind: str, task: TaskKind) -> int:
     """Return 0 if a kind of model is made for a task, 1 if it is usable, 2 if it cannot be used."""
     if not task.writes:
-        return 0 if kind == ENCODER else 1
-    if kind == ENCODER:
+        if kind == ENCODER:
+            return 0
+        return 2 if task.hides and kind else 1
+    # A kind that is not known may be any
+    if kind and (kind == REWRITER) != task.encoder_decoder:
         return 2
+    if task.encoder_decoder:
+        return 0 if kind else 1
     best = BASE if task.plain_text else CHAT
     return 0 if kind == best else 1
 
 
 def explain_model_kind(kind: str, task: TaskKind) -> str:
     """Explain the kind of a model and what it means for a task."""
+    if kind == REWRITER:
+        if task.encoder_decoder:
+            return _("It reads a text and writes another, which is what this task teaches.")
+        return _("It reads a text and writes another, which is another task than this.")
+    if task.encoder_decoder and kind != ENCODER:
+        return _("It continues what it reads; this task needs a model that reads with one half of it.")
     if kind == ENCODER:
         if task.writes:
             return _("It is an encoder and cannot write.")
+        if task.hides:
+            return _("It is an encoder that learned by guessing hidden words, as it will here.")
         return _("It is an encoder, which is best for deciding something about a text.")
     if not task.writes:
         return _("It is made to write; it can learn to decide, but an encoder does so with less.")

@@ -60,6 +60,7 @@ class ModelFit:
         values: Fields by their dotted names: the method, and what makes it fit.
         seconds: Least, likely and most, for `ASSUMED` rows if none were counted; None if unknown.
         encoder: Whether it reads in both directions.
+        rewriter: Whether an encoder reads and a decoder writes.
         basis: The source of the time estimate.
         weights: Whether `needs` is only the size of the weights in the fewest bits: no plan was made.
     """
@@ -72,6 +73,7 @@ class ModelFit:
     seconds: tuple[float, float, float] | None = None
     parameters: int | None = None
     encoder: bool = False
+    rewriter: bool = False
     basis: str = ""
     weights: bool = False
 
@@ -119,8 +121,12 @@ def fit_model(
 
 
 def find_usual_method(kind: TaskKind, facts: ModelFacts, data: DataFacts | None = None) -> str:
-    """Return `full` for encoders (arXiv 1810.04805) and much text (arXiv 2405.09673), else `lora`."""
-    whole = kind.decides and facts.encoder and facts.parameters <= SMALL_ENCODER
+    """Return `full` for encoders (arXiv 1810.04805), small encoder-decoders (arXiv 1910.10683) and much text
+    (arXiv 2405.09673), else `lora`.
+    """
+    small = facts.parameters <= SMALL_ENCODER
+    rewrites = kind.encoder_decoder and facts.source is not None
+    whole = small and (rewrites or (facts.encoder and not kind.writes))
     much = kind.plain_text and data is not None and (data.tokens or 0) >= MUCH_TEXT
     return WHOLE_METHOD if whole or much else DEFAULT_METHOD
 
@@ -196,6 +202,10 @@ def _fit_uncached(
         if facts.encoder and kind.writes:
             why = _("It is an encoder and cannot write, which this task needs.")
             return ModelFit(UNSUITED, why=why, parameters=facts.parameters, encoder=True)
+        rewrites = facts.source is not None
+        unfit = explain_unfit_halves(kind, facts)
+        if unfit:
+            return ModelFit(UNSUITED, why=unfit, parameters=facts.parameters, rewriter=rewrites)
         least = facts.parameters * (LEAST_BYTES_HERE if machine.card.cpu else LEAST_BYTES) / GIB
         # Even the bare weights are too large, so planning would only cost time
         if least > machine.card.usable:
@@ -205,6 +215,7 @@ def _fit_uncached(
                 machine.card.usable,
                 parameters=facts.parameters,
                 encoder=facts.encoder,
+                rewriter=rewrites,
                 weights=True,
             )
         planned, config, chosen = plan_model(candidate, kind, machine, data, values, runs)
@@ -218,6 +229,19 @@ def _fit_uncached(
     return _judge_plan(planned, config, chosen, machine, data)
 
 
+def explain_unfit_halves(kind: TaskKind, facts: ModelFacts) -> str:
+    """Explain why a task does not go with the halves that a model has; empty if it does."""
+    if not facts.verified and facts.uncounted:
+        return ""  # whether it has an encoder is not known for sure
+    if kind.encoder_decoder and facts.source is None:
+        return _("It has no encoder that reads a source, which this task needs.")
+    if kind.writes and not kind.encoder_decoder and facts.source is not None:
+        return _("An encoder reads and a decoder writes in it, which needs the task for such models.")
+    if kind.hides and not facts.encoder:
+        return _("It predicts the next token and cannot guess hidden ones.")
+    return ""
+
+
 def _judge_plan(
     planned: Plan,
     config: RunConfig,
@@ -229,6 +253,7 @@ def _judge_plan(
     about: dict[str, Any] = {
         "parameters": facts.parameters,
         "encoder": facts.encoder,
+        "rewriter": facts.source is not None,
         "there": found.card.usable,
     }
     if found.fits:
@@ -353,6 +378,8 @@ def _build_candidate_config(kind: TaskKind, candidate: Candidate, values: Mappin
 
 def _limit_length(facts: ModelFacts, data: DataFacts | None) -> dict[str, Any]:
     """Limit `max_length` to the longest row and to the model's positions."""
+    if facts.source is not None:
+        return {}  # both sides have limits of their own, which the rows decide
     usual = int(RunConfig().data.max_length)
     if data is not None and data.longest:
         usual = max(64, min(usual, -(-data.longest // 64) * 64))

@@ -213,7 +213,7 @@ class _Pool:
 
 def _make_choice(candidate: Candidate, fitted: ModelFit, asked: _Question) -> tuple[tuple[Any, ...], Choice]:
     """Return (sort key, choice) of a model."""
-    kind = "encoder" if fitted.encoder else candidate.kind
+    kind = "encoder" if fitted.encoder else "rewriter" if fitted.rewriter else candidate.kind
     parameters = fitted.parameters or candidate.parameters
     # Catalogue entries have no size of the download, only a number of parameters
     fetch = (

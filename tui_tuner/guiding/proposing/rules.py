@@ -59,6 +59,15 @@ RULES: dict[str, Rule] = {
             "BERT's advice on memory (google-research/bert, README): it grows with the longest sequence",
         ),
         Rule(
+            "sides",
+            "data.max_source",
+            N_(
+                "The longest source and the longest target; if a few are far longer, the length that 99 % of "
+                "them fit in."
+            ),
+            "BERT's advice on memory (google-research/bert, README), for each side by itself",
+        ),
+        Rule(
             "batch_size",
             "training.batch_size",
             N_("16 rows per step; fewer if the run would otherwise have fewer than 50 steps."),
@@ -92,7 +101,8 @@ MOST_HELD_OUT = 256  # whose losses a journal keeps one by one
 FEW_ROWS_TO_STOP = 2000
 PATIENCE = 3
 STEPS_OF_LENGTH = 64  # tokens: lengths are rounded up to these
-SHORTEST = 64
+SHORTEST = STEPS_OF_LENGTH
+STEPS_OF_TARGET = 16  # of what is to be written, which is short more often
 TEXT_LENGTH, LONG_TEXT_LENGTH = 512, 1024  # tokens of a piece of plain text: for little text, for much
 MUCH_TEXT = 1_000_000  # tokens
 
@@ -148,15 +158,19 @@ def choose_held_out_share(rows: int, kind: TaskKind) -> float:
     return max(float(f"{share:.2g}"), 1e-6)
 
 
-def choose_max_length(lengths: Sequence[int], most: int) -> int:
-    """Return `max_length` in tokens for rows of these lengths; at most what the model takes."""
+def choose_max_length(lengths: Sequence[int], most: int, step: int = STEPS_OF_LENGTH) -> int:
+    """Return `max_length` in tokens for rows of these lengths; at most what the model takes.
+
+    Args:
+        step: What lengths are rounded up to, and the least.
+    """
     if not lengths:
         return min(most, 1024)
     ordered = sorted(lengths)
     longest, usual = ordered[-1], ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
     # The 99th percentile means something from 100 rows on
     wanted = usual if len(ordered) >= 100 and longest > 2 * usual else longest
-    rounded = max(SHORTEST, -(-wanted // STEPS_OF_LENGTH) * STEPS_OF_LENGTH)
+    rounded = max(step, -(-wanted // step) * step)
     # Below 8 tokens, special tokens and windows leave no room for the text
     return max(8, min(rounded, most))
 

@@ -62,6 +62,29 @@ def settle_length(draft: Draft, tokens: Tokens, most: int) -> None:
         draft.set_field("data.overlong", "truncate", _("Texts longer than the model's limit lose their end."))
 
 
+def settle_sides(draft: Draft, tokens: Tokens, most: int) -> None:
+    """Set `data.max_source` and `data.max_target` from lengths that were counted with `most` as the limit."""
+    for path, lengths, step in (
+        ("data.max_source", tokens.sources, rules.STEPS_OF_LENGTH),
+        ("data.max_target", tokens.targets, rules.STEPS_OF_TARGET),
+    ):
+        if not lengths:
+            continue
+        length = rules.choose_max_length(lengths, most, step)
+        over = sum(one > length for one in lengths)
+        said = {"longest": max(lengths), "mean": sum(lengths) / len(lengths), "rows": len(lengths)}
+        if over:
+            why = _(
+                "{mean:.0f} tokens on average; {over:,} of {rows:,} rows are longer there and are cut; the "
+                "longest has {longest:,}.",
+                over=over,
+                **said,
+            )
+        else:
+            why = _("The longest has {longest:,} tokens; the mean is {mean:.0f}.", **said)
+        draft.set_field(path, length, why)
+
+
 def settle_held_out(draft: Draft, rows: int) -> None:
     """Set the share of rows that are held out for evaluation."""
     kind = draft.build_config_so_far().task_kind

@@ -18,7 +18,7 @@ from tui_tuner.data.read_data import DataReading
 from tui_tuner.errors import HubError, ModelError, TunerError
 from tui_tuner.guiding.proposal import Concern
 from tui_tuner.locales import _
-from tui_tuner.planning.data_facts import DataFacts, make_facts
+from tui_tuner.planning.data_facts import SOURCE, DataFacts, make_facts
 from tui_tuner.planning.row_counting import count_rows_quickly
 from tui_tuner.tasks import find_task
 
@@ -41,6 +41,7 @@ class Tokens:
         rows: All rows that were read.
         unusable: How many of them cannot be trained on; `reason` is the most frequent reason.
         exact: Whether every row was tokenised exactly as the run will.
+        sources, targets: Tokens of both sides of each row that has them.
     """
 
     facts: DataFacts
@@ -50,6 +51,8 @@ class Tokens:
     unusable: int = 0
     reason: str = ""
     exact: bool = False
+    sources: tuple[int, ...] = ()
+    targets: tuple[int, ...] = ()
 
 
 def turn_error_into_concern(error: TunerError, code: str, about: str = "data") -> Concern:
@@ -123,12 +126,21 @@ class TokenCounter:
         if prepared.validation is not None:
             lengths = np.concatenate((lengths, prepared.validation.lengths))
         every = tuple(int(length) for length in lengths)
+        sides = _read_sides(prepared.train, prepared.validation)
         # Fewer rows came than the sample's limit: the file was read to its end, and the counts are exact
         if sampled is config or ledger.read < MOST_ROWS or total <= ledger.read:
-            return Tokens(facts, every, ledger.read, basis, dropped, why, True)
+            return Tokens(facts, every, ledger.read, basis, dropped, why, True, *sides)
         factor = total / ledger.read
         basis = _("{read:,} rows tokenised, {rows:,} counted", read=ledger.read, rows=total)
-        return Tokens(_scale_facts(facts, factor), every, total, basis, round(dropped * factor), why)
+        scaled = _scale_facts(facts, factor)
+        return Tokens(scaled, every, total, basis, round(dropped * factor), why, False, *sides)
+
+
+def _read_sides(*parts: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the tokens of the sources and of the targets of tokenised rows, if these have both."""
+    found = [part for part in parts if part is not None and SOURCE in part.columns]
+    sources = tuple(int(count) for part in found for count in part.columns[SOURCE])
+    return sources, tuple(int(count) for part in found for count in part.trained_tokens)
 
 
 def _scale_facts(facts: DataFacts, factor: float) -> DataFacts:

@@ -79,13 +79,21 @@ def _list_ways(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machin
     if model.architecture is not None or is_tiny_model(model.name):
         yield Way({"method.kind": WHOLE_METHOD}, _("Its weights are random, so all of them must be trained."))
         return
-    whole = kind.decides and facts.encoder and facts.parameters <= SMALL_ENCODER
+    small = facts.parameters <= SMALL_ENCODER
+    rewrites = kind.encoder_decoder and facts.source is not None
+    whole = small and (rewrites or (facts.encoder and not kind.writes))
     much = kind.plain_text and (data.tokens or 0) >= MUCH_TEXT
     if whole and kind.takes_method(WHOLE_METHOD):
         said = _(
             "{parameters} parameters are few: training all of them is usual for encoders (arXiv 1810.04805).",
             parameters=format_count(facts.parameters),
         )
+        if rewrites:
+            said = _(
+                "{parameters} parameters are few: training all of them is usual for such models "
+                "(arXiv 1910.10683).",
+                parameters=format_count(facts.parameters),
+            )
         yield Way({"method.kind": WHOLE_METHOD}, said)
     elif much and kind.takes_method(WHOLE_METHOD):
         said = _(

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CHAT, BASE, ENCODER = "chat", "base", "encoder"
-KINDS = (CHAT, BASE, ENCODER)
+CHAT, BASE, ENCODER, REWRITER = "chat", "base", "encoder", "rewriter"
+KINDS = (CHAT, BASE, ENCODER, REWRITER)
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class PublishedCard:
     """Facts from a model's published card.
 
     Args:
-        kind: `chat` (tuned to answer), `base` (continues text) or `encoder` (reads both ways).
+        kind: `chat` (tuned to answer), `base` (continues text), `encoder` (reads both ways) or `rewriter`
+            (an encoder reads, a decoder writes).
         licence: Short name of the licence, as the hub writes it.
         languages: ISO 639-1 codes; empty if the card names none.
         gated: Its owner approves each account that downloads it.
@@ -317,6 +318,26 @@ _CARDS: tuple[tuple[str, str, str, bool, bool, str], ...] = (
         False,
         "google-bert/bert-base-multilingual-cased bert-base-multilingual-cased",
     ),
+    (
+        REWRITER,
+        "apache-2.0",
+        "en fr ro de",
+        False,
+        False,
+        "google-t5/t5-small google-t5/t5-base google-t5/t5-large t5-small t5-base t5-large",
+    ),
+    (
+        REWRITER,
+        "apache-2.0",
+        "en fr de",
+        False,
+        True,
+        "google/flan-t5-small google/flan-t5-base google/flan-t5-large google/flan-t5-xl",
+    ),
+    (REWRITER, "apache-2.0", "", False, False, "google/mt5-small google/mt5-base google/mt5-large"),
+    (REWRITER, "apache-2.0", "en", False, True, "facebook/bart-base facebook/bart-large"),
+    (REWRITER, "mit", "en", False, False, "facebook/bart-large-cnn"),
+    (REWRITER, "mit", "", False, False, "facebook/mbart-large-50"),
 )
 
 # Filled on first use, like the catalogue of shapes.

@@ -31,6 +31,9 @@ BFLOAT16 = frozenset(
         "gemma2",
         "gemma3_text",
         "phi3",
+        "t5",
+        "mt5",
+        "umt5",
     )
 )
 SMALL, SMALL_TAKES = 30_000_000, 10  # below so many parameters, rates this many times higher are fine
@@ -157,6 +160,15 @@ def float16(case: Case) -> Advice | None:
     facts = case.facts
     if case.config.model.dtype != "float16" or facts is None:
         return None
+    # Trained in bfloat16, whatever dtype they were published in, and known to overflow (transformers' issues
+    # 4586, 9295 and 23918; text-to-text-transfer-transformer's 539)
+    if facts.source is not None and facts.family.relative:
+        return make_trap_finding(
+            _("float16 for a model that was trained in bfloat16."),
+            _("T5's activations exceed 65,504, the largest float16, and its loss becomes NaN."),
+            {"model.dtype": "bfloat16"},
+            serious=True,
+        )
     # Many published configs leave the dtype out, so families known to be trained in bfloat16 count too
     if facts.weights_dtype != "bfloat16" and (facts.weights_dtype or facts.model_type not in BFLOAT16):
         return None

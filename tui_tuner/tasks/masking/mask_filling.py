@@ -41,7 +41,7 @@ class FilledText:
 
     def show_sample(self, reference: str = "") -> ShownSample:
         best = ", ".join(tokens[0][0] for tokens in self.masks)
-        return ShownSample(self.prompt, best, reference, scores=self.masks[0])
+        return ShownSample(self.prompt, best, reference, scores=self.masks[0], further=self.masks[1:])
 
 
 class FilledTexts(SampleSource):

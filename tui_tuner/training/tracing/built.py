@@ -31,6 +31,7 @@ def count_built_parameters(request: dict[str, Any]) -> tuple[int, int]:
 
     from tui_tuner.config.kinds.method_kind import Trait
     from tui_tuner.config.sections.method import MethodSection
+    from tui_tuner.config.sections.model import ModelSection
     from tui_tuner.methods import attach, count_model_parameters
     from tui_tuner.methods.layers import name_saved_modules
     from tui_tuner.models.loading import silence_libraries
@@ -63,7 +64,7 @@ def count_built_parameters(request: dict[str, Any]) -> tuple[int, int]:
         head = sum(one.numel() for name in kept for one in model.get_submodule(name).parameters())
         added = head + int(request["added"])
         return added, sum(one.numel() for one in model.parameters()) + added
-    run: Any = SimpleNamespace(method=section, training=SimpleNamespace(seed=0))
+    run: Any = SimpleNamespace(method=section, model=ModelSection(), training=SimpleNamespace(seed=0))
     with torch.device("meta"):
         return count_model_parameters(attach(model, run, request["peft_type"]))
 

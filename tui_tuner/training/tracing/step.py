@@ -84,7 +84,7 @@ def make_traced_model(request: dict[str, Any], layers: int) -> Any:
     import transformers
     from transformers import CONFIG_MAPPING
 
-    from tui_tuner.config.schema import MethodSection
+    from tui_tuner.config.schema import MethodSection, ModelSection
     from tui_tuner.methods import attach
     from tui_tuner.methods.bottleneck import put_fusion
     from tui_tuner.models.new_weights import note_random_head
@@ -122,7 +122,8 @@ def make_traced_model(request: dict[str, Any], layers: int) -> Any:
         head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
     if section.needs_field("layers"):
         section.layers = layers  # 0 trains the head alone
-    run: Any = SimpleNamespace(method=section)  # all of a run's config that a method reads
+    # all of a run's config that a method reads
+    run: Any = SimpleNamespace(method=section, model=ModelSection())
     if request.get("fused"):  # a fusion of adapters that are nowhere saved
         style, sizes = request["fused"]
         model = put_fusion(model, style, sizes, peft_type)

@@ -13,6 +13,7 @@ from typing import Any
 from tui_tuner.config.advice import format_error_words
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError, TunerError
+from tui_tuner.guiding.models.fitting import explain_unfit_halves
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, load_facts, read_config_facts
 from tui_tuner.text import one_line
@@ -113,6 +114,9 @@ def _compute_fit(
             return Fit(UNKNOWN, why=_("Its config.json is not on this machine, and no hub has sent it yet."))
         task = str(find_draft_value(draft, "task"))
         kind = TASKS.get(task)
+        unfit = explain_unfit_halves(kind, facts) if facts is not None and kind is not None else ""
+        if unfit:
+            return Fit(UNSUITED, why=unfit)
         if facts is not None and facts.encoder and kind is not None and kind.writes:
             why = _(
                 "It is an encoder and cannot generate text, which task {task} needs.", task=one_line(task)

@@ -43,9 +43,9 @@ def test_a_task_may_do_a_goal_that_does_not_know_it(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_first_task_that_is_there_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find_goal("rewrite").known_task == "sft"
-    monkeypatch.setitem(TASKS, "seq2seq", TaskKind("seq2seq", "Sequence to sequence", "Turn."))
     assert find_goal("Translate or summarise").known_task == "seq2seq"
+    monkeypatch.delitem(TASKS, "seq2seq")
+    assert find_goal("rewrite").known_task == "sft"
 
 
 @pytest.mark.parametrize("text", ["style", "Answer in my style", "answer-in-my_style", "ANSWER IN MY STYLE"])
