@@ -14,6 +14,7 @@ from tui_tuner.compute.rows.decoder_layout import DecoderLayout, find_shift
 from tui_tuner.compute.rows.decoder_rows import compute_decoder_logits
 from tui_tuner.compute.rows.row_layout import RowLayout
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.locales import _
 from tui_tuner.objectives.objective import Objective, Setup, SingleLosses
 from tui_tuner.objectives.row_losses import compute_perplexity
 
@@ -82,6 +83,16 @@ class DecoderObjective(Objective):
         targets = rows.trained_tokens
         room = (int((rows.lengths - targets).max()), int(targets.max()))
         return DecoderLayout(setup.pad, (data.max_source, data.max_target), find_shift(setup.model), room)
+
+    def prepare_way(self, setup: Setup) -> None:
+        super().prepare_way(setup)
+        if self.way.packing:
+            setup.voice.report_log(
+                _(
+                    "Several texts share a row, each with its own target, positions and attention, which "
+                    "proved exact for this model."
+                )
+            )
 
     def wanted_way(self, setup: Setup) -> ForwardWay:
         # Prompts of peft come before the source, and never change which logits belong to the target.

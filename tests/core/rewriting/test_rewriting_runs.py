@@ -195,8 +195,12 @@ def test_plain_libraries_compute_the_same_with_a_result(
     assert torch.allclose(ours, torch.tensor(theirs), atol=1e-5)
 
 
-def test_a_resumed_run_equals_one_that_was_not_stopped(make: Make, train: Train) -> None:
-    said = {"training__schedule": "constant", "training__warmup": 0, "training__label_smoothing": 0.1}
+@pytest.mark.parametrize(("kind", "packing"), [("t5", False), ("bart", True)])
+def test_a_resumed_run_equals_one_that_was_not_stopped(
+    make: Make, train: Train, kind: str, packing: bool
+) -> None:
+    said = {"kind": kind, "training__schedule": "constant", "training__warmup": 0, "data__packing": packing}
+    said["training__label_smoothing"] = 0.1
     whole = train(make(**said))
     part = train(make(**said, training__max_steps=3))
     resumed = train(make(**said), resume=part.folder)

@@ -185,7 +185,8 @@ class DataSection(Section):
         N_(
             "split cuts a chat between turns, never inside an answer; whatever still does not fit is "
             "dropped and counted. For tags and extracted answers, the text is read in windows; a text "
-            "with a class loses its end. truncate cuts off the end, including the stop token."
+            "with a class loses its end. truncate cuts off the end, including the stop token. A source or a "
+            "target that is too long loses its end with either of them, and keeps its stop token."
         ),
     )
     stride: int = declare_option(
