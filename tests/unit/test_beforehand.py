@@ -160,6 +160,9 @@ def test_devices_metrics_templates_and_phrases() -> None:
         check({"evaluation": {"metrics": ["nonsense"]}})
     with pytest.raises(ConfigError, match=r"evaluation\.best: 'nonsense' is not measured"):
         check({"evaluation": {"best": "nonsense"}})
+    with pytest.raises(ConfigError, match="on generated answers, and none are scored"):
+        check({"evaluation": {"best": "rougeL"}})
+    check({"evaluation": {"best": "rouge_l", "metric_rows": 4}})
     with pytest.raises(ModelError, match="not a readable chat template"):
         check({"model": {"chat_template": "/none.jinja"}})
     with pytest.raises(DataError, match="no such file"):

@@ -17,7 +17,7 @@ def test_the_folder_is_walked() -> None:
     assert files == NAMES
     assert {"demo", "demo-pretraining", "lora-small", "qlora-small", "lora-8b", "qlora-8b"} <= set(NAMES)
     assert {"full-small", "pretraining", "bert-qa", "distilbert-imdb", "token-tags"} <= set(NAMES)
-    assert {"masked-lm", "t5-summary", "p-tuning-chat"} <= set(NAMES)
+    assert {"masked-lm", "t5-summary", "new-words", "p-tuning-chat"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

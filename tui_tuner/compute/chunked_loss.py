@@ -11,22 +11,58 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy, linear, log_softmax
 
 from tui_tuner.compute.chunks import count_chunk_rows
+from tui_tuner.methods.new_rows import find_quick_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def find_linear_head(model: torch.nn.Module) -> Any:
-    """Return the head if it is a plain linear layer, else None."""
+    """Return the head if it is a plain linear layer, maybe with rows that are trained alone; else None."""
     # A subclass may compute something else, so the exact type counts.
     head = model.get_output_embeddings()
-    return head if type(head) is torch.nn.Linear else None
+    return head if type(open_head(head).linear) is torch.nn.Linear else None
+
+
+class HeadParts(NamedTuple):
+    """A head: its linear layer, and rows [N, H] that are trained in the place of its own from `first` on."""
+
+    linear: Any
+    rows: Tensor | None = None
+    first: int = 0
+
+    def cast_parts(self, dtype: torch.dtype | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return weight, bias and rows in a dtype, or in that of the weight."""
+        dtype = dtype or self.linear.weight.dtype
+        weight, bias = self.linear.weight.to(dtype), self.linear.bias
+        return (
+            weight,
+            None if bias is None else bias.to(dtype),
+            None if self.rows is None else self.rows.to(dtype),
+        )
+
+
+def open_head(head: Any) -> HeadParts:
+    """Return a head in its parts."""
+    layer = find_quick_rows(head)
+    if layer is None:
+        return HeadParts(head)
+    return HeadParts(layer.base_layer, layer.read_rows(), layer.first_row)
+
+
+def _compute_logits(
+    chunk: Tensor, weight: Tensor, bias: Tensor | None, own: Tensor | None, first: int
+) -> Tensor:
+    logits = linear(chunk, weight, bias)
+    if own is not None:
+        logits[:, first : first + len(own)] = linear(chunk, own)
+    return logits
 
 
 @contextlib.contextmanager
@@ -97,7 +133,8 @@ class ChunkedLoss(torch.autograd.Function):
 
     Each is multiplied by its weight, [K] float32; by 1 without weights.
 
-    Gradients: hidden states, and the head's weight and bias if they are trained (summed in float32).
+    Gradients: hidden states, and the head's weight and bias if they are trained (summed in float32). `own`
+    [N, H] stands in the place of the head's rows from `first` on, and gets a gradient like them.
     """
 
     @staticmethod
@@ -109,6 +146,8 @@ class ChunkedLoss(torch.autograd.Function):
         targets: Tensor,
         rows: int,
         weights: Tensor | None = None,
+        own: Tensor | None = None,
+        first: int = 0,
     ) -> Tensor:
         # The loss is a sum, so all gradients are known here up to the factor that the backward pass brings.
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
@@ -116,13 +155,16 @@ class ChunkedLoss(torch.autograd.Function):
         to_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         wants_bias = bias is not None and ctx.needs_input_grad[2]
         to_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
+        # Whoever leaves `own` out has no entry for it either.
+        wants_own = own is not None and ctx.needs_input_grad[6]
+        to_own = torch.zeros_like(own, dtype=torch.float32) if wants_own else None
         for start in range(0, len(hidden), rows):
             chunk, wanted = hidden[start : start + rows], targets[start : start + rows, None]
-            scores = log_softmax(linear(chunk, weight, bias).float(), dim=-1)
+            scores = log_softmax(_compute_logits(chunk, weight, bias, own, first).float(), dim=-1)
             factors = None if weights is None else weights[start : start + rows, None]
             found = scores.gather(1, wanted)
             total -= (found if factors is None else found * factors).sum()
-            if to_hidden is None and to_weight is None:
+            if to_hidden is None and to_weight is None and to_own is None:
                 continue
             # The gradient of the logits is their softmax, minus one at the target; in place of the scores.
             above = scores.exp_()
@@ -132,20 +174,28 @@ class ChunkedLoss(torch.autograd.Function):
             if to_bias is not None:
                 to_bias += above.sum(0)
             above = above.to(weight.dtype)
+            beside = None
+            if own is not None:
+                beside = above[:, first : first + len(own)].clone()
+                above[:, first : first + len(own)] = 0  # what the head has there takes no part
+                if to_own is not None:
+                    to_own += beside.t() @ chunk
             if to_hidden is not None:
                 torch.mm(above, weight, out=to_hidden[start : start + rows])
+                if beside is not None:
+                    to_hidden[start : start + rows] += beside @ own
             if to_weight is not None:
                 to_weight += above.t() @ chunk
-        ctx.save_for_backward(to_hidden, to_weight, to_bias)
-        ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+        ctx.save_for_backward(to_hidden, to_weight, to_bias, to_own)
+        ctx.dtypes = [None if one is None else one.dtype for one in (weight, bias, own)]
         return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         above = gradients[0]
-        to_hidden, to_weight, to_bias = ctx.saved_tensors
-        weight_type, bias_type = ctx.dtypes
+        to_hidden, to_weight, to_bias, to_own = ctx.saved_tensors
+        weight_type, bias_type, own_type = ctx.dtypes
         return (
             None if to_hidden is None else to_hidden * above.to(to_hidden.dtype),
             None if to_weight is None else (to_weight * above).to(weight_type),
@@ -153,12 +203,14 @@ class ChunkedLoss(torch.autograd.Function):
             None,
             None,
             None,
+            None if to_own is None else (to_own * above).to(own_type),
+            None,
         )
 
 
 def sum_chunked_losses(
     hidden: Tensor,
-    head: torch.nn.Linear,
+    head: torch.nn.Module,
     targets: Tensor,
     rows: int,
     dtype: torch.dtype | None = None,
@@ -170,31 +222,29 @@ def sum_chunked_losses(
         dtype: The dtype to compute the logits in (autocast's); that of the head's weight if None.
         weights: [K] float32: what each is multiplied by; None for 1.
     """
-    dtype = dtype or head.weight.dtype
-    weight, bias = head.weight.to(dtype), head.bias
-    hidden = hidden.reshape(-1, hidden.shape[-1]).to(dtype)
-    bias = None if bias is None else bias.to(dtype)
+    parts = open_head(head)
+    weight, bias, own = parts.cast_parts(dtype)
+    hidden = hidden.reshape(-1, hidden.shape[-1]).to(weight.dtype)
     with torch.autocast(hidden.device.type, enabled=False):
-        return ChunkedLoss.apply(hidden, weight, bias, targets, rows, weights)
+        return ChunkedLoss.apply(hidden, weight, bias, targets, rows, weights, own, parts.first)
 
 
 def measure_chunked_losses(
-    hidden: Tensor, head: torch.nn.Linear, targets: Tensor, rows: int, dtype: torch.dtype | None = None
+    hidden: Tensor, head: torch.nn.Module, targets: Tensor, rows: int, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the cross-entropies, [K] float32, and whether the target ranks first, [K] bool.
 
     Computes no gradients. Arguments as for `sum_chunked_losses`.
     """
-    dtype = dtype or head.weight.dtype
-    weight, bias = head.weight.to(dtype), head.bias
-    hidden = hidden.reshape(-1, hidden.shape[-1]).to(dtype)
-    bias = None if bias is None else bias.to(dtype)
+    parts = open_head(head)
+    weight, bias, own = parts.cast_parts(dtype)
+    hidden = hidden.reshape(-1, hidden.shape[-1]).to(weight.dtype)
     losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
     right = torch.zeros(len(hidden), dtype=torch.bool, device=hidden.device)
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         for start in range(0, len(hidden), rows):
             wanted = targets[start : start + rows]
-            logits = linear(hidden[start : start + rows], weight, bias)
+            logits = _compute_logits(hidden[start : start + rows], weight, bias, own, parts.first)
             right[start : start + rows] = logits.argmax(-1) == wanted
             losses[start : start + rows] = cross_entropy(logits.float(), wanted, reduction="none")
             # Else two chunks would be in memory while the next one is computed.

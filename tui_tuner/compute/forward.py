@@ -119,7 +119,7 @@ def compute_target_logits(model: torch.nn.Module, micro: MicroBatch, way: Forwar
     if way.compact:
         if hasattr(modeling_utils, "slice_logits_to_keep"):
             return model(**inputs, logits_to_keep=keep).logits
-        with _keep_positions(model, keep):
+        with keep_positions(model, keep):
             return model(**inputs).logits
     logits = model(**inputs).logits
     # Indexing by a mask would make the host wait for the GPU, to learn how many positions there are.
@@ -128,18 +128,8 @@ def compute_target_logits(model: torch.nn.Module, micro: MicroBatch, way: Forwar
     return logits[keep]
 
 
-def compute_decoder_logits(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
-    """Return the logits of a decoder at the positions with a label, [K, vocabulary]."""
-    inputs = build_forward_inputs(model, micro, way) | {"use_cache": False}
-    if way.compact:
-        with _keep_positions(model, micro.keep):
-            return model(**inputs).logits
-    # Virtual tokens of peft may come before those that the decoder reads.
-    return model(**inputs).logits[:, -micro.keep.shape[1] :][micro.keep]
-
-
 @contextlib.contextmanager
-def _keep_positions(model: torch.nn.Module, keep: Tensor) -> Iterator[None]:
+def keep_positions(model: torch.nn.Module, keep: Tensor) -> Iterator[None]:
     """Let the output layer see only the positions of a mask [B, L]; its logits are then [K, vocabulary].
 
     transformers before 5.21 takes the same positions for all rows, but not a mask.
@@ -235,6 +225,8 @@ class MicroBatch:
         weights: [K] float32: what the loss of each label counts; None if all count alike.
         decoder_ids: [B, T2] int64: what the decoder of an encoder-decoder reads; `input_ids` is then the
             source alone, and `keep` [B, T2]. None for other models.
+        source_parts, decoder_parts: [B, T] and [B, T2] int64, where a row holds several examples: the number
+            of the example (from 1) that each position belongs to, 0 at padding. None for one example a row.
     """
 
     rows: list[int]
@@ -251,6 +243,8 @@ class MicroBatch:
     filler: list[tuple[int, int]] = field(default_factory=list)
     weights: Tensor | None = None
     decoder_ids: Tensor | None = None
+    source_parts: Tensor | None = None
+    decoder_parts: Tensor | None = None
 
     @property
     def trained_tokens(self) -> int:
@@ -288,6 +282,8 @@ class MicroBatch:
             "token_types",
             "weights",
             "decoder_ids",
+            "source_parts",
+            "decoder_parts",
         )
         tensors = {name: getattr(self, name) for name in names}
         if is_on_gpu(device):

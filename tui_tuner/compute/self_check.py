@@ -324,12 +324,8 @@ class Checker:
         # With random weights, comparing losses may miss that examples attend to each other; changed tokens
         # show it.
         self.count.begin_pass()
-        pieces = list(micro.input_ids.split(micro.segment_lengths, dim=1))
-        filler = range(len(micro.lengths), len(pieces))
-        for place in {*range(0, len(pieces), 2), *filler}:
-            pieces[place] = pieces[place].roll(1, dims=1)
         with torch.no_grad():
-            changed = replace(micro, input_ids=torch.cat(pieces, dim=1))
+            changed = self.laying.change_others(micro)
             after = list(self.losses(self.model, changed, way).split([len(one) for one in before]))
         kept = slice(1, None, 2)
         # All shapes are the same, so the only other difference is the noise of a mixture of experts.

@@ -37,6 +37,15 @@ METRICS: dict[str, Metric] = {
         Metric("loss", N_("Loss"), N_("Mean loss over all labels of the held-out rows."), False),
         Metric("perplexity", N_("Perplexity"), N_("The exponential of the loss."), False),
         Metric(
+            "bits_per_character",
+            N_("Bits per character"),
+            N_(
+                "The loss for each character of the held-out text: it compares across vocabularies, which "
+                "loss and perplexity do not."
+            ),
+            False,
+        ),
+        Metric(
             "accuracy",
             N_("Accuracy"),
             N_(

@@ -189,11 +189,7 @@ def _find_contradictions(config: RunConfig) -> list[str]:
     if model.adapter is not None and model.new_tokens is not None:
         found.append(
             "model.new_tokens: "
-            + _(
-                "an adapter was trained with the tokens that it has; merge it into its model (`tui-tuner "
-                "merge`), "
-                "and begin with that"
-            )
+            + _("an adapter goes on with the tokens that it was trained with; leave model.new_tokens out")
         )
     if isinstance(training.micro_batch, int) and training.micro_batch > training.batch_size:
         found.append(

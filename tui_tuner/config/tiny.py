@@ -11,7 +11,7 @@ from typing import Any
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS
-from tui_tuner.config.kinds.tasks import TASKS, TINY, is_tiny_model
+from tui_tuner.config.kinds.tasks import TASKS, TINY, TINY_NAMES, is_tiny_model
 from tui_tuner.config.values import set_config_path
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -70,7 +70,10 @@ def take_tiny_values(values: dict[str, Any], told: Collection[str]) -> list[str]
 def find_missing_tiny_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that a config with a tiny model still needs, by field; empty for other models."""
     task, method = str(_get_value(values, "task")), str(_get_value(values, "method.kind") or DEFAULT_METHOD)
-    if not is_tiny_model(_get_value(values, "model.name")) or task not in TASKS or not TASKS[task].tiny:
+    if not is_tiny_model(_get_value(values, "model.name")) or task not in TASKS:
+        return {}
+    # A trained model may stand in, where no small architecture has random weights.
+    if TASKS[task].tiny not in TINY_NAMES:
         return {}
     return {
         field: value

@@ -63,6 +63,13 @@ def text_rows() -> Iterator[dict[str, str]]:
         yield {"text": text}
 
 
+def laboratory_rows() -> Iterator[dict[str, str]]:
+    """Yield notes in the words of a trade: rows with the column text (`demo-laboratory`)."""
+    from tui_tuner.demo.laboratory import make_laboratory_notes as made
+
+    yield from made()
+
+
 def summary_rows() -> Iterator[dict[str, str]]:
     """Yield notices with a summary of one line: rows with document and summary (`demo-summaries`)."""
     from tui_tuner.demo.summaries import make_summary_rows as made

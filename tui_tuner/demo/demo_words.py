@@ -10,12 +10,13 @@ from __future__ import annotations
 HELD_OUT = 0.2
 
 
-def _split_words(text: str) -> tuple[str, ...]:
+def split_words(text: str) -> tuple[str, ...]:
+    """Return the words of a text that lists them."""
     return tuple(text.split())
 
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    key: _split_words(words)
+    key: split_words(words)
     for key, words in {
         "type": """
             coat scarf jacket shirt dress skirt hat cap bag belt sweater vest cardigan blouse hoodie cape
@@ -55,14 +56,14 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     }.items()
 }
 
-NAMES = _split_words(
+NAMES = split_words(
     """
     Ada Ben Clara David Emma Felix Greta Hugo Ida Jonas Kira Leo Mira Nils Olga Paul Quinn Rosa Simon Tara Uma
     Victor Wanda Xenia Yusuf Zoe Anton Bella Carlos Dora Elias Fiona Gustav Hanna Igor Julia Karim Lena Marco
     Nora Oscar Petra Ravi Sofia Tom Ursula Vera Walter Yara Zeno"""
 )
 
-THINGS = _split_words(
+THINGS = split_words(
     """
     key coin letter book pen cup spoon fork knife plate bell ring rope ladder hammer needle thread shell
     feather pebble acorn button map compass lantern whistle ball doll box jar bottle brush comb violin
@@ -70,21 +71,21 @@ THINGS = _split_words(
     onion carrot bean walnut biscuit loaf cheese"""
 )
 
-PLACES = _split_words(
+PLACES = split_words(
     """
     garden kitchen attic cellar market harbour library station school museum barn mill tower bridge forest
     meadow island village castle theatre bakery workshop office cabin square park beach valley"""
 )
 
-ANIMALS = _split_words(
+ANIMALS = split_words(
     """
     cat dog horse owl fox bear rabbit duck goose hen sheep goat mouse crow hare badger otter swan donkey
     hedgehog"""
 )
 
-NUMBERS = _split_words("two three four five six seven eight nine ten eleven twelve")
+NUMBERS = split_words("two three four five six seven eight nine ten eleven twelve")
 
-DAYS = _split_words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+DAYS = split_words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
 
 KEYS = tuple(ATTRIBUTES)
 VALUES = tuple(value for values in ATTRIBUTES.values() for value in values)

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tui_tuner.config.schema import EvaluationSection
-from tui_tuner.evaluation.metrics import USUAL, ScoredAnswer, score_answers, sign_scores
+from tui_tuner.evaluation.metrics import (
+    MEASURES,
+    USUAL,
+    ScoredAnswer,
+    choose_metrics,
+    score_answers,
+    sign_scores,
+)
 from tui_tuner.evaluation.samples import DURING, Progress, SampleReport, SampleSource, ShownSample, Stage
 from tui_tuner.locales import _
 
@@ -73,11 +80,24 @@ class GeneratedAnswers(SampleSource):
             ShownSample(prompt.text, found.text, prompt.reference, found.stopped)
             for prompt, found in zip(shown, answers, strict=False)
         ]
+        return self._score_prompts(scored, answers[len(shown) :], samples, notes)
+
+    def score_answers(self, model: Any, progress: Progress) -> SampleReport | None:
+        scored = self._held_out_prompts(self.settings.metric_rows)
+        if not scored:
+            return None
+        answers = self._generate_answers(model, scored, progress)
+        return self._score_prompts(scored, answers, [], [])
+
+    def _score_prompts(
+        self, scored: list[Prompt], answers: list[Any], samples: list[ShownSample], notes: list[str]
+    ) -> SampleReport:
+        """Score the answers to prompts, without those for which memory ran out."""
         rows = [
             ScoredAnswer(
                 prompt=prompt.text, reference=prompt.reference, text=found.text, stopped=found.stopped
             )
-            for prompt, found in zip(scored, answers[len(shown) :], strict=True)
+            for prompt, found in zip(scored, answers, strict=True)
             if not found.short_of_memory
         ]
         if scored and len(rows) < len(scored):
@@ -90,7 +110,10 @@ class GeneratedAnswers(SampleSource):
             )
         if not rows:
             return SampleReport(samples, notes=notes)
-        metrics = score_answers(self.settings.metrics, rows, self._usual)
+        chosen = choose_metrics(self.settings.metrics, rows, self._usual)
+        # The metric that decides which checkpoint is best is measured even if it is not among these
+        best = [self.settings.best] if self.settings.best in MEASURES else []
+        metrics = score_answers([*chosen, *best], rows)
         return SampleReport(samples, metrics, len(rows), notes, sign_scores(metrics, rows))
 
     def _generate_answers(self, model: Any, prompts: list[Prompt], progress: Progress) -> list[Any]:

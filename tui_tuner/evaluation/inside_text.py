@@ -54,12 +54,6 @@ def read_shown_sample(values: Any) -> ShownSample:
     passage, reference = get_value("passage"), get_value("reference")
     passage = passage if isinstance(passage, str) else ""
     length = len(passage or text["prompt"])
-    scores = []
-    for item in _as_list(get_value("scores")):
-        if isinstance(item, list | tuple) and len(item) == 2:
-            score = _as_number(item[1])
-            if score is not None:
-                scores.append((str(item[0]), score))
     return ShownSample(
         **text,
         reference=reference if isinstance(reference, str) else "",
@@ -67,8 +61,19 @@ def read_shown_sample(values: Any) -> ShownSample:
         passage=passage,
         found=_read_spans(get_value("found"), length),
         wanted=_read_spans(get_value("wanted"), length),
-        scores=scores,
+        scores=_read_choices(get_value("scores")),
+        further=[_read_choices(choices) for choices in _as_list(get_value("further"))],
     )
+
+
+def _read_choices(values: Any) -> list[tuple[str, float]]:
+    found = []
+    for item in _as_list(values):
+        if isinstance(item, list | tuple) and len(item) == 2:
+            score = _as_number(item[1])
+            if score is not None:
+                found.append((str(item[0]), score))
+    return found
 
 
 def _as_list(value: Any) -> Sequence[Any]:

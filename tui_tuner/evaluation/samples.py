@@ -46,7 +46,9 @@ class ShownSample:
         stopped: Whether the model ended by itself.
         passage: The text that spans refer to; empty if it is the prompt.
         found, wanted: Spans that the model found, and those of the data set.
-        scores: Choices with their probabilities, best first: classes or answers (an empty text is no answer).
+        scores: Choices with their probabilities, best first: classes, answers (an empty text is no answer),
+            or tokens at a mask.
+        further: The choices at each further mask.
     """
 
     prompt: str
@@ -57,6 +59,7 @@ class ShownSample:
     found: Sequence[Span] = ()
     wanted: Sequence[Span] = ()
     scores: Sequence[tuple[str, float]] = ()
+    further: Sequence[Sequence[tuple[str, float]]] = ()
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,11 @@ class SampleSource(ABC):
             stage: During training, a few rows are enough.
             progress: Called with (done, total); it may raise to interrupt.
         """
+
+    def score_answers(self, model: Any, progress: Progress) -> SampleReport | None:
+        """Let the model answer held-out rows and score the answers; None if there is nothing to score.
+
+        Args:
+            model, progress: As for `collect_samples`.
+        """
+        return None

@@ -101,7 +101,7 @@ def list_judge_choices(
         choices += [
             _judge_by_answers(name, held, generated)
             # A task whose own metrics include one of these has offered it already
-            for name in ("exact_match", "rougeL", "f1", "stopped")
+            for name in dict.fromkeys(("exact_match", "rougeL", *found.answer_metrics, "f1", "stopped"))
             if name not in known
         ]
     if "evaluation.prompts" in kind.reads or kind.writes:

@@ -56,6 +56,7 @@ def convert_shown_answer(shown: ShownSample) -> dict[str, Any]:
     values = asdict(shown)
     values["passage"] = shown.passage or (shown.prompt if shown.found else "")
     values["scores"] = [list(choice) for choice in shown.scores]
+    values["further"] = [[list(choice) for choice in choices] for choices in shown.further]
     for name in ("found", "wanted"):
         values[name] = [dict(span) for span in values[name]]
     return values

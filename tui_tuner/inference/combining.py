@@ -15,6 +15,7 @@ from tui_tuner.inference.origin import ADAPTER, Origin
 from tui_tuner.locales import _
 from tui_tuner.methods.saved.weighted_sum import SAME_RANK, SPARSE, Recipe, combine_stored, find_ranks
 from tui_tuner.methods.stored import CONFIG, WEIGHTS, Stored, list_below, read_stored
+from tui_tuner.models.growing.growth import read_growth
 from tui_tuner.text import one_line
 from tui_tuner.training.base_model import RECORD, read_base_record
 
@@ -79,6 +80,8 @@ def _check_alike(folders: Sequence[Path], stored: Sequence[Stored], recipe: Reci
                 folder,
                 _("it brings a head or embeddings of its own, which cannot be combined by weight."),
             )
+        if told.get("trainable_token_indices") or read_growth(folder) is not None:
+            raise _refuse(folder, _("it has new tokens, which cannot be combined by weight."))
         if list_below(folder):
             raise _refuse(folder, _("it stands on other adapters."))
         if any(len(shape) != 2 or "lora_embedding" in name for name, shape in one.shapes.items()):

@@ -12,6 +12,7 @@ from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.config.kinds.optimizers import require_optimizer
 from tui_tuner.config.paths import explain_missing_path
 from tui_tuner.config.schema import DataSection, RunConfig
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError, DataError, TunerError, UsageError, name_error_field
 from tui_tuner.locales import N_, _
 from tui_tuner.tasks import find_task
@@ -51,11 +52,20 @@ def check_config_metrics(config: RunConfig) -> None:
     """
     task = find_task(config.task)
     measured = [metric.name for metric in task.metrics if metric.name not in task.kept]
-    if task.best_metric(config) not in measured:
+    best = task.best_metric(config)
+    scored = task.list_scored_metrics(config)
+    if best not in measured and best not in scored:
+        with_rows = edit_values(config, {"evaluation.metric_rows": 1})
+        if best in task.list_scored_metrics(with_rows):
+            raise ConfigError(
+                _("{metric!r} is measured on generated answers, and none are scored.", metric=best),
+                where="evaluation.best",
+                hint=_("Set evaluation.metric_rows, such as 100: they are answered at each evaluation."),
+            )
         raise ConfigError(
             _("{metric!r} is not measured on held-out rows.", metric=one_line(config.evaluation.best)),
             where="evaluation.best",
-            hint=_("Known are {metrics}.", metrics=", ".join(measured)),
+            hint=_("Known are {metrics}.", metrics=", ".join([*measured, *scored])),
         )
     if config.evaluation.metrics != "auto":
         from tui_tuner.evaluation.metrics import choose_metrics

@@ -64,6 +64,12 @@ def quicken_new_rows(model: Module) -> None:
             module.__class__ = _make_quick_class()
 
 
+def find_quick_rows(head: Any) -> Any:
+    """Return the layer with trained rows in a head, if its rows are active; else None."""
+    layer = getattr(head, "token_adapter", None)
+    return layer if layer is not None and _made and type(layer) is _made[0] and layer.is_quick else None
+
+
 _made: list[Any] = []
 
 
@@ -76,25 +82,47 @@ def _make_quick_class() -> Any:
     from torch.nn.functional import embedding, linear
 
     class QuickTokensLayer(TrainableTokensLayer):
-        """PEFT's layer with one active adapter whose rows follow one another."""
+        """PEFT's layer, with one active adapter whose rows follow one another."""
+
+        @property
+        def is_quick(self) -> bool:
+            """Return whether what is computed is the plain layer with a block of other rows."""
+            plain = type(self.base_layer) in (torch.nn.Embedding, torch.nn.Linear)
+            return plain and self._find_block() is not None and not (self.disable_adapters or self.merged)
+
+        def _find_block(self) -> tuple[str, int, int] | None:
+            """Return adapter, first row and number of rows; None unless there is one block."""
+            active = [name for name in self.active_adapters if name in self.token_indices]
+            if len(active) != 1:
+                return None
+            indices = self.token_indices[active[0]]
+            first, count = indices[0], len(indices)
+            return (active[0], first, count) if indices[-1] - first == count - 1 else None
+
+        @property
+        def first_row(self) -> int:
+            block = self._find_block()
+            assert block is not None
+            return block[1]
+
+        def read_rows(self) -> Tensor:
+            """Return the trained rows, [N, H]."""
+            block = self._find_block()
+            assert block is not None
+            found: Tensor = self.trainable_tokens_delta[block[0]]
+            return found
 
         def forward_adapters(self, x: Tensor, active_adapters: Any, *args: Any, **kwargs: Any) -> Tensor:
-            active = [name for name in active_adapters or () if name in self.token_indices]
-            indices = self.token_indices[active[0]] if len(active) == 1 else []
-            first, count = (indices[0], len(indices)) if indices else (0, 0)
-            plain = type(self.base_layer) in (torch.nn.Embedding, torch.nn.Linear)
-            whole = list(indices) == list(range(first, first + count))
-            if self.disable_adapters or self.merged or not count or not plain or not whole:
+            if not self.is_quick:
                 return super().forward_adapters(x, active_adapters, *args, **kwargs)
-            rows = self.trainable_tokens_delta[active[0]]
+            first, rows = self.first_row, self.read_rows()
             if isinstance(self.base_layer, torch.nn.Embedding):
                 found = self.base_layer(x)
-                new = (x >= first) & (x < first + count)
-                own = embedding((x - first).clamp(0, count - 1), rows.to(found.dtype))
-                return torch.where(new[..., None], own, found)
+                own = embedding((x - first).clamp(0, len(rows) - 1), rows.to(found.dtype))
+                return torch.where(((x >= first) & (x < first + len(rows)))[..., None], own, found)
             logits = self.base_layer(x)
             # In place: a second tensor of logits would take as much memory as the first
-            logits[..., first : first + count] = linear(x, rows.to(self.base_layer.weight.dtype))
+            logits[..., first : first + len(rows)] = linear(x, rows.to(self.base_layer.weight.dtype))
             return logits
 
     _made.append(QuickTokensLayer)

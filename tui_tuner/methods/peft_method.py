@@ -87,6 +87,8 @@ class PeftMethod(Method):
         # a direction that DoRA scales is that of the weights below it, whatever is added to them
         # and an expert's weights carry one adapter
         alone = settings.get("use_dora") or settings.get("target_parameters")
+        # peft computes rows of embeddings for one adapter at a time
+        alone = alone or settings.get("trainable_token_indices")
         return self.stacks and same and not alone
 
     def read_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:

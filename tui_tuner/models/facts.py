@@ -22,6 +22,7 @@ from tui_tuner.models.architectures.families import FAMILIES, describe_unknown_a
 from tui_tuner.models.architectures.family import Family, Linear
 from tui_tuner.models.architectures.layer_matrices import LayerMatrices
 from tui_tuner.models.architectures.older_code import check_older_code
+from tui_tuner.models.growing.grown_facts import grow_facts
 from tui_tuner.models.lookup import count_elements, find_hub_config, has_module, read_config_json
 from tui_tuner.models.sizes import MOST_PARAMETERS, ConfigNumbers, check_sizes
 from tui_tuner.text import one_line
@@ -32,7 +33,7 @@ class ModelFacts(LayerMatrices):
     """Shapes of a model. Sizes are numbers of elements; `name` is what to call it on a screen.
 
     Those of an encoder-decoder are of its decoder, and `source` has those of its encoder, whose `vocab` is 0
-    if both read the same embeddings.
+    if both read the same embeddings. `new_rows` are embeddings of new tokens that are trained alone.
     """
 
     name: str
@@ -69,6 +70,7 @@ class ModelFacts(LayerMatrices):
     uncounted: str = ""
     new_pooler: bool = False
     source: ModelFacts | None = None
+    new_rows: int = 0
     raw: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -363,7 +365,7 @@ def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
     """
     check_older_code(model)
     with name_error_field("model.name" if model.architecture is None else "model.architecture"):
-        return _load_facts(model, network)
+        return grow_facts(_load_facts(model, network), model)
 
 
 def _load_facts(model: ModelSection, network: bool) -> ModelFacts:

@@ -21,8 +21,10 @@ from tui_tuner.data.records import IGNORE
 from tui_tuner.locales import _
 from tui_tuner.models.evaluation_mode import use_evaluation_mode
 from tui_tuner.models.out_of_memory import free_attempt_memory, is_out_of_memory
+from tui_tuner.models.vocabulary import count_embedding_rows
 from tui_tuner.objectives.objective import Objective, Setup, SingleLosses
 from tui_tuner.objectives.row_losses import compute_perplexity
+from tui_tuner.objectives.token_characters import compute_bits, count_token_characters, has_new_tokens
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class CausalObjective(Objective):
         super().__init__(config)
         # The router's loss and the weight of the labels, for each micro-batch of the step
         self._router: list[tuple[Tensor, Tensor | int]] = []
+        # Of each token, where the vocabulary has grown
+        self._characters: Tensor | None = None
 
     def compute_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
         with way.open_autocast():
@@ -108,29 +112,40 @@ class CausalObjective(Objective):
             losses = cross_entropy(logits.float(), micro.targets, reduction="none")
             right = logits.argmax(-1) == micro.targets
         losses, right = micro.weigh_losses(losses), micro.weigh_losses(right)
-        return {
+        found = {
             "loss": losses.double().sum(),
             "right": right.double().sum(),
             "each": SingleLosses(losses),
         }
+        if self._characters is not None:
+            characters = self._characters.to(micro.targets.device)[micro.targets]
+            found["characters"] = micro.weigh_losses(characters).double().sum()
+        return found
 
     def _chunk_settings(self, model: Module, micro: MicroBatch) -> tuple[Module, int] | None:
         """Return the head and how many positions it computes at a time; None for all at once."""
         if not self.way.chunked:
             return None
         head = chunked_loss.find_linear_head(model)
-        rows = chunked_loss.count_chunk_rows(head.out_features, self.way.device)
+        vocabulary = chunked_loss.open_head(head).linear.out_features
+        rows = chunked_loss.count_chunk_rows(vocabulary, self.way.device)
         return (head, rows) if micro.trained_tokens > rows else None
 
     def summarise_sums(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         mean = sums["loss"] / weight
-        return {"loss": mean, "perplexity": compute_perplexity(mean), "accuracy": sums["right"] / weight}
+        found = {"loss": mean, "perplexity": compute_perplexity(mean), "accuracy": sums["right"] / weight}
+        if "characters" in sums:
+            found["bits_per_character"] = compute_bits(sums["loss"], sums["characters"])
+        return found
 
     def prepare_way(self, setup: Setup) -> None:
         super().prepare_way(setup)
         if self.way.router:
             self._check_router(setup)
         self._choose_chunks(setup)
+        if setup.tokenizer is not None and has_new_tokens(setup.tokenizer):
+            rows = count_embedding_rows(setup.model)
+            self._characters = torch.from_numpy(count_token_characters(setup.tokenizer, rows))
 
     def _check_router(self, setup: Setup) -> None:
         """Drop the router's loss if it differs from what the model itself adds, and warn about it."""
@@ -204,9 +219,10 @@ class CausalObjective(Objective):
         # The loss scaler of float16 multiplies the loss, but chunks compute their gradients before that.
         if head is None or not (way.packing and way.compact) or way.autocast == torch.float16:
             return
-        if head.weight.dtype == torch.float16:
+        linear = chunked_loss.open_head(head).linear
+        if linear.weight.dtype == torch.float16:
             return
-        if setup.tokens <= chunked_loss.count_chunk_rows(head.out_features, way.device):
+        if setup.tokens <= chunked_loss.count_chunk_rows(linear.out_features, way.device):
             return
         assert self._checker is not None
         try:

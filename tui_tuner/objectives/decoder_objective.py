@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch.nn.functional import cross_entropy
 
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, compute_decoder_logits
+from tui_tuner.compute.forward import ForwardWay, MicroBatch
 from tui_tuner.compute.rows.decoder_layout import DecoderLayout, find_shift
+from tui_tuner.compute.rows.decoder_rows import compute_decoder_logits
 from tui_tuner.compute.rows.row_layout import RowLayout
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.objectives.objective import Objective, Setup, SingleLosses
@@ -28,8 +29,6 @@ class DecoderObjective(Objective):
     vocabulary (arXiv 1512.00567), as transformers' Trainer computes it. Held-out rows have the same loss, so
     that both curves compare; their perplexity is that of the tokens alone.
     """
-
-    packs = False
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
@@ -78,12 +77,16 @@ class DecoderObjective(Objective):
     # ---- before training ----------------------------------------------------------------------------------
 
     def make_layout(self, setup: Setup) -> RowLayout:
-        data = setup.config.data
-        return DecoderLayout(setup.pad, data.max_source, data.max_target, find_shift(setup.model))
+        data, rows = setup.config.data, setup.rows
+        # A row is never longer than one that holds the longest source and target, for which there is memory.
+        targets = rows.trained_tokens
+        room = (int((rows.lengths - targets).max()), int(targets.max()))
+        return DecoderLayout(setup.pad, (data.max_source, data.max_target), find_shift(setup.model), room)
 
     def wanted_way(self, setup: Setup) -> ForwardWay:
         # Prompts of peft come before the source, and never change which logits belong to the target.
-        return replace(super().wanted_way(setup), virtual=0)
+        wanted = super().wanted_way(setup)
+        return replace(wanted, virtual=0, segments=False, filled=wanted.filled and not wanted.packing)
 
     def store_states(self, setup: Setup, folder: Path, check: Callable[[], None]) -> None:
         """Do nothing: a decoder reads the encoder's last states, so no layer below them can be skipped."""

@@ -35,7 +35,7 @@ def list_saving_changes(config: RunConfig, card: Card | None = None) -> list[Cha
         found.append(Change("training.loss", "auto", _("logits of trained tokens only"), 0))
     if model.attention == "eager":
         found.append(Change("model.attention", "sdpa", _("fused attention"), 0))
-    if not config.data.packing and not method.prompt_length:
+    if not (config.data.packing or method.prompt_length or config.task_kind.encoder_decoder):
         found.append(Change("data.packing", True, _("packing"), 0))
     if isinstance(training.micro_batch, int) and training.micro_batch > 1:
         # The largest smaller divisor, so that a step still consists of equal passes

@@ -179,14 +179,17 @@ def _choose_packing(work: _Work) -> tuple[bool, str]:
     # State-space and recurrent models ignore the attention mask between packed rows
     if kind in RECURRENT_ALSO or any(kind.startswith(name) for name in RECURRENT):
         return False, _("{kind} carries a state along the sequence, so packed rows would mix.", kind=kind)
+    if work.config.task_kind.encoder_decoder:
+        return False, _(
+            "Sources of similar length share a pass, one in a row. Set it to true to put several into a row, "
+            "if that proves exact."
+        )
     if work.model is not None and work.model.family.counts_places:
         return False, _(
             "Attention of {kind} depends on how far apart tokens are in a row, so each sequence gets its "
             "own row.",
             kind=one_line(kind, 60),
         )
-    if work.config.task_kind.encoder_decoder:
-        return False, _("Sources of similar length share a pass; each keeps a row of its own.")
     if work.config.method.prompt_length:
         return False, _("Virtual tokens come before each row, so every sequence gets its own row.")
     return True, _("Rows are packed without padding and do not attend to each other.")
@@ -214,7 +217,14 @@ def _choose_checkpointing(work: _Work) -> tuple[Checkpointing, str]:
 
 
 def _choose_autocast(work: _Work) -> tuple[bool, str]:
-    return numeric.choose_autocast(work.run_device, work.config, work.is_small)
+    found, why = numeric.choose_autocast(work.run_device, work.config, work.is_small)
+    narrow = work.run_device.kind == "cuda" and not work.run_device.has_bf16
+    # Of T5's relatives, larger ones give infinite numbers in float16, whose largest is 65,504
+    if found and narrow and work.model is not None and work.model.model_type in ("t5", "mt5", "umt5"):
+        return False, _(
+            "{kind} overflows in float16, and this GPU has no bfloat16.", kind=work.model.model_type
+        )
+    return found, why
 
 
 def _choose_micro_batch(work: _Work) -> tuple[int, str]:

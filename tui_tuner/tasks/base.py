@@ -146,6 +146,19 @@ class Task(ABC):
             return best if best in measured else measured[0]
         return best
 
+    def list_scored_metrics(self, config: RunConfig) -> list[str]:
+        """List the metrics of generated answers, which are only measured if some are scored."""
+        if not config.task_kind.writes or not config.evaluation.metric_rows:
+            return []
+        from tui_tuner.evaluation.metrics import MEASURES
+
+        held_out = {metric.name for metric in self.metrics}
+        return [name for name in MEASURES if name not in held_out]
+
+    def decides_by_answers(self, config: RunConfig) -> bool:
+        """Return whether a metric of generated answers decides which checkpoint is best."""
+        return config.evaluation.best in self.list_scored_metrics(config)
+
     # ---- the model ----------------------------------------------------------------------------------------
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class Evaluator:
         samples: Source of answers; without it none are shown.
         progress: Remembers how many rows fit into memory at once.
         interrupted: Polled during an evaluation; true ends it.
+        scores_answers: Whether answers are generated and scored at each evaluation, as one of their metrics
+            decides which checkpoint is best.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Evaluator:
         samples: SampleSource | None,
         progress: Progress,
         interrupted: Callable[[], bool] = lambda: False,
+        scores_answers: bool = False,
     ) -> None:
         self.reporter = reporter
         self.recovery = recovery
@@ -52,6 +55,7 @@ class Evaluator:
         self.samples = samples
         self.progress = progress
         self.interrupted = interrupted
+        self.scores_answers = scores_answers
 
     def evaluate_held_out(self, model: Any, size: MicroSize, step: int) -> EvaluationResult | None:
         """Measure the objective over all held-out rows; None without rows, or without memory for them.
@@ -82,7 +86,18 @@ class Evaluator:
         if sums is None:
             return None
         each = sums.pop("each", ())
-        return replace(self.objective.judge_evaluation(self.rows, sums, weight), rows=each)
+        judged = replace(self.objective.judge_evaluation(self.rows, sums, weight), rows=each)
+        # Before the first step, answers are scored together with the samples (`show_samples`)
+        if self.scores_answers and step:
+            judged = replace(judged, metrics={**judged.metrics, **self._score_answers(model, step)})
+        return judged
+
+    def _score_answers(self, model: Any, step: int) -> dict[str, float]:
+        """Return metrics of the answers to held-out rows; empty if memory ran out."""
+        report = self._generate_report(
+            lambda source, progress: source.score_answers(model, progress), "during", step
+        )
+        return dict(report.metrics) if report is not None else {}
 
     def _sum_figures(self, model: Any, size: MicroSize, step: int) -> dict[str, Any] | None:
         """Add up the figures of the objective; None without memory for a single row."""
@@ -177,21 +192,32 @@ class Evaluator:
         Raises:
             EvaluationInterrupt: a stop was requested meanwhile.
         """
+        report = self._generate_report(
+            lambda source, progress: source.collect_samples(model, stage, progress), stage, step
+        )
+        if report is not None:
+            self._report_samples(report, step, stage)
+
+    def _generate_report(
+        self,
+        ask: Callable[[SampleSource, showing.Progress], SampleReport | None],
+        stage: Stage,
+        step: int,
+    ) -> SampleReport | None:
+        """Let the model answer; None if there is nothing to ask, or no memory for it."""
         if self.samples is None:
-            return
+            return None
         try:
             self.recovery.enter_place("generation")
             with self.objective.showing_context():
-                report = self.samples.collect_samples(model, stage, self._progress_of(stage, step))
+                return ask(self.samples, self._progress_of(stage, step))
         except Exception as error:
             if not self.recovery.is_out_of_memory(error):
                 raise
             self.recovery.free(error)
             message = _("Memory ran out while answering prompts at step {step}; they are skipped.", step=step)
             self.reporter.emit(OutOfMemory(step, "generation", (1, 0), message))
-            return
-        if report is not None:
-            self._report_samples(report, step, stage)
+            return None
 
     def _progress_of(self, stage: Stage, step: int) -> showing.Progress:
         when = {"before": _("before training"), "after": _("after training")}

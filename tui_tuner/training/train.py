@@ -185,6 +185,7 @@ class Training:
             else None,
             context.progress,
             context.commands.stop_wanted,
+            context.task.decides_by_answers(config),
         )
         meter = make_step_meter(
             context.asked,

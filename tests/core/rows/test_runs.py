@@ -25,6 +25,7 @@ from tui_tuner.training.step.ahead import Ahead
 from tui_tuner.training.step.engine import Engine
 
 Train = Callable[..., Trained]
+TEXTS: dict[str, Any] = {"data__path": "demo-texts", "data__limit": 40}
 
 
 @pytest.fixture
@@ -55,8 +56,9 @@ def counted(run: Trained) -> list[tuple[int, int]]:
         {"method": {"kind": "freeze", "layers": 1}, "training__epochs": 2},
         {"method": {"kind": "prompt_tuning", "virtual_tokens": 4}},
         {"training__neftune_alpha": None, "training__gradient_checkpointing": True},
+        {"task": "masked_lm", "model__name": "tiny-distilbert", "method": {"kind": "full"}, **TEXTS},
     ],
-    ids=["pieces", "one pass", "stored states", "padded", "checkpointing"],
+    ids=["pieces", "one pass", "stored states", "padded", "checkpointing", "hidden tokens"],
 )
 def test_losses_and_counts_are_those_of_rows_as_they_are(
     changes: dict[str, Any],

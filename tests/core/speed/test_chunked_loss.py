@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GraniteConfig, Llam
 from tests.core.ways import ExampleRows, summed_loss, with_chunks
 from tui_tuner.compute import attention, chunked_loss
 from tui_tuner.compute.forward import ForwardWay, lay_flat_row
+from tui_tuner.methods.new_rows import quicken_new_rows
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 211}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
@@ -152,3 +153,27 @@ def test_logits_of_all_targets_never_exist() -> None:
     assert largest == 700 * 8  # the gradient of the hidden states
     truth = cross_entropy(hidden @ weight.t(), targets, reduction="sum")
     assert abs(loss - truth) < 1e-2
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_rows_that_are_trained_alone_have_the_gradients_that_peft_computes(tied: bool) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = model_of(LlamaConfig(**SIZES, **HEADS, tie_word_embeddings=tied))
+    rows = list(range(190, 205))
+    names = ["embed_tokens"] if tied else ["embed_tokens", "lm_head"]
+    model = get_peft_model(model, LoraConfig(r=2, trainable_token_indices={name: rows for name in names}))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "tokens_delta" in name:
+                weight.add_(torch.randn_like(weight))
+    loss, gradients = loss_and_gradients(model, PATH)
+    assert chunked_loss.find_linear_head(model) is None, "peft's own layer copies the whole matrix"
+    quicken_new_rows(model)
+    for path in (PATH, with_chunks(model, ROWS, [0, 1, 2], PATH, 100)):
+        quick, own = loss_and_gradients(model, path)
+        assert torch.allclose(quick, loss, atol=1e-5)
+        assert own.keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            assert torch.allclose(own[name], gradient, atol=1e-5), name
+    assert path.chunked

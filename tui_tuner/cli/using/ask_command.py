@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,7 +22,7 @@ from tui_tuner.cli.using.model_options import (
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
-from tui_tuner.text import one_line
+from tui_tuner.text import one_line, sanitize
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -133,7 +134,7 @@ def format_ask_output(shown: ShownSample) -> list[Text]:
     """Format the prediction, the text with its findings marked, and the choices with their probabilities."""
     from rich.text import Text
 
-    from tui_tuner.evaluation.inside_text import split_marked_parts
+    from tui_tuner.evaluation.inside_text import is_output_inside_text, split_marked_parts
 
     inside = bool(shown.passage or shown.found)
     said = shown.text.strip()
@@ -141,6 +142,11 @@ def format_ask_output(shown: ShownSample) -> list[Text]:
     if inside and not shown.found:
         words = _("no answer in this text") if shown.scores else _("nothing was found in this text")
         lines.append(Text(words, style="bold"))
+    elif not is_output_inside_text(shown):
+        # A text that the model wrote, with its own line breaks
+        lines.append(Text(sanitize(said) or _("(nothing)")))
+        if not shown.stopped:
+            lines.append(Text(_("[did not stop]"), style="dim"))
     elif said and not any(span.label for span in shown.found):
         lines.append(Text(one_line(said), style="bold"))
     if inside:
@@ -155,19 +161,20 @@ def format_ask_output(shown: ShownSample) -> list[Text]:
     return [
         *lines,
         *([Text()] if inside and shown.scores else []),
-        *_format_choices(shown),
+        *_format_choices(shown.scores),
+        *(line for choices in shown.further for line in (Text(), *_format_choices(choices))),
         *_format_findings(shown),
     ]
 
 
-def _format_choices(shown: ShownSample) -> list[Text]:
+def _format_choices(scores: Sequence[tuple[str, float]]) -> list[Text]:
     """Format the most likely choices, one per line: probability, bar, name."""
     from rich.text import Text
 
     from tui_tuner.evaluation.before_after import format_probability, name_choice
 
     lines = []
-    for name, score in shown.scores[:_CHOICES]:
+    for name, score in scores[:_CHOICES]:
         filled = round(max(0.0, min(1.0, score)) * _BAR)
         bar = "█" * filled + "░" * (_BAR - filled)
         lines.append(

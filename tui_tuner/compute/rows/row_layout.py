@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tui_tuner.compute import shared_prefix
 from tui_tuner.compute.check_rows import cut_check_example
@@ -46,6 +47,16 @@ class RowLayout:
     def lay_alone(self, data: Rows, rows: Sequence[int]) -> MicroBatch:
         """Lay out examples plainly, as the reference for other ways: one a row, padded to the longest."""
         return lay_padded_rows(data, rows, self.pad)
+
+    def change_others(self, micro: MicroBatch) -> MicroBatch:
+        """Return the pass with other tokens in every second example, from the first, and in the filler."""
+        import torch
+
+        pieces = list(micro.input_ids.split(micro.segment_lengths, dim=1))
+        filler = range(len(micro.lengths), len(pieces))
+        for place in {*range(0, len(pieces), 2), *filler}:
+            pieces[place] = pieces[place].roll(1, dims=1)
+        return replace(micro, input_ids=torch.cat(pieces, dim=1))
 
     def cut_example(self, example: Example, longest: int) -> Example:
         """Cut an example to at most `longest` tokens for a check, so that some of its labels are left."""

@@ -35,8 +35,8 @@ class TaskKind(Kind):
         ignores: Fields that every other task reads but this one does not.
         without: Methods that cannot train it, each with the reason: a sentence without its full stop.
         demo: The rows inside this package that `data.path: demo` stands for.
-        tiny: The small model with random weights that `model.name: tiny` stands for (`config.tiny`); empty
-            if there is none.
+        tiny: The small model that `model.name: tiny` stands for, with random weights (`config.tiny`) or
+            `demo`; empty if there is none.
         goal: Its name in the guide: words of its own, or the name of a goal there (`guiding.goals`) that it
             also serves. Empty uses the label.
         example: A row and what the model learns from it, for the guide; empty uses `rows`.
@@ -106,6 +106,8 @@ TASKS: dict[str, TaskKind] = {
             N_("Learn every token of plain text, from scratch or continuing from a trained model."),
             rows=N_("plain text"),
             plain_text=True,
+            demo="demo-laboratory",
+            tiny="demo",
             reads=WEIGHTED,
         ),
         TaskKind(

@@ -48,7 +48,11 @@ class EvaluationSection(Section):
     best: str = declare_option(
         "auto",
         N_("Metric that decides which checkpoint is best."),
-        N_("auto chooses by task: the loss for generated text, F1 for tags and extracted answers."),
+        N_(
+            "auto chooses by task: the loss for generated text, F1 for tags and extracted answers. With a "
+            "metric of generated answers, such as rougeL, evaluation.metric_rows answers are generated at "
+            "each evaluation."
+        ),
         advanced=True,
     )
     null_threshold: float | Auto = declare_option(

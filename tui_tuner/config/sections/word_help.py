@@ -20,7 +20,7 @@ WORDS: dict[str, dict[str, str]] = {
     "model.name": {
         "demo": N_("A very small model inside this package: no download, fast on any machine."),
         "tiny": N_(
-            "A very small encoder with random weights, created here: for trying out a task, not for real use."
+            "A very small model with random weights, created here: for trying out a task, not for real use."
         ),
     },
     "model.tokenizer": {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tui_tuner.config.advice import build_hint, join_hints, write_setting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.chat.batch_tokens import BatchTokenizer
 from tui_tuner.data.examples.documents import split_text
@@ -21,8 +22,10 @@ from tui_tuner.data.examples.record_encoder import (
 )
 from tui_tuner.data.masking.special_tokens import SpecialTokens
 from tui_tuner.data.masking.word_numbers import WordTokenizer
-from tui_tuner.data.records import IGNORE, Example, Record, Text
+from tui_tuner.data.read_data import ReadRow
+from tui_tuner.data.records import IGNORE, Example, LabelledText, Record, Text
 from tui_tuner.data.row_problem import RowProblem
+from tui_tuner.errors import DataError
 from tui_tuner.locales import N_
 
 # Ids of a text, and the number of the word of each token; None where tokens are chosen one by one
@@ -52,6 +55,18 @@ class BlockEncoder(RecordEncoder):
         self.words = WordTokenizer(tokenizer) if config.data.masking.whole_words else None
         self.special = SpecialTokens(tokenizer)
         self._around = self.special.find_around()
+
+    @classmethod
+    def check_kind(cls, config: RunConfig, read: ReadRow, record: Record) -> None:
+        try:
+            super().check_kind(config, read, record)
+        except DataError as error:
+            column = read.columns.get("text")
+            if isinstance(record, LabelledText) and column:
+                fix = {"data.format": "text", "data.columns": {"text": column}}
+                alone = build_hint(N_("To read their texts alone: {command}.", command=write_setting(fix)))
+                error.hint = join_hints(alone, error.hint)
+            raise
 
     def begin_batch(self, records: list[Record]) -> BlockBatch:
         return BlockBatch(records)

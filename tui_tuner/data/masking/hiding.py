@@ -69,7 +69,8 @@ def choose_units(units: np.ndarray, share: float, chance: np.random.Generator) -
     """
     if not len(units):
         return np.zeros(0, dtype=bool)
-    _unused, owner, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    starts = np.flatnonzero(np.diff(units, prepend=units[0] - 1))
+    sizes = np.diff(starts, append=len(units))
     order = chance.permutation(len(sizes))
     taken = np.cumsum(sizes[order])
     wanted = share * len(units)
@@ -79,8 +80,7 @@ def choose_units(units: np.ndarray, share: float, chance: np.random.Generator) -
         whole += chance.random() < (wanted - before) / sizes[order[whole]]
     chosen = np.zeros(len(sizes), dtype=bool)
     chosen[order[: max(1, whole)]] = True
-    found: np.ndarray = chosen[owner]
-    return found
+    return np.repeat(chosen, sizes)
 
 
 def hide_tokens(example: Example, rule: HidingRule, chance: np.random.Generator) -> Example:

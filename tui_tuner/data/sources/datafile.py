@@ -35,6 +35,7 @@ DEMO = {
     "demo-questions": "question_rows",
     "demo-texts": "text_rows",
     "demo-summaries": "summary_rows",
+    "demo-laboratory": "laboratory_rows",
 }
 # Suffixes of files that are unpacked while they are read
 PACKED = {".gz", ".zst", ".zstd"}

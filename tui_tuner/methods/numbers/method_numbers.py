@@ -8,7 +8,14 @@ from typing import ClassVar
 
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.methods.numbers.rates import UNPUBLISHED, Customary, Rates, Rule
-from tui_tuner.methods.numbers.terms import Form, MethodCase, PassedWeights, Terms, make_basic_terms
+from tui_tuner.methods.numbers.terms import (
+    Form,
+    MethodCase,
+    PassedWeights,
+    Terms,
+    count_new_rows,
+    make_basic_terms,
+)
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
 
@@ -66,7 +73,7 @@ class MethodNumbers:
         Args:
             decides: The model has a head for classes, tags or answers instead of one that writes.
         """
-        return 0
+        return count_new_rows(case, decides)
 
     def count_beside_encoder(self, case: MethodCase) -> int:
         """Return how many trained weights it adds elsewhere in an encoder whose decoder is counted apart."""

@@ -156,9 +156,23 @@ class Terms:
     decomposed: bool = False
 
 
+def count_new_rows(case: MethodCase, decides: bool = False) -> int:
+    """Count the numbers of embeddings that are trained for new tokens alone, beside a low-rank adapter.
+
+    Args:
+        decides: The model has a head in the place of one that writes.
+    """
+    section, facts = case.section, case.facts
+    if not facts.new_rows or not section.reads_field("train_embeddings") or section.train_embeddings:
+        return 0
+    head = 0 if decides or facts.tied else facts.hidden
+    return facts.new_rows * (facts.embedding_width + head)
+
+
 def make_basic_terms(case: MethodCase) -> Terms:
     """Make the terms that follow from settings and traits alone."""
     section = case.section
+    new = count_new_rows(case)
     return Terms(
         rank=section.rank if section.reads_field("rank") else 0,
         dropout=section.dropout if section.reads_field("dropout") else 0.0,
@@ -169,6 +183,7 @@ def make_basic_terms(case: MethodCase) -> Terms:
         virtual_tokens=section.prompt_length,
         prefix=section.has_trait(Trait.PREFIX),
         ranks=_list_ranks(case) if section.reads_field("rank_pattern") else (),
+        elsewhere=(float(new),) if new else (),
     )
 
 

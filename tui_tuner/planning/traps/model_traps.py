@@ -31,6 +31,9 @@ BFLOAT16 = frozenset(
         "gemma2",
         "gemma3_text",
         "phi3",
+        "t5",
+        "mt5",
+        "umt5",
     )
 )
 SMALL, SMALL_TAKES = 30_000_000, 10  # below so many parameters, rates this many times higher are fine

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tui_tuner.compute.forward import MicroSize, pack_rows, pad_groups
+from tui_tuner.compute.rows.decoder_layout import pad_pairs
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.tasks.preview.row_window import RowWindow
@@ -104,11 +105,18 @@ def lay_forward_rows(around: RowWindow, row: int, config: RunConfig) -> ForwardR
     micro = (_AUTO_PACKED if packing else _AUTO_PADDED) if assumed else int(wanted)
     size = MicroSize(micro, micro * config.data.max_length)
     lengths = np.asarray([len(trained) for _row, trained in around.pieces])
-    groups = (pack_rows if packing else pad_groups)(order, lengths, size)
+    if config.task_kind.encoder_decoder:
+        targets = np.asarray([int(trained.sum()) for _row, trained in around.pieces])
+        groups = pad_pairs(order, lengths - targets, targets, size)
+    else:
+        groups = (pack_rows if packing else pad_groups)(order, lengths, size)
     group = next(group for group in groups if start in group)
     laid = [_lay_sequence(around, numbers, place) for place in group]
     lines = [laid] if packing else [[one] for one in laid]
     width = max(sum(map(len, line)) for line in lines)
+    if config.task_kind.encoder_decoder:
+        # Each side is padded to its own longest.
+        width = int((lengths - targets)[group].max() + targets[group].max())
     return ForwardRows(lines, width, packing, micro, size.tokens, assumed)
 
 

@@ -136,9 +136,10 @@ def tokenise_window(
     tokenizer, _notes = copy_tokenizer(config, tokenizer)
     encoder, ledger, held = RowEncoder(task.make_encoder(config, tokenizer)), Ledger(), ExampleCollector()
     # Rows that do not survive the limit are encoded again without it, so that their length is known.
-    uncut = config.model_copy(update={"data": data.model_copy(update={"max_length": _UNCUT})})
+    limits = dict.fromkeys(("max_length", "max_source", "max_target"), _UNCUT)
+    uncut = config.model_copy(update={"data": data.model_copy(update=limits)})
     whole = RowEncoder(task.make_encoder(uncut, tokenizer))
-    found = RowWindow(first, len(reads), data.max_length, ledger.outcomes)
+    found = RowWindow(first, len(reads), config.data.max_length, ledger.outcomes)
     for number, read in enumerate(reads, first):
         before = dict(ledger.outcomes)
         held.examples.clear()

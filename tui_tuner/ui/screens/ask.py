@@ -81,6 +81,7 @@ class AskScreen(TunerScreen):
         super().__init__()
         self.folder = folder
         self._question = kind is not None and kind.question
+        self._rewrites = kind is not None and kind.encoder_decoder
         self._text: str | None = None  # of the file that was chosen
         self._request: Any = None
         self._turn = 0
@@ -93,7 +94,8 @@ class AskScreen(TunerScreen):
             box.border_title = Content(_("Question and text") if self._question else _("Text"))
             if self._question:
                 yield Input(placeholder=_("question"), id="question")
-            yield TextArea(placeholder=_("the text to look in"), soft_wrap=True)
+            words = _("the text to rewrite") if self._rewrites else _("the text to look in")
+            yield TextArea(placeholder=words, soft_wrap=True)
             yield Static(id="file")
         with VerticalScroll(id="answer", classes="panel") as box:
             box.border_title = Content(_("Answer"))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from tui_tuner.evaluation.inside_text import is_prediction_right
+from tui_tuner.evaluation.inside_text import is_output_inside_text, is_prediction_right
 from tui_tuner.evaluation.samples import ShownSample
 from tui_tuner.evaluation.word_differences import MOST_SHOWN
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
+from tui_tuner.ui.screen_words import make_safe_block
 from tui_tuner.ui.widgets.judged.scores import draw_choice_scores
 from tui_tuner.ui.widgets.judged.spans import draw_text_spans
 
@@ -45,6 +46,11 @@ def draw_judged_parts(told: ShownSample, width: int, judged: bool, whole: bool =
     if inside and not told.found:
         words = _("(no answer)") if told.scores else _("Nothing was found in this text.")
         parts.append(Content(words).stylize("bold"))
+    elif not is_output_inside_text(told):
+        # A text that the model wrote, with its own line breaks
+        parts.append(make_safe_block(said) if said else Content(_("(nothing)")).stylize("$dim"))
+        if not told.stopped:
+            parts.append(Content(_("[did not stop]")).stylize("$warning"))
     elif not inside and said not in (name.strip() for name, _score in told.scores):
         parts.append(Content(one_line(said) or _("(nothing)")).stylize("bold"))
     if inside:
@@ -53,4 +59,6 @@ def draw_judged_parts(told: ShownSample, width: int, judged: bool, whole: bool =
         # In a text, "no answer" is a choice of its own, whose text is empty.
         right = "" if inside and not told.wanted else told.reference
         parts.append(draw_choice_scores(told.scores, width, right if judged else None))
+    for choices in told.further:
+        parts += [Content(""), draw_choice_scores(choices, width)]
     return parts

@@ -75,6 +75,7 @@ def _train(root: Path, task: str, method: str) -> Trained:
         values["data"] |= {"max_source": 40, "prefix": PREFIX}
         values["data"]["columns"] = {"prompt": "document", "response": "summary"}
         values["evaluation"] |= {"metric_rows": 6, "max_new_tokens": 24, "prompts": ["A bell is missing ."]}
+        values["evaluation"]["best"] = "rougeL"
     run = Trained(build_config(values))
     assert run.outcome.status == "completed", run.outcome
     # The journal, which a run in a process of its own writes as it goes
@@ -106,6 +107,10 @@ def test_answers_before_and_after_are_shown_and_scored(trained: dict[str, Traine
     assert [one["stage"] for one in scored] == ["before", "after"]
     assert list(scored[1]["metrics"]) == ["rouge1", "rouge2", "rougeL", "bleu", "stopped"]
     assert "tok:13a" in scored[1]["signatures"]["bleu"] and list(scored[1]["signatures"]) == ["bleu"]
+    # The metric that decides is measured at each evaluation, here the one of the last step
+    last = next(one for one in run.sink.of("evaluation") if one["stage"] == "validation" and one["step"])
+    assert {name: last["metrics"][name] for name in scored[1]["metrics"]} == scored[1]["metrics"]
+    assert "best rougeL" in run.outcome.message
     lines = compare_answers(read_run_view(run.folder))
     assert any(line.startswith("bleu: ") and "tok:13a" in line for line in lines)
     card = (run.folder.last_path / "README.md").read_text()

@@ -13,14 +13,16 @@ import pytest
 import torch
 
 from tests.conftest import MakeConfig, Trained, write_jsonl
+from tests.core.rewriting.rewriters import make_rewriter, save_rewriter
 from tests.core.survive.test_out_of_memory import Injected
-from tests.core.tasks.rewriters import save_rewriter
 from tui_tuner import demo
 from tui_tuner.config.schema import ModelSection
+from tui_tuner.errors import ConfigError
 from tui_tuner.models.facts import load_facts
 from tui_tuner.models.loading import load_model, load_tokenizer
 from tui_tuner.models.tiny import find_tiny_folder
 from tui_tuner.planning.traps.advice import list_trap_findings
+from tui_tuner.tasks import find_task
 
 Train = Callable[..., Trained]
 Make = Callable[..., Any]
@@ -253,3 +255,44 @@ def test_rows_count_by_their_weights(make: Make, train: Train) -> None:
     assert run.outcome.status == "completed", run.outcome
     plain = train(make(rows=rows, training__max_steps=2))
     assert run.steps() != plain.steps()
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second", "start"),
+    [
+        ("MBart50Tokenizer", "en_XX", "de_DE", "forced_bos_token_id"),
+        ("NllbTokenizer", "eng_Latn", "deu_Latn", "forced_bos_token_id"),
+        ("MBartTokenizer", "en_XX", "de_DE", "decoder_start_token_id"),
+    ],
+)
+def test_languages_are_marked_on_both_sides_and_begin_answers(
+    make: Make, kind: str, first: str, second: str, start: str
+) -> None:
+    import transformers
+
+    tokenizer = getattr(transformers, kind)()
+    config = make(data__source_language=first, data__target_language=second)
+    task = find_task("seq2seq")
+    assert task.prepare_tokenizer(config, tokenizer) == []
+    code = tokenizer.convert_tokens_to_ids(second)
+    batch = tokenizer("a", text_target="a")
+    assert tokenizer.convert_tokens_to_ids(first) in batch["input_ids"] and code in batch["labels"]
+    assert code != tokenizer.unk_token_id
+    encoder = task.make_encoder(config, tokenizer)
+    assert encoder.export_learned()["start"] == {start: code}
+    model = make_rewriter("mbart")
+    task.finish_model(model, encoder.export_learned())
+    assert getattr(model.generation_config, start) == code
+    for changes, said in (
+        ({"data__source_language": None}, "none is set"),
+        ({"data__target_language": "xx"}, "knows no language xx"),
+    ):
+        with pytest.raises(ConfigError, match=said) as error:
+            task.prepare_tokenizer(make(**{"data__source_language": first, **changes}), tokenizer)
+        assert error.value.field in ("data.source_language", "data.target_language")
+
+
+def test_a_tokenizer_without_languages_is_given_none(make: Make, bases: dict[str, Path]) -> None:
+    config = make(data__target_language="de_DE")
+    with pytest.raises(ConfigError, match="marks no languages"):
+        find_task("seq2seq").prepare_tokenizer(config, load_tokenizer(config.model))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.core.objective_checks import ObjectiveChecks
-from tests.core.tasks.rewriters import KINDS, RewritingRows, collate, make_rewriter
+from tests.core.rewriting.rewriters import KINDS, RewritingRows, collate, make_rewriter
 from tests.core.ways import Silent
 from tui_tuner.compute.forward import MicroSize, Rows
 from tui_tuner.compute.rows.decoder_layout import SOURCE
@@ -21,12 +21,15 @@ SIZES = [(9, 4), (3, 7), (17, 2), (5, 5), (12, 9), (2, 3)]
 ROWS = RewritingRows(SIZES)
 
 
-def prepared(kind: str, rows: Rows = ROWS, **training: Any) -> tuple[DecoderObjective, Any, Silent]:
+def prepared(
+    kind: str, rows: Rows = ROWS, packing: bool = False, **training: Any
+) -> tuple[DecoderObjective, Any, Silent]:
     """An objective that has tried its ways, and its model."""
     model = make_rewriter(kind)
     config = build_config(
         {
             "task": "seq2seq",
+            "data": {"packing": packing},
             "model": {"dtype": "float32"},
             "training": {"autocast": False, **training},
         }
@@ -40,11 +43,12 @@ def prepared(kind: str, rows: Rows = ROWS, **training: Any) -> tuple[DecoderObje
 
 
 class DecoderChecks(ObjectiveChecks):
-    kind = "t5"
+    kind, packing = "t5", False
 
     def make(self) -> tuple[Objective, Any, Rows]:
-        objective, model, voice = prepared(self.kind)
+        objective, model, voice = prepared(self.kind, packing=self.packing)
         assert not voice.said and objective.exact and objective.way.compact
+        assert objective.way.packing == self.packing
         return objective, model, ROWS
 
     def plain(self, model: Any, data: Any, rows: list[int]) -> torch.Tensor:
@@ -56,21 +60,46 @@ class TestT5(DecoderChecks):
     kind = "t5"
 
 
-class TestBart(DecoderChecks):
-    kind = "bart"
+class TestPackedT5(DecoderChecks):
+    kind, packing = "t5", True
+
+
+class TestPackedBart(DecoderChecks):
+    kind, packing = "bart", True
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("each", [1, 2, 4, 8])
-def test_every_kind_of_model_has_its_own_loss(kind: str, each: int) -> None:
-    objective, model, _voice = prepared(kind)
+@pytest.mark.parametrize("packing", [False, True])
+def test_every_kind_of_model_has_its_own_loss(kind: str, packing: bool) -> None:
+    objective, model, voice = prepared(kind, packing=packing)
     rows = list(range(len(ROWS)))
+    assert not voice.said and objective.way.packing == packing, "each of them packs"
     with torch.no_grad():
         wanted = float(model(**collate(ROWS, rows, model.config.pad_token_id)).loss)
-        parts = objective.lay_batches(ROWS, rows, MicroSize(each, 1000))
-        found = sum(float(objective.sum_losses(model, part)) for part in parts)
-    assert all(len(part.rows) <= each for part in parts)
-    assert found / objective.count_weight(ROWS, rows) == pytest.approx(wanted, abs=1e-5)
+        for each in (1, 2, 4, 8):
+            parts = objective.lay_batches(ROWS, rows, MicroSize(each, 1000))
+            assert all(part.input_ids.shape[0] <= each for part in parts)
+            assert sorted(row for part in parts for row in part.rows) == rows
+            found = sum(float(objective.sum_losses(model, part)) for part in parts)
+            assert found / objective.count_weight(ROWS, rows) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_few_rows_hold_all_examples_and_less_memory_means_fewer_in_a_row() -> None:
+    objective, _model, _voice = prepared("t5", packing=True)
+    rows = list(range(len(ROWS)))
+    (whole,) = objective.lay_batches(ROWS, rows, MicroSize(8, 1000))
+    assert whole.input_ids.shape == (5, 17) and whole.source_parts is not None
+    assert int(whole.source_parts.max()) == len(ROWS) and len(whole.rows) == 6
+    alone = objective.group_rows(ROWS, rows, MicroSize(1, 1))
+    assert [len(group) for group in alone] == [1] * len(ROWS)
+
+
+def test_a_model_that_mixes_the_examples_of_a_row_keeps_one_in_each() -> None:
+    from unittest.mock import patch
+
+    with patch("tui_tuner.compute.rows.decoder_rows._add_up", lambda mask, dtype: torch.zeros(mask.shape)):
+        objective, _model, voice = prepared("t5", packing=True)
+    assert not objective.way.packing and objective.exact and "self_check" in voice.said[0]
 
 
 def test_smoothed_labels_are_those_of_the_trainer() -> None:
