@@ -47,9 +47,8 @@ def build(kind: str) -> tuple[Any, Any]:
 
     with torch.device("meta"):
         config = AutoConfig.for_model(kind, **SHAPES[kind])
-        return AutoModelForSeq2SeqLM.from_config(config), read_config_facts(
-            json.loads(config.to_json_string())
-        )
+        model = AutoModelForSeq2SeqLM.from_config(config)
+    return model, read_config_facts(json.loads(config.to_json_string()))
 
 
 @pytest.mark.parametrize("kind", SHAPES)
