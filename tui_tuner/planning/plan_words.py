@@ -189,16 +189,18 @@ def _work_words(work: Work, counted: RowCount) -> str:
         return _("{steps:,} steps, about {tokens:,} tokens", steps=steps, tokens=tokens)
     said = {"steps": steps, "tokens": tokens, "trained": trained}
     if work.sided:
-        said["read"] = tokens - trained
+        read = tokens - trained
         if counted.exact:
             return _(
                 "{steps:,} steps, {tokens:,} tokens: {read:,} that the encoder reads, {trained:,} that the "
                 "decoder learns to write",
+                read=read,
                 **said,
             )
         return _(
             "{steps:,} steps, about {tokens:,} tokens: {read:,} that the encoder reads, {trained:,} that the "
             "decoder learns to write",
+            read=read,
             **said,
         )
     if counted.exact:
