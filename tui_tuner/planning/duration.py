@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """The work of a run. `formula` shows how `flops` was computed; tokens are None if not counted."""
+    """The work of a run. `formula` shows how `flops` was computed; tokens are None if not counted.
+
+    Where rows have a source and a target, `tokens` counts both (`sided`), and so do tokens a second.
+    """
 
     steps: int
     tokens: int
     supervised: int | None
     flops: float
     formula: str
+    sided: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ def count_run_work(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Wor
     layers = rows * cost.count_step(row, 0)
     again = rows * cost.count_recomputed(row, config.training.gradient_checkpointing)
     formula = _write_formula(cost, tokens, targets, layers, again)
-    return Work(steps, tokens, supervised, layers + targets * cost.target + again, formula)
+    sided = config.task_kind.encoder_decoder
+    return Work(steps, tokens, supervised, layers + targets * cost.target + again, formula, sided)
 
 
 def _write_formula(cost: Flops, tokens: int, targets: int, layers: float, again: float) -> str:

@@ -58,6 +58,19 @@ def format_fit_lines(found: Fit) -> list[str]:
 
 def describe_memory_settings(used: ResolvedConfig) -> str:
     """Describe the settings that memory depends on most."""
+    found = _describe_pass(used)
+    if not used.task_kind.encoder_decoder:
+        return found
+    sides = _(
+        "Sources of at most {source:,} tokens, targets of at most {target:,}.",
+        source=used.data.max_source,
+        target=used.data.max_target,
+    )
+    return f"{found} {sides}"
+
+
+def _describe_pass(used: ResolvedConfig) -> str:
+    """Describe how much is computed at once, and what is kept of it."""
     training = used.training
     said = {
         "micro_batch": training.micro_batch,
@@ -175,6 +188,21 @@ def _work_words(work: Work, counted: RowCount) -> str:
             return _("{steps:,} steps, {tokens:,} tokens", steps=steps, tokens=tokens)
         return _("{steps:,} steps, about {tokens:,} tokens", steps=steps, tokens=tokens)
     said = {"steps": steps, "tokens": tokens, "trained": trained}
+    if work.sided:
+        read = tokens - trained
+        if counted.exact:
+            return _(
+                "{steps:,} steps, {tokens:,} tokens: {read:,} that the encoder reads, {trained:,} that the "
+                "decoder learns to write",
+                read=read,
+                **said,
+            )
+        return _(
+            "{steps:,} steps, about {tokens:,} tokens: {read:,} that the encoder reads, {trained:,} that the "
+            "decoder learns to write",
+            read=read,
+            **said,
+        )
     if counted.exact:
         return _("{steps:,} steps, {tokens:,} tokens, {trained:,} of them trained", **said)
     return _("{steps:,} steps, about {tokens:,} tokens, {trained:,} of them trained", **said)

@@ -164,6 +164,8 @@ def _estimate_tokens(config: RunConfig) -> Tokens:
     until, ledger = time.monotonic() + MOST_SECONDS, Ledger()
     lengths, supervised, longest = [], 0, config.data.max_length
     labels: Counter[str] = Counter()
+    sources: list[int] = []
+    targets: list[int] = []
     for read in DataReading(config.data):
         record = read.count_start(ledger)
         if record is not None:
@@ -173,7 +175,10 @@ def _estimate_tokens(config: RunConfig) -> Tokens:
             pieces = [longest] * (whole // longest) + ([whole % longest] if whole % longest else [])
             lengths += pieces if config.task_kind.plain_text else [min(whole, longest)]
             answers = round(sum(_count_bytes(text) for text in list_record_answers(record)) / BYTES_A_TOKEN)
-            supervised += answers or whole
+            supervised += round((answers or whole) * config.trained_share)
+            if config.task_kind.encoder_decoder and answers:
+                sources.append(max(1, whole - answers))
+                targets.append(answers + 1)
             # Numbers as labels (regression) would be as many as the rows: stop collecting at some point
             labels[str(getattr(record, "label", ""))] += len(labels) < 1000
         if time.monotonic() > until:
@@ -199,7 +204,7 @@ def _estimate_tokens(config: RunConfig) -> Tokens:
         "{rows:,} rows counted; tokens estimated from the text, as the tokenizer is not on this machine",
         rows=ledger.read,
     )
-    return Tokens(facts, tuple(lengths), ledger.read, basis)
+    return Tokens(facts, tuple(lengths), ledger.read, basis, sources=tuple(sources), targets=tuple(targets))
 
 
 def _count_bytes(text: str) -> int:

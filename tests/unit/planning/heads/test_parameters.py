@@ -15,7 +15,7 @@ from transformers import AutoConfig
 from tests.unit.planning.heads.shapes import DECODERS, ENCODERS
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS
-from tui_tuner.config.schema import MethodSection, RunConfig
+from tui_tuner.config.schema import MethodSection, ModelSection, RunConfig
 from tui_tuner.methods import attach, count_model_parameters
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
 from tui_tuner.models.facts import read_config_facts
@@ -76,7 +76,8 @@ def built(kind: str, shape: dict[str, Any], decides: str) -> tuple[Any, Any]:
 
 
 def attached(model: Any, method: dict[str, Any], decides: str) -> tuple[int, int]:
-    run: Any = SimpleNamespace(method=MethodSection.model_validate(method), training=SimpleNamespace(seed=1))
+    section = MethodSection.model_validate(method)
+    run: Any = SimpleNamespace(method=section, model=ModelSection(), training=SimpleNamespace(seed=1))
     with torch.device("meta"):
         made = attach(copy.deepcopy(model), run, find_task(TASKS[decides]).peft_type)
     found = count_model_parameters(made)
