@@ -13,8 +13,8 @@ import numpy as np
 
 from tui_tuner.compute.attention import NAME, find_segment_bounds
 from tui_tuner.compute.encoders import find_first_position, unwrap_model
-from tui_tuner.compute.label_weights import pick_label_weights
 from tui_tuner.compute.router_loss import make_counting_mask
+from tui_tuner.compute.rows.label_weights import pick_label_weights
 from tui_tuner.compute.transfer import is_on_gpu, send_tensors_together
 from tui_tuner.data.examples.token_types import COLUMN, unpack_types
 from tui_tuner.data.records import IGNORE, Example

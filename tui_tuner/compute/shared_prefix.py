@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tui_tuner.compute.forward import MicroBatch, Rows, lay_flat_row, stack_columns
-from tui_tuner.compute.label_weights import pick_label_weights
+from tui_tuner.compute.rows.label_weights import pick_label_weights
 from tui_tuner.compute.transfer import send_numbers, send_tensor
 from tui_tuner.data.records import IGNORE, Example
 

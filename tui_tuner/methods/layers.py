@@ -317,8 +317,15 @@ def name_peft_targets(model: Module, config: RunConfig, peft_type: str) -> dict[
         "modules_to_save": name_saved_modules(model, peft_type) or None,
         "task_type": peft_type,
     }
-    if method.layers is not None:
-        found["layers_to_transform"] = choose_last_layers(model, method.layers)
+    if method.layers is None:
+        return found
+    places = choose_last_layers(model, method.layers)
+    if len(find_stacks(model)) > 1:
+        # peft would take the layers with these numbers in both stacks
+        stack = find_layers(model)
+        found["target_modules"] = _name_targets_in([stack[place] for place in places], model, found)
+    else:
+        found["layers_to_transform"] = places
     return found
 
 
@@ -329,15 +336,20 @@ def name_inside(model: Module, where: dict[str, Any]) -> dict[str, Any]:
         # nor does peft ask which layer it is where it finds a full name
         places = where.pop("layers_to_transform", None)
         stack = find_layers(model)
-        parts = [stack] if places is None else [stack[place] for place in places]
-        inside = {id(module) for part in parts for module in part.modules()}
-        names = set(where["target_modules"])
-        where["target_modules"] = [
-            name
-            for name, module in model.named_modules()
-            if id(module) in inside and name.rpartition(".")[2] in names
-        ]
+        parts = list_layers(model) if places is None else [stack[place] for place in places]
+        where["target_modules"] = _name_targets_in(parts, model, where)
     return where
+
+
+def _name_targets_in(parts: list[Module], model: Module, where: dict[str, Any]) -> list[str]:
+    """Return the full names of the targets in some layers."""
+    inside = {id(module) for part in parts for module in part.modules()}
+    names = where["target_modules"]
+    return [
+        full
+        for full, module in model.named_modules()
+        if id(module) in inside and any(f".{full}".endswith(f".{name}") for name in names)
+    ]
 
 
 def write_head_config(base: Module, peft_type: str, folder: Path) -> None:

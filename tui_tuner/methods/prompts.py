@@ -16,7 +16,7 @@ from tui_tuner.config.kinds.methods import METHODS as KINDS
 from tui_tuner.errors import ConfigError, ModelError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.methods.cache_names import find_cache, join_cache_names
-from tui_tuner.methods.layers import HEADED, name_saved_modules
+from tui_tuner.methods.layers import find_layers, name_saved_modules
 from tui_tuner.methods.numbers.virtual_tokens import (
     PrefixNumbers,
     PromptNumbers,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from tui_tuner.config.schema import RunConfig
 
+WRITING = "CAUSAL_LM"  # peft's name for a task of models that read in one direction, and write
 # The first tokens of a byte-pair vocabulary are its most frequent ones
 FREQUENT = 5000
 _PROBE = 4  # tokens of the text that the check reads
@@ -131,6 +132,11 @@ class Prompt(PromptNumbers, PeftMethod):
 
         return PromptTuningConfig(**self.name_common(model, config, peft_type))
 
+    def name_stacks(self, model: Module) -> dict[str, Any]:
+        """Return what peft has to know of an encoder-decoder, whose encoder reads the virtual tokens."""
+        # Else peft would keep as many again for the decoder, which nothing reads
+        return {"num_transformer_submodules": 1}
+
     def name_common(self, model: Module, config: RunConfig, peft_type: str) -> dict[str, Any]:
         """Return the settings of peft that all methods with virtual tokens share."""
         common: dict[str, Any] = {
@@ -139,10 +145,12 @@ class Prompt(PromptNumbers, PeftMethod):
             "modules_to_save": name_saved_modules(model, peft_type) or None,
         }
         # peft reads these from the model's config under names that not every encoder uses
-        if peft_type in HEADED:
+        if peft_type != WRITING:
             shape = model.config.get_text_config()
             common |= {"token_dim": _find_width(model), "num_layers": shape.num_hidden_layers}
             common |= {"num_attention_heads": shape.num_attention_heads}
+        if has_two_stacks(model):
+            common |= {"num_layers": len(find_layers(model)), **self.name_stacks(model)}
         return common
 
 
@@ -175,11 +183,15 @@ class Prefix(PrefixNumbers, Prompt):
     def has_network(self, config: RunConfig) -> bool:
         return config.method.encoder_size is not None
 
+    def name_stacks(self, model: Module) -> dict[str, Any]:
+        # peft puts the prefix before what the decoder has written, and leaves its view of the source alone
+        return {"num_transformer_submodules": 2}
+
     def make_settings(self, model: Module, config: RunConfig, peft_type: str) -> Any:
         from peft import PrefixTuningConfig
 
         common = self.name_common(model, config, peft_type)
-        if peft_type in HEADED:
+        if peft_type != WRITING:
             common |= _find_key_shape(model)
         return PrefixTuningConfig(
             prefix_projection=self.has_network(config),
@@ -195,6 +207,11 @@ class PTuningV2(PTuningV2Numbers, Prefix):
         return False
 
 
+def has_two_stacks(model: Any) -> bool:
+    """Return whether a model has an encoder and a decoder."""
+    return bool(getattr(model.config, "is_encoder_decoder", False))
+
+
 def _find_width(model: Module) -> int:
     """Return the width of the embeddings, which is that of the virtual tokens."""
     return int(model.get_input_embeddings().weight.shape[1])
@@ -203,6 +220,10 @@ def _find_width(model: Module) -> int:
 def _find_key_shape(model: Module) -> dict[str, Any]:
     """Return the number of key heads and the total width of the keys of a layer, the parts of a prefix."""
     shape = model.config.get_text_config()
+    if has_two_stacks(model):
+        heads = getattr(shape, "decoder_attention_heads", None) or shape.num_attention_heads
+        width = getattr(shape, "d_kv", None) or shape.hidden_size // heads
+        return {"num_attention_heads": heads, "token_dim": heads * width}
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
     return {"num_attention_heads": heads, "token_dim": heads * width}
@@ -245,7 +266,7 @@ def _begin_as_words(method: Prompt, model: Module, words: Tensor) -> bool:
 
     Returns:
         Whether it succeeded. A model that reads in both directions has no keys for words alone, because it
-        reads them together with the text after them.
+        reads them together with the text after them; those of a decoder depend on what the encoder read.
     """
     weight = model.prompt_encoder[model.active_adapter].embedding.weight
     if not method.keeps_prefix:
@@ -254,9 +275,12 @@ def _begin_as_words(method: Prompt, model: Module, words: Tensor) -> bool:
     from peft import initialize_kv_prefix_from_past_key_values
 
     base = model.get_base_model()
-    inner = base if str(model.active_peft_config.task_type) not in HEADED else base.base_model
+    writes = str(model.active_peft_config.task_type) == WRITING
+    if has_two_stacks(base):
+        return False
+    inner = base if writes else base.base_model
     cache = find_cache(inner(input_ids=words[None], use_cache=True))
-    if cache is None and str(model.active_peft_config.task_type) in HEADED:
+    if cache is None and not writes:
         return False
     initialize_kv_prefix_from_past_key_values(model, past_key_values=cache)
     return True
@@ -283,14 +307,19 @@ def _check_reading(method: Prompt, model: Module, words: Tensor | None) -> None:
     special = {getattr(model.config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     usual = [token for token in range(1, _PROBE + 8) if token not in special]
     text = torch.tensor([usual[:_PROBE]], device=device)
-    whole_text = str(model.active_peft_config.task_type) == "SEQ_CLS"
+    task = str(model.active_peft_config.task_type)
+    whole_text = task == "SEQ_CLS"
     positions = 1 if whole_text else _PROBE
     # The forward of a classifier does not accept `use_cache`
-    options = {} if str(model.active_peft_config.task_type) in HEADED else {"use_cache": False}
+    options: dict[str, Any] = {"use_cache": False} if task == WRITING else {}
+    virtual = method.count_virtual_positions(model)
+    if has_two_stacks(model):
+        # What precedes the source gives no positions in what the decoder writes
+        options, virtual = {"decoder_input_ids": text}, 0
 
     def read() -> Tensor:
         logits = _join_outputs(model(input_ids=text, attention_mask=torch.ones_like(text), **options))
-        if logits.shape[1] != positions + (0 if whole_text else method.count_virtual_positions(model)):
+        if logits.shape[1] != positions + (0 if whole_text else virtual):
             raise _refuse_model(
                 kind,
                 _("it returned {count} positions for {asked} tokens", count=logits.shape[1], asked=_PROBE),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch.nn.functional import cross_entropy
 
-from tui_tuner.compute.decoder_pass import compute_decoder_logits
 from tui_tuner.compute.forward import ForwardWay, MicroBatch
 from tui_tuner.compute.rows.decoder_layout import DecoderLayout, find_shift
+from tui_tuner.compute.rows.decoder_rows import compute_decoder_logits
 from tui_tuner.compute.rows.row_layout import RowLayout
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.objectives.objective import Objective, Setup, SingleLosses

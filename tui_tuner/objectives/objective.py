@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute import attention, prefix_cache, shared_check, shared_prefix
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows, build_forward_inputs
-from tui_tuner.compute.label_weights import list_label_weights
 from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.compute.numeric import find_autocast_dtype
 from tui_tuner.compute.randomness import Randomness, find_randomness
+from tui_tuner.compute.rows.label_weights import list_label_weights
 from tui_tuner.compute.rows.row_layout import RowLayout, list_group_sizes
 from tui_tuner.compute.rows.row_sizes import fills_rows
 from tui_tuner.compute.self_check import GRADIENT_ROWS, Checker

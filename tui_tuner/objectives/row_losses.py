@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tui_tuner.compute.forward import Rows
-from tui_tuner.compute.label_weights import list_label_weights
+from tui_tuner.compute.rows.label_weights import list_label_weights
 from tui_tuner.objectives.objective import RowLoss
 
 if TYPE_CHECKING:

@@ -9,8 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tests.conftest import MakeConfig, Trained
+import pytest
+
+from tests.conftest import MakeConfig, Trained, chat_rows, write_jsonl
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.runs.events import Finished, RunStarted, Step
 from tui_tuner.runs.journal import JournalReader
@@ -54,9 +57,9 @@ def killed_after(folder: RunFolder, step: int, resume: bool = False) -> None:
         process.wait()
 
 
-def long_config(make_config: MakeConfig) -> RunConfig:
+def long_config(make_config: MakeConfig, **more: Any) -> RunConfig:
     """Steps long enough to be killed in, over three epochs, with everything that has a state."""
-    return make_config(
+    values: dict[str, Any] = dict(
         training__max_steps=12,
         training__batch_size=11,
         training__micro_batch=1,
@@ -70,6 +73,31 @@ def long_config(make_config: MakeConfig) -> RunConfig:
         output__save_every=2,
         data__max_length=64,
     )
+    return make_config(**values | more)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"task": "seq2seq", "model__name": "tiny"}], ids=["chats", "two stacks"]
+)
+def test_a_weighted_run_killed_in_the_middle_equals_one_that_was_not(
+    make_config: MakeConfig, train: Train, chats: Path, more: dict[str, Any]
+) -> None:
+    rows = chat_rows()
+    for place, row in enumerate(rows):
+        row["quality"] = (1, 0.3, 2.5, 0)[place % 4]
+        row["messages"][-1]["weight"] = (1, 4)[place % 2]
+    write_jsonl(chats, rows)
+    config = long_config(make_config, data__loss_weight="quality", **more)
+    whole = train(config)
+    assert whole.outcome.status == "completed", whole.outcome
+    assert whole.sink.of("ledger")[0]["outcomes"]["unused"] == 15
+    folder = RunStore(config.output.folder).create_run(config)
+    killed_after(folder, 5)
+    assert start(folder, resume=True).wait(timeout=120) == 0
+    assert losses(folder) == whole.steps()
+    for name in ("last", "best"):
+        one, other = whole.folder.path / name / ADAPTER, folder.path / name / ADAPTER
+        assert one.read_bytes() == other.read_bytes()
 
 
 def test_a_run_killed_twice_equals_one_that_was_not(make_config: MakeConfig, train: Train) -> None:

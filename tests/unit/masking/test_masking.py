@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from math import sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,12 @@ from tui_tuner.data.masking.block_encoder import BlockEncoder
 from tui_tuner.data.masking.hiding import choose_units, make_hiding_rule
 from tui_tuner.data.masking.masked_rows import MaskedRows
 from tui_tuner.data.masking.word_numbers import WordTokenizer
+from tui_tuner.data.read_data import DataReading
 from tui_tuner.data.records import IGNORE, Example, Text
 from tui_tuner.data.row_problem import RowProblem
+from tui_tuner.errors import ConfigError, DataError, ModelError
 from tui_tuner.models.loading import load_tokenizer
+from tui_tuner.tasks import find_task
 
 TEXT = "An unbelievable lighthouse, half-forgotten: the violets of Saint Clare! "
 
@@ -176,3 +180,30 @@ def test_a_random_token_is_never_special_nor_beyond_the_model(bert: Any) -> None
     drawn = ids[(ids != rule.mask) & (ids != labels)]
     assert len(drawn) > 100 and not set(drawn.tolist()) & set(bert.all_special_ids)
     assert drawn.max() < 300
+
+
+def test_a_tokenizer_that_knows_no_words_hides_single_tokens_alone() -> None:
+    from transformers import PerceiverTokenizer
+
+    tokenizer = PerceiverTokenizer()  # of bytes, in plain Python
+    (found,) = BlockEncoder(make_config(), tokenizer).encode_batch([Text("a café")])
+    assert not isinstance(found, RowProblem) and found.examples[0].trained_tokens == 7
+    task = find_task("masked_lm")
+    with pytest.raises(ConfigError, match="does not tell which tokens are one word") as caught:
+        task.prepare_tokenizer(make_config(whole_words=True), tokenizer)
+    assert "--set data.masking.whole_words=false" in caught.value.hint
+
+
+def test_a_tokenizer_without_a_mask_token_is_refused_with_another_task(tiny_tokenizer: Any) -> None:
+    with pytest.raises(ModelError, match="no mask token") as caught:
+        find_task("masked_lm").prepare_tokenizer(make_config(), tiny_tokenizer)
+    assert caught.value.field == "model.name" and "--set task=pretraining" in caught.value.hint
+
+
+def test_rows_with_a_class_are_told_how_their_texts_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("review,label\nA good film indeed,pos\nA bad film indeed,neg\n", encoding="utf-8")
+    (read, *_more) = DataReading(make_config().data.model_copy(update={"path": str(path)}))
+    with pytest.raises(DataError) as caught:
+        BlockEncoder.check_kind(make_config(), read, read.record)
+    assert "--set data.format=text --set 'data.columns={text: review}'" in caught.value.hint

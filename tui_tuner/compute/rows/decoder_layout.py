@@ -10,7 +10,7 @@ import numpy as np
 
 from tui_tuner.compute.encoders import unwrap_model
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows, stack_columns
-from tui_tuner.compute.label_weights import pick_label_weights
+from tui_tuner.compute.rows.label_weights import pick_label_weights
 from tui_tuner.compute.rows.row_layout import RowLayout
 from tui_tuner.compute.rows.row_sizes import round_padded_length
 from tui_tuner.data.records import IGNORE, Example

@@ -59,7 +59,7 @@ class MethodSection(Section):
     layers: int | None = declare_option(
         None,
         N_("Train only the last N layers (freeze); methods with targets put adapters on these layers only."),
-        N_("With freeze, 0 trains only the head."),
+        N_("With freeze, 0 trains only the head. Of a model with encoder and decoder, the decoder's count."),
         unit=N_("layers"),
         ge=0,
         le=10_000,

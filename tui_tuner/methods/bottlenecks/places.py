@@ -7,7 +7,7 @@ it, the residual `r`. Encoders of BERT's kind norm the sum; decoders norm what e
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ from torch.nn import Linear, Module
 from transformers.pytorch_utils import Conv1D
 
 from tui_tuner.locales import _
-from tui_tuner.methods.layers import find_layers
+from tui_tuner.methods.layers import list_layers
+from tui_tuner.models.architectures.encoder_decoders import ENCODER_DECODERS
+from tui_tuner.models.architectures.family import Family
 
 PFEIFFER, HOULSBY, PARALLEL = "pfeiffer", "houlsby", "parallel"
 # What is computed at a place, of its module's output y and its adapter f
@@ -23,7 +25,7 @@ NORMED = "normed"  # the place is the norm of the sum s: norm(s + f(norm(s)))
 SUMMED = "summed"  # y + f(r + y)
 AFTER = "after"  # y + f(y)
 BESIDE = "beside"  # y + f(r)
-_ATTENTION = re.compile(r"attn|attention")
+_ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 
 
 class UnfitModel(ValueError):
@@ -53,29 +55,39 @@ def find_places(model: Module, style: str) -> list[Place]:
     Raises:
         UnfitModel: the layers of this model have no such places.
     """
-    layers = find_layers(model)
+    layers = list_layers(model)
     names = {id(module): name for name, module in model.named_modules()}
     if len({id(layer) for layer in layers}) != len(layers):
         raise UnfitModel(_("its layers share their weights"))
     expected = getattr(model.config.get_text_config(), "num_hidden_layers", len(layers))
-    if len(layers) != expected:  # ALBERT
+    two_stacks = getattr(model.config, "is_encoder_decoder", False)
+    if len(layers) != expected and not two_stacks:  # ALBERT
         raise UnfitModel(_("its layers share their weights, or are no plain stack"))
     if getattr(model.config, "do_layer_norm_before", True) is False:  # OPT of 350 million
         raise UnfitModel(_("the norm before its feed-forward block cannot be told from the others"))
+    family = ENCODER_DECODERS.get(model.config.model_type) if two_stacks else None
+    if two_stacks and family is None:
+        raise UnfitModel(_("the layers of such encoder-decoders are not known here"))
     width = int(model.config.get_text_config().hidden_size)
     found: list[Place] = []
     for layer in layers:
-        shape = _LayerShape(layer, width)
+        shape = _LayerShape(layer, width, family)
         for module, role, source in shape.list_places(style):
             found.append(Place(names[id(module)], role, names[id(source)] if source else "", width))
     return found
 
 
 class _LayerShape:
-    """The parts of one layer that adapters need."""
+    """The parts of one layer that adapters need.
 
-    def __init__(self, layer: Module, width: int) -> None:
-        self.layer, self.width = layer, width
+    A decoder's attention to the source gets none, as in AdapterHub's own adapters.
+
+    Args:
+        family: Of an encoder-decoder.
+    """
+
+    def __init__(self, layer: Module, width: int, family: Family | None = None) -> None:
+        self.layer, self.width, self.family = layer, width, family
         self.parts = dict(_list_parts(layer))
         if any("expert" in name for name in self.parts):
             raise UnfitModel(_("its feed-forward blocks are mixtures of experts"))
@@ -91,6 +103,8 @@ class _LayerShape:
         for name, module in self.parts.items():
             sizes = find_sizes(module)
             inside = bool(_ATTENTION.search(name))
+            if self.family is not None and name.startswith(_name_blocks(self.family.cross)):
+                continue
             if sizes is None or sizes[1] != self.width or inside != (branch == "attention"):
                 continue
             # queries and keys may be as wide as the model too; the projection out is written last
@@ -123,6 +137,9 @@ class _LayerShape:
 
     def _find_norm_of_sum(self) -> str:
         """Return the norm of the sum after the feed-forward block; empty for a model that norms before."""
+        if self.family is not None:
+            # What such a layer computes last is this norm, or the sum itself
+            return list(self.direct_norms)[-1] if self.family.norm_sums else ""
         block = self.feed.rpartition(".")[0]
         beside = [
             name for name, one in self.parts.items() if _is_norm(one) and name.rpartition(".")[0] == block
@@ -135,6 +152,9 @@ class _LayerShape:
         """Return the module that the residual of the feed-forward block enters."""
         if norm_of_sum:
             return self._find_first()
+        norms = [name for name, one in self.parts.items() if _is_norm(one)]
+        if self.family is not None:
+            return norms[-1]
         if "pre_feedforward_layernorm" in self.parts:
             return "pre_feedforward_layernorm"
         if "post_feedforward_layernorm" in self.parts:  # nothing is normed before the block (OLMo 2)
@@ -152,6 +172,13 @@ class _LayerShape:
             if sizes and sizes[0] == self.width and name != self.feed and not _ATTENTION.search(name):
                 return name
         raise UnfitModel(_("a layer has no projection into its feed-forward block"))
+
+
+def _name_blocks(names: Sequence[str]) -> tuple[str, ...]:
+    """Return how the names of the modules that hold these parts of a layer begin."""
+    blocks = dict.fromkeys(name.rpartition(".")[0] for name in names)
+    # The layers of a T5 are numbered lists
+    return tuple(f"{front}{block}." for block in blocks for front in ("", *(f"layer.{n}." for n in range(3))))
 
 
 def _list_parts(layer: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:

@@ -12,7 +12,7 @@ from tui_tuner.methods.bottlenecks.fusing import FusionModule
 from tui_tuner.methods.bottlenecks.peft_registry import register_method
 from tui_tuner.methods.bottlenecks.places import Place, UnfitModel, find_places
 from tui_tuner.methods.bottlenecks.settings import BottleneckConfig, FusionConfig, PlacedConfig
-from tui_tuner.methods.layers import find_layers
+from tui_tuner.methods.layers import list_layers
 
 
 class PlacedModel(BaseTuner):
@@ -29,7 +29,7 @@ class PlacedModel(BaseTuner):
         found = find_places(self.model, peft_config.style)
         self._places = {place.name: place for place in found}
         if peft_config.target_modules is None:
-            each = len(found) // len(find_layers(self.model))
+            each = len(found) // len(list_layers(self.model))
             kept = found[-peft_config.layers * each :] if peft_config.layers else found
             peft_config.target_modules = [place.name for place in kept]
         return peft_config

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.examples.held_out import pick_held_out_records
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.masking.special_tokens import SpecialTokens
 from tui_tuner.data.records import Record, list_record_texts
@@ -22,6 +21,7 @@ from tui_tuner.models.evaluation_mode import use_evaluation_mode
 
 SHOWN = 5  # tokens for each mask
 LONGEST = 64  # tokens of a held-out text that is shown
+SHORTEST = 4  # letters of a word that is hidden in it, if there is one
 _SPELLINGS = re.compile(r"\[MASK\]|<mask>", re.IGNORECASE)
 
 
@@ -50,8 +50,8 @@ class FilledTexts(SampleSource):
     def __init__(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> None:
         self.config, self.tokenizer = config, tokenizer
         self.own = [text for text in config.evaluation.prompts or [] if text.strip()]
-        rows = pick_held_out_records(held_out, config.evaluation.samples, config.data.seed)
-        texts = [hide_one_token(tokenizer, row["text"], config.data.seed) for row in rows]
+        blocks = pick_held_out_blocks(held_out, config.evaluation.samples, config.data.seed)
+        texts = [hide_one_token(tokenizer, block, config.data.seed) for block in blocks]
         self.texts = [(text, "") for text in self.own] + [found for found in texts if found is not None]
 
     def collect_samples(self, model: Any, stage: Stage, progress: Progress) -> SampleReport | None:
@@ -69,16 +69,33 @@ class FilledTexts(SampleSource):
         return SampleReport(shown, notes=notes)
 
 
-def hide_one_token(tokenizer: Any, text: str, seed: int) -> tuple[str, str] | None:
-    """Return the beginning of a text with one token hidden, and this token; None if there is none to hide."""
-    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])[:LONGEST]
+def pick_held_out_blocks(rows: TokenizedRows | None, count: int, seed: int) -> list[list[int]]:
+    """Return the ids of up to `count` held-out blocks in a seeded order, those of different rows first."""
+    if rows is None or count <= 0:
+        return []
+    order = np.random.default_rng(seed).permutation(len(rows)).tolist()
+    firsts = list({rows.row_of_example(index): index for index in reversed(order)}.values())[::-1]
+    chosen = [*firsts, *(index for index in order if index not in set(firsts))][:count]
+    return [rows[index].ids.tolist() for index in chosen]
+
+
+def hide_one_token(tokenizer: Any, block: list[int], seed: int) -> tuple[str, str] | None:
+    """Return the beginning of a block as text with one token hidden, and this token; None if there is none.
+
+    Args:
+        block: Ids, with the special tokens around the text.
+    """
     special = SpecialTokens(tokenizer)
+    front, back = special.find_around()
+    ids = block[len(front) : len(block) - len(back)][:LONGEST]
     places = np.flatnonzero(~np.isin(np.asarray(ids), special.ids))
     if not len(places):
         return None
-    place = int(np.random.default_rng(seed).choice(places))
-    hidden, ids[place] = ids[place], special.mask
-    return str(tokenizer.decode(ids)), _name_token(tokenizer, hidden)
+    # A word says more about a model than a full stop or an article.
+    words = [place for place in places.tolist() if _is_whole_word(tokenizer, ids, place)]
+    place = int(np.random.default_rng(seed).choice(words or places))
+    hidden = [*ids[:place], tokenizer.mask_token_id, *ids[place + 1 :]]
+    return str(tokenizer.decode(hidden)), _name_token(tokenizer, ids[place])
 
 
 def spell_masks(tokenizer: Any, text: str) -> str:
@@ -148,3 +165,12 @@ def _name_token(tokenizer: Any, token: int) -> str:
     entry = str(tokenizer.convert_ids_to_tokens(token))
     text = str(tokenizer.decode([token])).strip()
     return entry if not text or "\ufffd" in text or entry.startswith("##") else text
+
+
+def _is_whole_word(tokenizer: Any, ids: list[int], place: int) -> bool:
+    """Return whether a token is a word of some letters, and neither of its neighbours belongs to it."""
+    word = str(tokenizer.decode([ids[place]])).strip()
+    if not (word.isalpha() and len(word) >= SHORTEST):
+        return False
+    around = str(tokenizer.decode(ids[max(0, place - 1) : place + 2]))
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", around) is not None

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from tests.conftest import MakeConfig, Trained, write_jsonl
+from tests.core.rewriting.rewriters import make_rewriter, save_rewriter
 from tests.core.survive.test_out_of_memory import Injected
-from tests.core.tasks.rewriters import make_rewriter, save_rewriter
 from tui_tuner import demo
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ConfigError

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.core.objective_checks import ObjectiveChecks
-from tests.core.tasks.rewriters import KINDS, RewritingRows, collate, make_rewriter
+from tests.core.rewriting.rewriters import KINDS, RewritingRows, collate, make_rewriter
 from tests.core.ways import Silent
 from tui_tuner.compute.forward import MicroSize, Rows
 from tui_tuner.compute.rows.decoder_layout import SOURCE
@@ -97,7 +97,7 @@ def test_few_rows_hold_all_examples_and_less_memory_means_fewer_in_a_row() -> No
 def test_a_model_that_mixes_the_examples_of_a_row_keeps_one_in_each() -> None:
     from unittest.mock import patch
 
-    with patch("tui_tuner.compute.decoder_pass._add_up", lambda mask, dtype: torch.zeros(mask.shape)):
+    with patch("tui_tuner.compute.rows.decoder_rows._add_up", lambda mask, dtype: torch.zeros(mask.shape)):
         objective, _model, voice = prepared("t5", packing=True)
     assert not objective.way.packing and objective.exact and "self_check" in voice.said[0]
 
