@@ -186,6 +186,15 @@ def _find_contradictions(config: RunConfig) -> list[str]:
             "model.new_tokens: "
             + _("a tokenizer that is trained on the data has its words already; leave model.new_tokens out")
         )
+    if model.new_tokens is not None and config.task_kind.encoder_decoder:
+        found.append(
+            "model.new_tokens: "
+            + _(
+                "models with an encoder and a decoder read their embeddings in several places, so task "
+                "{task} cannot add tokens; leave it out",
+                task=config.task,
+            )
+        )
     if model.adapter is not None and model.new_tokens is not None:
         found.append(
             "model.new_tokens: "

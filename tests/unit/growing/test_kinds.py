@@ -12,6 +12,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from tui_tuner.config.load import build_config, find_config_problems
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.models.growing.growth import decode_whole, read_growth, write_grown_tokenizer
 from tui_tuner.models.growing.learning import LEAST_SEEN, learn_pieces
@@ -249,3 +250,32 @@ def test_words_that_are_tokens_already_are_named() -> None:
     assert "the" in known
     with pytest.raises(ConfigError, match="already"):
         add_listed(growing_again, Listing(["a"]))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"learn": 0}, "between 1 and"),
+        ({"learn": True}, "whole number"),
+        ({"file": " "}, "must name a file"),
+        ({"learn": 5, "file": "a"}, "must be {learn: N}"),
+        ([], "is empty"),
+        (["a", " a "], "twice"),
+        (["\u3000"], "it is empty"),
+        (["a\nb"], "line break"),
+        (["x" * 101], "101 characters"),
+        ([7], "quotation marks"),
+    ],
+)
+def test_what_no_token_can_be_is_refused_by_the_config(value: Any, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_config({"model": {"new_tokens": value}})
+    assert told in str(caught.value) and "model.new_tokens" in str(caught.value)
+
+
+def test_what_new_tokens_do_not_go_with() -> None:
+    for more in ({"model": {"adapter": "a"}}, {"task": "seq2seq"}, {"model": {"tokenizer": "train"}}):
+        values = {**more, "model": {**more.get("model", {}), "new_tokens": ["plasmid"]}}
+        assert "model.new_tokens" in find_config_problems(values)
+    config = build_config({"model": {"new_tokens": [" plasmid "], "new_tokens_train": "all"}})
+    assert config.model.new_tokens == ["plasmid"] and config.method.train_embeddings
