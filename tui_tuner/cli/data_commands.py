@@ -85,12 +85,12 @@ def mask(
     json: Json = False,
 ) -> None:
     """Show the exact tokens of a row, which of them are trained, and the rows trained together with it."""
-    from tui_tuner.models.loading import load_tokenizer
+    from tui_tuner.data.new_words.growing_tokenizer import load_planned_tokenizer
     from tui_tuner.tasks.preview.mask import mask_row
 
     config = _build_data_config(file, format, set_, model)
     with _silence_libraries():
-        tokenizer = load_tokenizer(config.model)
+        tokenizer = load_planned_tokenizer(config.model)
         view = mask_row(config.model, config.data, row, tokenizer, config.task)
         # Within `_silence_libraries`, as tokenising more rows may print warnings, too
         around, laid = _describe_neighbours(config, row, tokenizer)

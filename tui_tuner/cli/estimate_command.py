@@ -78,6 +78,7 @@ def estimate_run(
     from tui_tuner.launch.beforehand import check_config_metrics
     from tui_tuner.methods.saved.starting_adapter import follow_adapter
     from tui_tuner.models.facts import load_facts
+    from tui_tuner.models.growing.grown_facts import settle_new_tokens
     from tui_tuner.planning import plan_words
     from tui_tuner.planning.comparing.method_words import method_lines, methods_json
     from tui_tuner.planning.gpus import parse_gpu_cards
@@ -101,6 +102,8 @@ def estimate_run(
     counted = (
         count_rows_exactly(run, find_task(run.task)) if data else count_rows_quickly(run, patience=PATIENCE)
     )
+    if counted.vocabulary is not None:  # the rows may have fewer words than were asked for
+        facts = load_facts(settle_new_tokens(run.model, counted.vocabulary["tokens"]))
     fitted, found, used, around = _plan_one(run, facts, counted, card, versions, hardware)
     # Building the model takes seconds, so it is only done if the tables may be wrong
     if around.parameters.doubt:

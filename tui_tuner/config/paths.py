@@ -14,10 +14,12 @@ from tui_tuner.config.chat_templates import is_template_word
 from tui_tuner.config.kinds.tasks import TASKS, TINY, TINY_NAMES
 from tui_tuner.config.options import get_config_value
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.sections.new_tokens import FILE
 from tui_tuner.config.values import edit_values, set_config_path
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
+_WORDS = "model.new_tokens"
 _MODEL_WORDS = ("demo", "train", TINY, *TINY_NAMES)
 _DEMO = ("demo", "demo-corpus", "demo-held-out", *(kind.demo for kind in TASKS.values()))
 # Fields that may hold a path, and their words that are never read as one
@@ -26,6 +28,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "model.tokenizer": _MODEL_WORDS,
     "model.adapter": (),
     "model.chat_template": (),
+    "model.new_tokens": (),
     "data.path": _DEMO,
     "data.validation": (),
     "data.cleaning.phrases": (),
@@ -52,6 +55,10 @@ def resolve_config_paths(values: dict[str, Any], folder: Path, told: Collection[
         value = _get_value(values, field)
         if isinstance(value, str) and not _is_name(field, value):
             set_config_path(values, field, _from_beside(value, folder, words, notes))
+        elif field == _WORDS:
+            # A list holds words, not files; `learn` names no file.
+            if isinstance(value, dict) and isinstance(value.get(FILE), str):
+                value[FILE] = _from_beside(value[FILE], folder, words, notes)
         elif isinstance(value, list):
             for place, item in enumerate(value):
                 if isinstance(item, str):
@@ -73,6 +80,9 @@ def make_paths_absolute(config: RunConfig) -> RunConfig:
         value = get_config_value(config, path)
         if isinstance(value, str) and value not in words and not _is_name(path, value):
             changed[path] = _make_absolute(value)
+    named = config.model.new_tokens
+    if isinstance(named, dict) and isinstance(named.get(FILE), str):
+        changed[_WORDS] = {FILE: _make_absolute(named[FILE])}
     if isinstance(config.method.adapters, list) and config.method.adapters:
         changed["method.adapters"] = [_make_absolute(name) for name in config.method.adapters]
     if isinstance(config.data.path, list):

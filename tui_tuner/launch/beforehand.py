@@ -15,6 +15,7 @@ from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError, DataError, TunerError, UsageError, name_error_field
 from tui_tuner.locales import N_, _
+from tui_tuner.models.growing.grown_facts import check_new_tokens
 from tui_tuner.tasks import find_task
 from tui_tuner.text import join_sentence_items, one_line
 
@@ -39,6 +40,7 @@ def check_beforehand(config: RunConfig) -> None:
     check_config_hardware(config)
     require_optimizer(config.training.optimizer)
     _check_model(config)
+    check_new_tokens(config.model)
     check_config_method(config)
     check_config_data(config)
     check_config_metrics(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +30,15 @@ PLAIN_TOKENIZER = "tokenizer.json"
 
 @dataclass(frozen=True)
 class RowCount:
-    """What is known of the rows; `facts` is None if nothing is. `basis` describes how they were counted."""
+    """What is known of the rows; `facts` is None if nothing is. `basis` describes how they were counted.
+
+    `vocabulary` says how many new tokens there are, and characters per token before and after.
+    """
 
     facts: DataFacts | None
     basis: str
     exact: bool = False
+    vocabulary: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts and their basis as JSON."""
@@ -48,6 +52,7 @@ class RowCount:
             "basis": self.basis,
             "outputs": facts.outputs or None if facts else None,
             "exact": self.exact,
+            **({"new_tokens": dict(self.vocabulary)} if self.vocabulary is not None else {}),
         }
 
 
@@ -140,20 +145,24 @@ def count_rows_exactly(
         ModelError, HubError: the tokenizer cannot be had.
     """
     # Imported here, as it takes transformers along, which quick counts do without
-    from tui_tuner.data.examples.prepare import prepare_examples
-    from tui_tuner.models.loading import load_tokenizer
+    from tui_tuner.data.new_words.growing_tokenizer import prepare_planned
 
-    prepared = prepare_examples(config, load_tokenizer(config.model), task, sink=sink, cancelled=cancelled)
+    prepared, vocabulary = prepare_planned(config, task, sink, cancelled)
     facts = make_facts(prepared.train, prepared.validation, config.trained_share)
     if config.task_kind.decides:
         # Prepared rows have numbers for labels; the classes themselves are only in the raw rows
         quick = count_rows_quickly(config, patience=EXACT_SECONDS).facts
         facts = replace(facts, outputs=quick.outputs, regression=quick.regression) if quick else facts
-    return RowCount(
-        facts,
-        _("all rows read and tokenised as in the run"),
-        True,
-    )
+    basis = _("all rows read and tokenised as in the run")
+    if vocabulary is not None:
+        basis = _(
+            "all rows read and tokenised as in the run, with {count:,} new tokens: {before:.2f} "
+            "characters per token became {after:.2f}",
+            count=vocabulary["tokens"],
+            before=vocabulary["before"],
+            after=vocabulary["after"],
+        )
+    return RowCount(facts, basis, True, vocabulary)
 
 
 def _list_paths(config: RunConfig) -> list[str]:

@@ -16,6 +16,8 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device, find_device
 from tui_tuner.models.facts import ModelFacts, load_facts
+from tui_tuner.models.growing.grown_facts import settle_new_tokens
+from tui_tuner.models.growing.growth import Growth, find_growth
 from tui_tuner.planning import hardware
 from tui_tuner.planning.data_facts import DataFacts, make_facts
 from tui_tuner.planning.fit import fit_config_to_machine, has_open_settings
@@ -52,7 +54,7 @@ def settle_config(context: RunContext, config: RunConfig, prepared: PreparedRows
         ConfigError, HardwareError: the run cannot be trained with this config on this machine.
     """
     reporter = context.reporter
-    facts = _load_facts(config)
+    facts = _load_facts(config, find_growth(prepared.tokenizer))
     data = make_facts(prepared.train, prepared.validation, config.trained_share)
     parts = (prepared.train, prepared.validation)
     longest, field = find_longest_text(parts, config.task_kind.encoder_decoder)
@@ -123,9 +125,10 @@ def _measure_rates(context: RunContext, config: RunConfig, here: Hardware) -> Ra
     return agreed
 
 
-def _load_facts(config: RunConfig) -> Any:
-    """Read the shapes of the model; None if that fails, as loading will report why."""
+def _load_facts(config: RunConfig, growth: Growth | None) -> Any:
+    """Read the shapes of the model with its new tokens; None if that fails, as loading will report why."""
+    model = config.model if growth is None else settle_new_tokens(config.model, len(growth.tokens))
     try:
-        return load_facts(config.model, network=False)
+        return load_facts(model, network=False)
     except (TunerError, ImportError):
         return None

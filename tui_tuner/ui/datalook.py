@@ -440,11 +440,11 @@ def is_tokenizer_loaded(draft: dict[str, Any]) -> bool:
 
 def _find_tokenizer(model: ModelSection) -> Any:
     """Return the tokenizer of a model, loaded once per process."""
-    from tui_tuner.models.loading import load_tokenizer
+    from tui_tuner.data.new_words.growing_tokenizer import load_planned_tokenizer
 
     key = model.model_dump_json()
     with _lock:
         # Loaded inside the lock, since two threads would load the same files twice.
         if key not in _tokenizers:
-            _tokenizers[key] = load_tokenizer(model)
+            _tokenizers[key] = load_planned_tokenizer(model)
         return _tokenizers[key]

@@ -18,6 +18,7 @@ from tui_tuner.launch.beforehand import check_carried
 from tui_tuner.locales import _
 from tui_tuner.methods.saved.starting_adapter import follow_adapter
 from tui_tuner.models.facts import ModelFacts, load_facts
+from tui_tuner.models.growing.grown_facts import settle_new_tokens
 from tui_tuner.planning.calibration import calibrate_card
 from tui_tuner.planning.comparing.method_rows import Figures, MethodRow, compare_methods
 from tui_tuner.planning.duration import estimate_duration
@@ -94,6 +95,8 @@ def plan_draft(
     config = follow_adapter(build_draft_config(draft))
     facts = facts or _facts_of(config, network)
     counted = _count_rows(config, network, exact, said, stop)
+    if counted.vocabulary is not None:  # the rows may have fewer words than were asked for
+        facts = load_facts(settle_new_tokens(config.model, counted.vocabulary["tokens"]), network=network)
     hardware, chosen, config = _choose_device(config, card)
     # Speeds of past runs were measured here and say nothing about another GPU.
     speed = None if card else find_measured_throughput(config, not chosen.cpu, root)

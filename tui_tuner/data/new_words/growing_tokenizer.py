@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.config.sections.new_tokens import LEARN
 from tui_tuner.data.examples.prepare import PreparedRows, RowTask, prepare_examples
 from tui_tuner.data.new_words.training_words import (
@@ -25,6 +26,7 @@ from tui_tuner.models.growing.growth import Growth, read_growth, write_grown_tok
 from tui_tuner.models.growing.learning import LEAST_SEEN, learn_pieces
 from tui_tuner.models.growing.listed import add_listed, read_listing
 from tui_tuner.models.growing.tokenizer_kinds import FIELD, GrowingTokenizer, open_growing
+from tui_tuner.models.loading import load_tokenizer
 from tui_tuner.runs.events import EventBody, EventSink, Phase
 
 _TRIES = 4  # rows that are held out are known only once they are tokenised, which the new tokens change
@@ -75,10 +77,10 @@ def grow_tokenizer(
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        if isinstance(config.model.new_tokens, dict) and LEARN in config.model.new_tokens:
+        if is_learning(config.model):
             notes = _grow_by_rows(config, tokenizer, task, beside, sink, cancelled)
         else:
-            notes = _grow_by_list(config, tokenizer, beside)
+            notes = _grow_by_list(config.model.new_tokens, tokenizer, beside)
         shutil.rmtree(folder, ignore_errors=True)
         beside.rename(folder)
     except BaseException:
@@ -96,8 +98,48 @@ def load_grown(folder: Path, notes: list[str] | None = None) -> GrownTokenizer:
     return GrownTokenizer(AutoTokenizer.from_pretrained(str(folder)), growth, notes or [])
 
 
-def _grow_by_list(config: RunConfig, tokenizer: Any, folder: Path) -> list[str]:
-    growing, listing = open_growing(tokenizer), read_listing(config.model.new_tokens)
+def load_planned_tokenizer(model: ModelSection) -> Any:
+    """Load the tokenizer of a model with its listed words; learned ones are not known without the rows.
+
+    Raises:
+        ConfigError, ModelError, HubError: as `load_tokenizer` and `grow_tokenizer`.
+    """
+    tokenizer = load_tokenizer(model)
+    if model.new_tokens is None or is_learning(model):
+        return tokenizer
+    with tempfile.TemporaryDirectory(prefix="tui-tuner-words-") as folder:
+        _grow_by_list(model.new_tokens, tokenizer, Path(folder))
+        return load_grown(Path(folder)).tokenizer
+
+
+def prepare_planned(
+    config: RunConfig,
+    task: RowTask,
+    sink: EventSink | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[PreparedRows, dict[str, Any] | None]:
+    """Prepare rows as a run will do, with its new tokens; return them with what those save, if there are any.
+
+    Raises:
+        ConfigError, ModelError, HubError, DataError: as `grow_tokenizer` and `prepare_examples`.
+    """
+    tokenizer = load_tokenizer(config.model)
+    if config.model.new_tokens is None:
+        return prepare_examples(config, tokenizer, task, sink=sink, cancelled=cancelled), None
+    with tempfile.TemporaryDirectory(prefix="tui-tuner-words-") as folder:
+        grown = grow_tokenizer(config, tokenizer, task, Path(folder) / "grown", sink, cancelled)
+        prepared = prepare_examples(config, grown.tokenizer, task, sink=sink, cancelled=cancelled)
+        found = measure_growth(tokenizer, grown.tokenizer, prepared)
+        return prepared, {"tokens": len(grown.growth.tokens), **found}
+
+
+def is_learning(model: ModelSection) -> bool:
+    """Return whether new tokens are learned from the rows."""
+    return isinstance(model.new_tokens, dict) and LEARN in model.new_tokens
+
+
+def _grow_by_list(asked: Any, tokenizer: Any, folder: Path) -> list[str]:
+    growing, listing = open_growing(tokenizer), read_listing(asked)
     add_listed(growing, listing)
     write_grown_tokenizer(tokenizer, growing, listing.phrases, folder)
     return listing.describe_leavings()

@@ -12,6 +12,7 @@ import orjson
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.config.sections.new_tokens import LEARN
 from tui_tuner.errors import TunerError
+from tui_tuner.models.growing.growth import Growth, read_growth
 from tui_tuner.models.growing.listed import add_listed, read_listing
 from tui_tuner.models.growing.new_rows import count_grown_rows
 from tui_tuner.models.growing.tokenizer_kinds import GrowingTokenizer, open_growing
@@ -28,14 +29,46 @@ def grow_facts(facts: _Facts, model: ModelSection) -> _Facts:
     Learned ones are as many as are asked for: the rows may yield fewer. Without a tokenizer on this machine,
     each listed word is counted as one token, and the embeddings as having no room to spare.
     """
+    brought = _find_brought_tokens(model)
+    if brought is not None:
+        vocab = count_grown_rows(facts.vocab, brought.first, brought.rows)
+        own = len(brought.tokens) if model.adapter_use == "continue" and _trains_rows(model) else 0
+        return _replace_rows(facts, vocab, own)
     if model.new_tokens is None:
         return facts
     count, first = count_new_tokens(model)
     first = facts.vocab if first is None else first
     vocab = count_grown_rows(facts.vocab, first, first + count)
+    return _replace_rows(facts, vocab, count if model.new_tokens_train == "rows" else 0)
+
+
+def _replace_rows(facts: _Facts, vocab: int, own: int) -> _Facts:
     raw = facts.raw | ({"vocab_size": vocab} if "vocab_size" in facts.raw else {})
-    own = count if model.new_tokens_train == "rows" else 0
     return dataclasses.replace(facts, vocab=vocab, new_rows=own, raw=raw)
+
+
+def _find_brought_tokens(model: ModelSection) -> Growth | None:
+    """Return the new tokens of the adapter that a run begins with; None without any."""
+    if model.adapter is None:
+        return None
+    try:
+        return read_growth(Path(model.adapter).expanduser())
+    except TunerError:
+        return None  # the run says what is wrong with it
+
+
+def _trains_rows(model: ModelSection) -> bool:
+    """Return whether an adapter has rows of embeddings alone."""
+    try:
+        settings = orjson.loads((Path(str(model.adapter)).expanduser() / "adapter_config.json").read_bytes())
+        return bool(settings.get("trainable_token_indices"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def settle_new_tokens(model: ModelSection, count: int) -> ModelSection:
+    """Return the section with the number of tokens that were really added, for `grow_facts`."""
+    return model.model_copy(update={"new_tokens": {LEARN: count}}) if model.new_tokens else model
 
 
 def count_new_tokens(model: ModelSection) -> tuple[int, int | None]:
@@ -61,6 +94,31 @@ def _count_listed(path: Path, changed: int, asked: bytes) -> tuple[int, int | No
     listing = read_listing(orjson.loads(asked))
     add_listed(growing, listing)
     return len(growing.added) + len(listing.phrases), growing.first
+
+
+def check_new_tokens(model: ModelSection) -> None:
+    """Check the new tokens of a config as far as the files on this machine tell.
+
+    Raises:
+        ConfigError: the list or the file cannot be used.
+        ModelError: the tokenizer cannot grow.
+    """
+    if model.new_tokens is None:
+        return
+    learns = isinstance(model.new_tokens, dict) and LEARN in model.new_tokens
+    listing = None if learns else read_listing(model.new_tokens)
+    path = find_plain_tokenizer(model)
+    if path is None:
+        return
+    import tokenizers
+
+    try:
+        tokenizer: Any = tokenizers.Tokenizer.from_file(str(path))
+    except Exception:  # the library raises a bare Exception for a damaged file; loading the model names it
+        return
+    growing = open_growing(tokenizer)
+    if listing is not None:
+        add_listed(growing, listing)
 
 
 def find_plain_tokenizer(model: ModelSection) -> Path | None:

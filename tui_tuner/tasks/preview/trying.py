@@ -17,11 +17,12 @@ from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.data.examples.prepare import make_no_rows_error
 from tui_tuner.data.examples.record_encoder import RowEncoder
 from tui_tuner.data.ledger import Ledger
+from tui_tuner.data.new_words.growing_tokenizer import load_planned_tokenizer
 from tui_tuner.data.read_data import DataReading
 from tui_tuner.data.records import IGNORE, Example
 from tui_tuner.data.sources.files import resolve_data_paths
 from tui_tuner.errors import HubError
-from tui_tuner.models.loading import find_tokenizer_source, is_settled, load_tokenizer
+from tui_tuner.models.loading import find_tokenizer_source, is_settled
 from tui_tuner.tasks import Task, find_task
 from tui_tuner.tasks.preview.mask import ExampleCollector
 from tui_tuner.tasks.preview.own_tokenizer import copy_tokenizer
@@ -110,5 +111,5 @@ def _cached_tokenizer(model: ModelSection) -> Any:
     key = model.model_dump_json()
     if key not in _tokenizers:
         _tokenizers.clear()
-        _tokenizers[key] = load_tokenizer(model)
+        _tokenizers[key] = load_planned_tokenizer(model)
     return _tokenizers[key]
