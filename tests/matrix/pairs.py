@@ -123,6 +123,7 @@ def questions() -> list[dict[str, Any]]:
 
 
 STRIDE = {"data": {"stride": 8}}
+MASKED = {"data": {"masking": {"share": 0.5}}}  # with fewer, the loss of a step says little
 BOTH_SIDES = {"data": {"max_source": 32, "max_target": 16}}
 
 WORK = {
@@ -136,7 +137,7 @@ WORK = {
         Work("token_classification", "decoder", "AutoModelForTokenClassification", sentences),
         Work("question_answering", "encoder", "AutoModelForQuestionAnswering", questions, STRIDE),
         Work("question_answering", "decoder", "AutoModelForQuestionAnswering", questions, STRIDE),
-        Work("masked_lm", "encoder", "AutoModelForMaskedLM", texts),
+        Work("masked_lm", "encoder", "AutoModelForMaskedLM", texts, MASKED),
         Work("seq2seq", "t5", "AutoModelForSeq2SeqLM", chats, BOTH_SIDES),
         Work("seq2seq", "bart", "AutoModelForSeq2SeqLM", chats, BOTH_SIDES),
     )
