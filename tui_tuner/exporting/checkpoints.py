@@ -1,4 +1,4 @@
-"""A checkpoint of a run (`step-N`) made into the files of a model, which it holds only the trained weights of."""
+"""Make a checkpoint of a run (`step-N`), which holds trained weights alone, into the files of a model."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tui_tuner.exporting import room
 from tui_tuner.exporting.card import write_export_card
 from tui_tuner.exporting.checkpoints import is_checkpoint, write_checkpoint_model
 from tui_tuner.exporting.parity.report import ParityReport, skip_parity
-from tui_tuner.exporting.source import Source, open_source
+from tui_tuner.exporting.source import open_source
 from tui_tuner.exporting.target import ExportCancelled, ExportJob, ExportOptions, Target
 from tui_tuner.exporting.targets import find_target
 from tui_tuner.inference.base_download import fetch_missing_bases
@@ -195,9 +195,12 @@ def _list_facts(job: ExportJob, report: ParityReport) -> dict[str, Any]:
         "program": f"tui-tuner {__version__}",
         "to": options.to,
         "quantize": options.quantize,
-        "source": {"name": _name_source(source), "kind": source.origin.kind, "checkpoint": source.origin.checkpoint},
-        "base": {"name": os.path.basename(source.base_name) if os.path.isabs(source.base_name) else source.base_name,
-                 "revision": source.base_revision},
+        "source": {
+            "name": _hide_folder(source.origin.name),
+            "kind": source.origin.kind,
+            "checkpoint": source.origin.checkpoint,
+        },
+        "base": {"name": _hide_folder(source.base_name), "revision": source.base_revision},
         "task": source.config.task,
         "parity": {"checked": report.checked, "passed": report.passed, "outcome": report.describe()},
         "notes": list(job.notes),
@@ -205,10 +208,9 @@ def _list_facts(job: ExportJob, report: ParityReport) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _name_source(source: Source) -> str:
-    # A folder of this machine is nobody else's concern
-    name = source.origin.name
-    return os.path.basename(name.rstrip("/")) if source.origin.kind != "hub" else name
+def _hide_folder(name: str) -> str:
+    """Return the last part of a path: a folder of this machine is nobody else's concern."""
+    return os.path.basename(name.rstrip("/")) if os.path.isabs(name) else name
 
 
 def _refuse_failed(report: ParityReport, folder: Path) -> RunError:

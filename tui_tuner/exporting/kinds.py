@@ -1,4 +1,4 @@
-"""The targets of an export: names, words and forms. Screens and help import this, so it imports nothing heavy."""
+"""The targets of an export: names, words and forms, for screens and help. Nothing heavy is imported."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Merged(Target):
             job.note(_("This adapter is merged with the whole model in memory, not shard by shard."))
         if source.adapter is not None and source.config.model.quantization != "none":
             job.note(
-                _("It was trained over weights in {bits}; the export takes the base model's original weights. "
+                _("It was trained over weights in {bits}; the export takes the base's original weights. "
                   "What that changes is measured and told in parity.json.",
                   bits=source.config.model.quantization)
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The folders of an export: checked before any work, half written under another name, whole under their own."""
+"""The folders of an export: checked before any work, and under another name until they are whole."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def name_failed(output: Path) -> Path:
 
 
 def check_output(output: Path) -> None:
-    """Raise `UsageError` where an export cannot be written: it is there already, or its parent is no folder."""
+    """Raise `UsageError` where an export cannot be written, such as over a folder that is there already."""
     if os.path.lexists(output):
         raise UsageError(
             _("is there already."), where=one_line(output, 300), hint=_("Name a new folder with --output.")

@@ -67,7 +67,7 @@ class Source:
 
     @property
     def folder(self) -> Path:
-        """Return the folder with its tokenizer and its own files: the adapter's, or that of the whole model."""
+        """Return the folder with its own files, such as the tokenizer: the adapter's or the whole model's."""
         return self.adapter if self.adapter is not None else self.weights
 
     @property
@@ -171,7 +171,7 @@ def _name_base(config: RunConfig) -> str:
 
 
 def _check_vocabulary(stored: Stored, weights: Path, origin: Origin) -> None:
-    """Raise `ModelError` where an adapter was made for a model with more tokens than the base, and brings none."""
+    """Raise `ModelError` where an adapter has embeddings of fewer tokens than its base model."""
     rows = stored.embedding_rows
     values = read_model_json(weights / "config.json")
     own = (values.get("text_config") or values).get("vocab_size")

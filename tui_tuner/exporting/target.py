@@ -104,7 +104,7 @@ class Target(ABC):
         """Return how many bytes the disk must have free, with what is written on the way."""
         return self.expect_bytes(job)
 
-    def check(self, job: ExportJob) -> None:
+    def check(self, job: ExportJob) -> None:  # noqa: B027
         """Check before any work that the source can be exported to this; add notes about what it leaves out.
 
         Raises:
@@ -113,7 +113,7 @@ class Target(ABC):
 
     @abstractmethod
     def write(self, job: ExportJob, folder: Path) -> None:
-        """Write the export into an empty folder, which gets its final name only after all is written and proved.
+        """Write the export into an empty folder, which gets its final name once all is written and proved.
 
         Raises:
             TunerError: it failed.
@@ -123,7 +123,7 @@ class Target(ABC):
     def prove(self, job: ExportJob, folder: Path) -> ParityReport:
         """Load the export with the program it is for, and compare its answers with those of the source."""
 
-    def publish(self, job: ExportJob, folder: Path) -> None:
+    def publish(self, job: ExportJob, folder: Path) -> None:  # noqa: B027
         """Send a proved export to where it belongs, if that is not a folder of this machine."""
 
     def describe_loading(self, job: ExportJob) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The tensors of a base model with an adapter merged into them, computed one module at a time by peft's own layers."""
+"""The tensors of a base model with an adapter merged in, one module at a time by peft's own layers."""
 
 from __future__ import annotations
 
@@ -95,9 +95,8 @@ class MergedTensors:
         for prefix, module in base.named_modules():
             for name, one in module._parameters.items():
                 full = f"{prefix}.{name}" if prefix else name
-                if one is None or full in self._sources:
-                    if one is not None:
-                        first[id(one)] = full
+                if one is not None and full in self._sources:
+                    first[id(one)] = full
         for prefix, module in base.named_modules():
             for name, one in module._parameters.items():
                 full = f"{prefix}.{name}" if prefix else name
@@ -192,7 +191,7 @@ class MergedTensors:
     # ---- one unit -----------------------------------------------------------------------------------------
 
     def _merge_unit(self, unit: _Unit) -> None:
-        """Give a unit its real weights, merge, keep the results until they are read, and take them away again."""
+        """Give a unit its real weights, merge, keep the results until they are read, and take those away."""
         import torch
 
         from tui_tuner.exporting.tensors import find_torch_type
@@ -236,7 +235,7 @@ class MergedTensors:
 
 
 def _put_adapter(source: Source, base: Any) -> Any:
-    """Put a source's adapter onto a skeleton; return the transformers model inside, with its adapted layers."""
+    """Put a source's adapter onto a skeleton; return the model inside, with its adapted layers."""
     method, stored = source.method, source.stored
     if not isinstance(method, PeftMethod) or stored is None or source.adapter is None:
         raise NotStreamable(source.name)

@@ -1,4 +1,4 @@
-"""A model without weights: every tensor has its shape and no memory, so that an adapter can be put onto it."""
+"""A model whose tensors have shapes and no memory, so that an adapter can be put onto it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def map_file_names(model: Module, files: WeightFiles, auto_class: str) -> dict[s
 
 
 def _find_whole(source: Source) -> set[str]:
-    """Return the ends of names of tensors that the adapter brings whole, and that are loaded into the base's."""
+    """Return how the names of tensors end that the adapter brings whole, to be loaded into the base's."""
     whole = source.stored.whole_tensors if source.stored is not None else {}
     return {end for name in whole for end in EMBEDDINGS if name.endswith(end)} | {
         name.rpartition(".base_layer.")[0].rpartition(".")[2] + ".weight"

@@ -1,4 +1,4 @@
-"""What a model makes of prompts: token ids, a greedy answer and logits; computed, kept in a folder, and read again."""
+"""What a model makes of prompts (token ids, a greedy answer, logits): computed, kept in a folder, read."""
 
 from __future__ import annotations
 

@@ -194,8 +194,8 @@ def _find_lost_adapter(result: Answers, export: Answers) -> list[str]:
     export.details["adapter_effect"], export.details["missed_effect"] = effect, missed
     if effect and missed >= effect:
         return [
-            _("it is as far from the result as the base model is: the adapter has no effect in it, or its type "
-              "is too coarse for what was learnt.")
+            _("it is as far from the result as the base model is: the adapter has no effect in it, or its "
+              "type is too coarse for what was learnt.")
         ]  # fmt: skip
     return []
 

@@ -1,4 +1,4 @@
-"""`python -m tui_tuner.exporting.parity.fresh_process FUNCTION ARGUMENTS ANSWER`: work in a process of its own.
+"""`python -m tui_tuner.exporting.parity.fresh_process FUNCTION ARGUMENTS ANSWER`: work in a new process.
 
 FUNCTION is `module:name` of a function of one dictionary; ARGUMENTS and ANSWER are JSON files. The process
 ends with its parent, whose end closes its standard input.

@@ -1,4 +1,4 @@
-"""The prompts that a model and its export are compared on: held-out rows of the run, else a few neutral texts."""
+"""The prompts that a model and its export are compared on: held-out rows, else a few neutral texts."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _make_neutral(text: str, loaded: Any) -> Prompt:
 
 
 def _write_prompt(messages: Sequence[Mapping[str, Any]], loaded: Any, **more: Any) -> Prompt:
-    """Return a chat as the model's template renders it; plain text where it has none, or was not trained on chats."""
+    """Return a chat as the model's template renders it; plain text where it has none."""
     from tui_tuner.data.chat.template import render_chat
     from tui_tuner.data.row_problem import RowProblem
     from tui_tuner.inference.prompts import has_prompt_template

@@ -1,4 +1,4 @@
-"""Prove an export: the result and the export answer the same prompts in processes of their own, and are compared."""
+"""Prove an export: the result and the export answer the same prompts in new processes, and are compared."""
 
 from __future__ import annotations
 
