@@ -1,4 +1,4 @@
-"""The target `delta`: what the result's weights are more than those of its base model, with hashes of both."""
+"""The target `delta`: the difference of a result's weights from its base model's, with hashes of both."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def _refuse_base(base: str, told: Mapping[str, Any], found: str) -> ModelError:
     wanted = f"{name}@{revision}" if revision else name
     return ModelError(
         _("has the hash {found}, and the delta was made against {name} with the hash {wanted}.",
-          found=found, name=one_line(wanted, 120) or _("a model"), wanted=one_line(told["base"]["sha256"], 64)),
+          found=found, name=one_line(wanted, 120), wanted=one_line(told["base"]["sha256"], 64)),
         where=one_line(base, 300),
         hint=_("Take the base model of that revision."),
     )  # fmt: skip

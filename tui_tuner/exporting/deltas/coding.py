@@ -19,7 +19,7 @@ _FEW = 1 / 16  # of all numbers: as many corrections take less room as single on
 
 
 class CodedTensor(NamedTuple):
-    """A difference and its corrections, by the ends of their names; the difference itself has an empty one."""
+    """A difference (its end is empty) and its corrections, by the ends of their names."""
 
     parts: dict[str, Tensor]
 
