@@ -105,7 +105,7 @@ def make_delta(
     }
     # Last: a folder without it is no delta
     (folder / TOLD).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    return DeltaPlan(*(tuple(kinds[how]) for how in ("same", "added", "whole")), tuple(dropped))
+    return DeltaPlan(tuple(kinds["same"]), tuple(kinds["added"]), tuple(kinds["whole"]), tuple(dropped))
 
 
 class _PartsWriter:
