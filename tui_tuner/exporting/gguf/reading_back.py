@@ -14,7 +14,6 @@ from typing import Any
 
 from tui_tuner.errors import ModelError
 from tui_tuner.exporting.gguf.families import Family
-from tui_tuner.exporting.gguf.vocabulary import Vocabulary
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -43,15 +42,28 @@ def load_back(family: Family, config: Any, path: Path, dtype: Any) -> Any:
     return model.eval()
 
 
-def load_tokenizer_back(vocabulary: Vocabulary, path: Path) -> Any:
-    """Load the tokenizer that a file describes with transformers."""
+def load_tokenizer_back(path: Path, prefix: bool | None) -> Any:
+    """Load the tokenizer that a file describes with transformers.
+
+    Args:
+        prefix: Whether the file sets a space before a text; None if its tokenizer has no such choice.
+    """
     from transformers import AutoTokenizer
 
     with _teach_gemma():
         tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-    if vocabulary.scores:
-        _set_space_prefix(tokenizer.backend_tokenizer, vocabulary.flags["add_space_prefix"])
+    if prefix is not None:
+        _set_space_prefix(tokenizer.backend_tokenizer, prefix)
     return tokenizer
+
+
+def list_file_ends(path: Path) -> list[int]:
+    """List the tokens that a file says end generation."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(path).fields
+    keys = [f"tokenizer.ggml.{role}_token_id" for role in ("eos", "eot", "eom")]
+    return [int(fields[key].contents()) for key in keys if key in fields]
 
 
 def _set_space_prefix(backend: Any, prefix: bool) -> None:

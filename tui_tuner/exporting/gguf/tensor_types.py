@@ -32,9 +32,9 @@ class FileType:
     direct: bool = True
 
     @property
-    def plain(self) -> bool:
-        """Return whether weights stay floating-point numbers."""
-        return self.word in ("f32", "f16", "bf16")
+    def bound(self) -> str:
+        """Return the key of the bounds of parity (`parity.compare.BOUNDS`)."""
+        return {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}.get(self.word, self.word)
 
 
 FILE_TYPES = {
@@ -50,11 +50,8 @@ FILE_TYPES = {
         FileType("q4_0", 4.5),
         FileType("q6_k", 6.56, direct=False),
         FileType("q5_k_m", 5.69, direct=False),
-        FileType("q5_k_s", 5.52, direct=False),
         FileType("q4_k_m", 4.89, direct=False),
-        FileType("q4_k_s", 4.67, direct=False),
         FileType("q3_k_m", 4.0, direct=False),
-        FileType("q2_k", 3.16, direct=False),
     )
 }
 _COARSE = ("q5_1", "q5_0", "q4_1", "q4_0")

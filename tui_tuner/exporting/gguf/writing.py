@@ -19,7 +19,7 @@ from tui_tuner.exporting.gguf.tensor_types import (
 )
 from tui_tuner.exporting.gguf.values import list_model_values
 from tui_tuner.exporting.gguf.vocabulary import Vocabulary, read_vocabulary
-from tui_tuner.exporting.gguf.weights import WeightSource
+from tui_tuner.exporting.tensors import TensorReader
 
 ALIGNMENT = 32  # bytes at which tensors begin
 
@@ -78,13 +78,19 @@ def draft_file(
 
 
 def write_file(
-    draft: Draft, weights: WeightSource, word: str, path: Path, say: Progress = lambda *_unused: None
+    draft: Draft,
+    weights: TensorReader,
+    word: str,
+    path: Path,
+    say: Progress = lambda *_unused: None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a GGUF file.
 
     Args:
         word: The number format, one that the package `gguf` packs.
         say: Told the bytes that are written, and all there will be.
+        check: Called before each tensor; it raises to stop.
 
     Raises:
         ModelError: a weight does not fit the number format.
@@ -104,6 +110,7 @@ def write_file(
         total = sum(count_tensor_bytes(tensor.shape, kinds[tensor.name]) for tensor in draft.tensors)
         done = 0
         for tensor in draft.tensors:
+            check()
             made = tensor.make([weights.read_tensor(source) for source in tensor.sources])
             packed = pack_tensor(made, kinds[tensor.name], tensor.name)
             writer.write_tensor_data(packed)
