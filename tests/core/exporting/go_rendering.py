@@ -1,6 +1,7 @@
 """A renderer for the part of Go's text/template that Modelfiles of ours use, with Ollama's values.
 
-Ollama joins consecutive messages of one role, gives all system messages as `.System`, and the chat as `.Messages`.
+Ollama joins consecutive messages of one role, and gives all system messages as `.System` and the chat as
+`.Messages`.
 """
 
 from __future__ import annotations

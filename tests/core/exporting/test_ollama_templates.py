@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.core.exporting.go_rendering import render_go
-from tests.core.exporting.tiny_families import make_tokenizer
+from tests.core.exporting.tiny_families import make_family, make_tokenizer
 from tui_tuner.config.chat_templates import CHAT_TEMPLATES
 from tui_tuner.data.chat.template import render_chat
 from tui_tuner.data.chat.template_choice import choose_template
 from tui_tuner.errors import ModelError
+from tui_tuner.exporting.exporting import export_model
 from tui_tuner.exporting.ollama.chat_parts import take_apart, trims_turns
 from tui_tuner.exporting.ollama.go_template import write_go_template
 from tui_tuner.exporting.ollama.modelfile import Modelfile, list_parameters
+from tui_tuner.exporting.target import ExportOptions
+from tui_tuner.inference.origin import Origin
 
 OPENS = "<|begin|>"
 CHATS = [
@@ -80,3 +85,24 @@ def test_a_modelfile_holds_template_stops_system_and_parameters():
 def test_quotation_marks_that_a_modelfile_cannot_hold_are_refused():
     with pytest.raises(ModelError, match="quotation marks"):
         Modelfile("model.gguf", 'say """this"""').write_text()
+
+
+def test_an_export_for_ollama_is_proved_and_names_its_file(tmp_path, monkeypatch):
+    # an Ollama that writes down what it was asked
+    program = tmp_path / "bin" / "ollama"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$@" > asked.txt\nls >> asked.txt\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    folder = make_family("llama", tmp_path / "My Model")
+    outcome = export_model(
+        Origin("model", str(folder), str(folder)), ExportOptions("ollama", str(tmp_path / "out"))
+    )
+    assert outcome.parity.passed and outcome.parity.greedy_equal
+    text = (tmp_path / "out" / "Modelfile").read_text()
+    assert text.startswith("FROM ./model.gguf\n")
+    assert 'PARAMETER stop "<|im_end|>"' in text
+    assert "<|begin|>" not in text
+    asked = (tmp_path / "out" / "asked.txt").read_text().split()
+    assert asked[:4] == ["create", "my-model", "-f", "Modelfile"] and "model.gguf" in asked
+    assert any("ollama run my-model" in note for note in outcome.notes)

@@ -40,7 +40,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("qwen2", {"head_dim": 32}),
     "qwen3_moe": (
         "qwen2",
-        {"head_dim": 32, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True},
+        {
+            "head_dim": 32,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+            "norm_topk_prob": True,
+        },
     ),
     "gemma": ("gemma", {"head_dim": 32}),
     "gemma2": ("gemma", {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 16}),
@@ -54,18 +60,18 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def make_family(kind: str, folder: Path, **changed: Any) -> Path:
-    """Write a random model of a `model_type` with a tokenizer; its weights are large enough to tell answers apart."""
+    """Write a random model of a `model_type` with a tokenizer, whose answers differ from token to token."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     splitting, values = FAMILIES[kind]
     tokenizer = make_tokenizer(splitting)
-    ids = {
-        name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")
-    }
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     sizes = SIZES if kind != "gpt2" else {}
     # more rows than tokens, as real models have
-    config = AutoConfig.for_model(kind, **{**sizes, **values, "vocab_size": len(tokenizer) + 8, **ids, **changed})
+    config = AutoConfig.for_model(
+        kind, **{**sizes, **values, "vocab_size": len(tokenizer) + 8, **ids, **changed}
+    )
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
@@ -134,7 +140,7 @@ def _wrap(tokenizer: Any, named: dict[str, str]) -> Any:
 
 
 def _make_pieces(gemma: bool) -> Any:
-    """Return a tokenizer as transformers makes it from a SentencePiece model: merges ranked by the scores of pieces."""
+    """Return a tokenizer as transformers makes it from a SentencePiece model: merges by scores of pieces."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers.tokenization_utils_base import generate_merges
 
@@ -146,7 +152,9 @@ def _make_pieces(gemma: bool) -> Any:
     for piece in pieces:
         vocabulary[piece] = len(vocabulary)
     scores = {token: -float(number) for token, number in vocabulary.items()}
-    inside = {token: number for token, number in vocabulary.items() if token not in special and "<0x" not in token}
+    inside = {
+        token: number for token, number in vocabulary.items() if token not in special and "<0x" not in token
+    }
     merges = generate_merges(inside, {token: scores[token] for token in inside})
     tokenizer = Tokenizer(
         models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
@@ -166,13 +174,15 @@ def _make_pieces(gemma: bool) -> Any:
 
 
 def _count_pieces() -> list[str]:
-    """Return letters, and parts of words in the order of how often they occur, as SentencePiece ranks them."""
+    """Return parts of words, the most frequent first, as SentencePiece ranks them, and all letters."""
     from collections import Counter
 
     counts: Counter[str] = Counter()
     for text in _list_texts():
         for word in ("▁" + text.replace(" ", " ▁")).split(" "):
-            counts.update(word[begin:end] for begin in range(len(word)) for end in range(begin + 2, begin + 7))
+            counts.update(
+                word[begin:end] for begin in range(len(word)) for end in range(begin + 2, begin + 7)
+            )
     letters = sorted({letter for piece in counts for letter in piece})
     common = sorted((piece for piece in counts if len(piece) > 1), key=lambda piece: (-counts[piece], piece))
     return [*dict.fromkeys([*common[:200], *letters])]

@@ -1,8 +1,8 @@
 """The families of models that a GGUF file of ours carries, and what llama.cpp computes of them.
 
-llama.cpp has its own code for each family and reads little of a config: what it does not read it assumes. So each
-family says here what is assumed, and a model that differs is refused before any work, for its file would load
-and answer otherwise.
+llama.cpp has its own code for each family and reads little of a config: what it does not read it assumes. So
+each family says here what is assumed, and a model that differs is refused before any work, for its file would
+load and answer otherwise.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def list_remarks(family: Family, config: Any) -> list[str]:
     if used and not family.full_every and window < config.max_position_embeddings:
         return [
             _(
-                "The model sees {window:,} tokens back, and llama.cpp all of them: answers to texts longer than that "
+                "The model sees {window:,} tokens back, and llama.cpp all of them: answers to longer texts "
                 "differ.",
                 window=window,
             )

@@ -21,7 +21,6 @@ from tui_tuner.exporting.parity.proving import choose_dtype, prove_with
 from tui_tuner.exporting.parity.report import ParityReport
 from tui_tuner.exporting.target import ExportJob, Target
 from tui_tuner.locales import _
-from tui_tuner.models.loading import CAUSAL
 from tui_tuner.text import one_line
 
 FILE = "model.gguf"
@@ -45,7 +44,7 @@ class Gguf(Target):
 
     def check(self, job: ExportJob) -> None:
         source = job.source
-        if source.task.auto_class != CAUSAL:
+        if not source.writes:
             raise ModelError(
                 _("GGUF files are written of models that write text, and this one is for the task {task}.",
                   task=source.config.task),
@@ -169,7 +168,10 @@ def read_config(values: dict[str, Any], where: str) -> Any:
     kind = str(values.get("model_type") or "")
     if kind not in CONFIG_MAPPING:
         raise ModelError(
-            _("GGUF files are not written of models with code of their own ({kind}).", kind=one_line(kind, 60)),
+            _(
+                "GGUF files are not written of models with code of their own ({kind}).",
+                kind=one_line(kind, 60),
+            ),
             where=one_line(where),
             hint=_("`--to merged` exports every model."),
         )

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tui_tuner.errors import UsageError, RunError
+from tui_tuner.errors import RunError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -41,8 +41,8 @@ def require_quantize(word: str) -> str:
             _("{word} is packed by llama.cpp's {tool}, which is not on PATH.", word=word, tool=QUANTIZE),
             where="--quantize",
             hint=_(
-                "Install llama.cpp, or name its folder in the variable {name}; q8_0, q5_1, q5_0, q4_1 and q4_0 need "
-                "no other program.",
+                "Install llama.cpp, or name its folder in the variable {name}. "
+                "q8_0, q5_1, q5_0, q4_1 and q4_0 need no other program.",
                 name=VARIABLE,
             ),
         )
@@ -61,7 +61,12 @@ def quantize_file(
     command = [require_quantize(word), str(source), str(target), word.upper()]
     # its output may be long, and only its end says what went wrong
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, errors="replace"
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
     ) as process:
         told: list[str] = []
         assert process.stdout is not None

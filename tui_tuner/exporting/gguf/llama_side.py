@@ -1,4 +1,4 @@
-"""The answers of a GGUF file as llama.cpp gives them, by the package llama-cpp-python; in a process of its own."""
+"""The answers of a GGUF file by llama.cpp (the package llama-cpp-python); runs in a process of its own."""
 
 from __future__ import annotations
 

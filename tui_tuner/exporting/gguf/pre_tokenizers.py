@@ -1,7 +1,7 @@
 """How a byte-level tokenizer splits text before it merges bytes, and llama.cpp's name for that way.
 
-llama.cpp has the ways of known models in its own code, by name, and a file says only the name. A wrong name gives
-other tokens without a word. So the name follows from the tokenizer's own steps, which are compared with
+llama.cpp has the ways of known models in its own code, by name, and a file says only the name. A wrong name
+gives other tokens without a word. So the name follows from the tokenizer's own steps, which are compared with
 what llama.cpp does under each name; steps that it has under no name are refused.
 """
 
@@ -109,7 +109,7 @@ def _list_steps(told: Any, where: str) -> Iterator[tuple[str, ...]]:
     elif kind == "Digits" and told.get("individual_digits"):
         yield _DIGITS
     elif kind == "Split":
-        # pieces that match and what lies between them; a pattern that takes in all text leaves nothing between
+        # pieces that match and what lies between; a pattern that takes in all text leaves nothing between
         isolated = told.get("behavior") == "Isolated" and not told.get("invert")
         kept = told.get("behavior") == "Removed" and told.get("invert")
         pattern = told["pattern"].get("Regex")
@@ -125,13 +125,13 @@ def _describe(steps: Steps) -> str:
 
 
 def _reach_all(described: Any) -> bool:
-    """Return whether merging alone makes every token from its letters, so that looking it up changes nothing."""
+    """Return whether merging alone makes every token, so that looking whole words up changes nothing."""
     from tokenizers import models
 
     model = described["model"]
     added = {token["content"] for token in described.get("added_tokens", ())}
-    merges = [tuple(one.split(" ")) if isinstance(one, str) else tuple(one) for one in model["merges"]]
-    merging = models.BPE(vocab=model["vocab"], merges=merges)
+    pairs = [one.split(" ") if isinstance(one, str) else one for one in model["merges"]]
+    merging = models.BPE(vocab=model["vocab"], merges=[(left, right) for left, right in pairs])
     return all(len(merging.tokenize(token)) == 1 for token in model["vocab"] if token not in added)
 
 

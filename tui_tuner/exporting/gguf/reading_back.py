@@ -67,7 +67,7 @@ def list_file_ends(path: Path) -> list[int]:
 
 
 def _set_space_prefix(backend: Any, prefix: bool) -> None:
-    """Set spaces where the file says: transformers takes that from the family, and llama.cpp from the file."""
+    """Set spaces as the file says: transformers takes that from the family, llama.cpp from the file."""
     from tokenizers import normalizers
 
     replace = normalizers.Replace(" ", "▁")

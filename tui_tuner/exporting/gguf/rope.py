@@ -65,7 +65,9 @@ def _describe_linear(rope: Rope, config: Any, told: Mapping[str, Any], where: st
 def _describe_yarn(rope: Rope, config: Any, told: Mapping[str, Any], where: str) -> None:
     unusual = [name for name, usual in _YARN_DEFAULTS.items() if told.get(name) not in usual]
     # llama.cpp derives the factor of attention from the scale, as transformers does where none is given
-    unusual += [name for name in ("attention_factor", "mscale", "mscale_all_dim") if told.get(name) is not None]
+    unusual += [
+        name for name in ("attention_factor", "mscale", "mscale_all_dim") if told.get(name) is not None
+    ]
     if unusual:
         raise _refuse(where, _("its YaRN has a {name} of its own.", name=unusual[0]))
     original = told.get("original_max_position_embeddings") or config.max_position_embeddings

@@ -1,8 +1,8 @@
 """Vocabularies of pieces that llama.cpp merges by score, from a `tokenizer.json` that lists merges by rank.
 
-llama.cpp joins the neighbours whose joint token has the best score, whichever pair makes it. `tokenizer.json`
-ranks pairs. Both give the same tokens if all pairs that make a token have ranks next to each other, and every pair
-of tokens that make one is listed. That is so where the file was made from a SentencePiece model, and it is checked.
+llama.cpp joins the neighbours whose joint token has the best score, whichever pair makes it; `tokenizer.json`
+ranks pairs. Both give the same tokens if all pairs that make a token have ranks next to each other, and every
+pair of tokens that make one is listed. Files made from a SentencePiece model are so; it is checked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def read_space_prefix(described: Any, where: str) -> tuple[bool, bool]:
     kinds = [step["type"] for step in steps]
     if kinds == ["Metaspace"] and steps[0].get("replacement") == _SPACE:
         scheme = steps[0].get("prepend_scheme", "always")
-        # llama.cpp also sets a space after each special token, so "first" is exact only where none is set at all
+        # llama.cpp also sets a space after each special token, and "first" only at the beginning
         return scheme == "always", scheme != "first"
     replaces = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
     splits = {

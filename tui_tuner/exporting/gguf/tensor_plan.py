@@ -108,7 +108,7 @@ def _group_weights(family: Family, config: Any, shapes: Mapping[str, Shape]) -> 
 
 
 def _split_fused(name: str, shape: Shape) -> Iterable[_Group]:
-    """Split the gates and ups of all experts, which transformers may store as one weight [experts, 2 * inner, hidden]."""
+    """Split what may be stored as one weight for all experts: gates and ups [experts, 2 * inner, hidden]."""
     if name.endswith("down_proj"):
         yield f"{name}.weight", (name,), shape, _take_first
         return

@@ -18,8 +18,8 @@ def answer_with_gguf(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         arguments: `file`, `follow` (the folder of the result's answers), `folder` (where answers are kept),
-            `dtype`, `config` (of the result, as in config.json), `prefix` (whether the file sets a space before
-            a text; None if its tokenizer has no such choice).
+            `dtype`, `config` (of the result, as in config.json), `prefix` (whether the file sets a space
+            before a text; None if its tokenizer has no such choice).
     """
     from importlib.metadata import version
 
@@ -35,7 +35,9 @@ def answer_with_gguf(arguments: Mapping[str, Any]) -> dict[str, Any]:
     # a GGUF file has no generation config: programs stop at the tokens that it names
     model.generation_config.eos_token_id = list_file_ends(path)
     answers = answer_prompts(model, tokenizer, follow.prompts, follow.answers)
-    found = Answers(follow.prompts, answers, f"transformers {version('transformers')}, gguf {version('gguf')}")
+    found = Answers(
+        follow.prompts, answers, f"transformers {version('transformers')}, gguf {version('gguf')}"
+    )
     found.details = {"dtype": arguments["dtype"], "architecture": family.architecture}
     found.details["rendered_equal"] = count_other_renderings(tokenizer, follow.prompts) == 0
     found.save_to(Path(arguments["folder"]))

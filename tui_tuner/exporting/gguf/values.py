@@ -35,9 +35,7 @@ def list_model_values(family: Family, config: Any, rope: Rope) -> dict[str, Any]
     if family.full_every:
         found["attention.sliding_window"] = config.sliding_window
         # false for the layers that see the whole text
-        found["attention.sliding_window_pattern"] = [
-            kind != "full_attention" for kind in config.layer_types
-        ]
+        found["attention.sliding_window_pattern"] = [kind != "full_attention" for kind in config.layer_types]
     elif family.architecture == "phi3":
         found["attention.sliding_window"] = config.sliding_window or 0
         found["rope.scaling.original_context_length"] = config.original_max_position_embeddings

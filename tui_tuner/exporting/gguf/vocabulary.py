@@ -1,4 +1,4 @@
-"""The vocabulary of a GGUF file: tokens, their kinds, scores or merges, and the special ones, from a tokenizer."""
+"""The vocabulary of a GGUF file, from a tokenizer: tokens, their kinds, scores or merges, special ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_tuner.data.chat.template import render_chat
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import ModelError
 from tui_tuner.exporting.gguf.pre_tokenizers import find_splitting, refuse_tokenizer
 from tui_tuner.exporting.gguf.sentence_pieces import rank_pieces, read_space_prefix
@@ -20,10 +22,10 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _SPACE = "▁"
 _PIECES_MODEL, _BYTES_MODEL = "llama", "gpt2"
 # What llama.cpp takes for the end of an answer by its text alone
-KNOWN_ENDS = frozenset(
-    "<|eot_id|> <|eom_id|> <|im_end|> <|end|> <|return|> <|call|> <end_of_turn> <|endoftext|> <|end_of_text|> "
-    "<EOT> <｜end▁of▁sentence｜> <end_of_utterance>".split()
-)
+KNOWN_ENDS = {
+    *("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>"),
+    *("<|endoftext|>", "<|end_of_text|>", "<EOT>", "<｜end▁of▁sentence｜>", "<end_of_utterance>"),
+}
 
 
 @dataclass
@@ -73,7 +75,11 @@ def read_vocabulary(tokenizer: Any, size: int, ends: Sequence[int], where: str) 
     numbered = {number: token for token, number in tokenizer.get_vocab().items()}
     if numbered and max(numbered) >= size:
         raise ModelError(
-            _("the tokenizer has {tokens} tokens, and the model embeds only {rows}.", tokens=max(numbered) + 1, rows=size),
+            _(
+                "the tokenizer has {tokens} tokens, and the model embeds only {rows}.",
+                tokens=max(numbered) + 1,
+                rows=size,
+            ),
             where=one_line(where),
         )
     added = {token["id"]: token for token in described.get("added_tokens", ())}
@@ -84,6 +90,7 @@ def read_vocabulary(tokenizer: Any, size: int, ends: Sequence[int], where: str) 
     found.template = read_template(tokenizer)
     found.special = _find_special(tokenizer, ends)
     found.flags |= _find_flags(tokenizer)
+    _settle_first_token(found, tokenizer)
     _add_remarks(found, described, added, ends)
     return found
 
@@ -142,7 +149,7 @@ def _read_pieces(
 def _number_tokens(
     numbered: Mapping[int, str], added: Mapping[int, Any], size: int
 ) -> tuple[list[str], list[int]]:
-    """Return text and kind of each row of the embeddings; rows without a token get a name that is in no text."""
+    """Return text and kind of each row of the embeddings; rows without a token get a made-up name."""
     tokens, kinds = [], []
     for number in range(size):
         token = numbered.get(number)
@@ -203,9 +210,30 @@ def _find_flags(tokenizer: Any) -> dict[str, bool]:
     return {"add_bos_token": bool(begins), "add_eos_token": bool(ends)}
 
 
-def _add_remarks(
-    found: Vocabulary, described: Any, added: Mapping[int, Any], ends: Sequence[int]
-) -> None:
+def _settle_first_token(found: Vocabulary, tokenizer: Any) -> None:
+    """Let programs begin chats as training did: with the first token where the chat template writes it.
+
+    llama.cpp puts the token there itself, by this flag, and takes care that it does not stand there twice.
+    """
+    begin = tokenizer.bos_token
+    if not found.template or begin is None:
+        return
+    try:
+        writes = render_chat(tokenizer, [{"role": "user", "content": "a"}], generation=True).startswith(begin)
+    except RowProblem:
+        return
+    if writes != found.flags["add_bos_token"]:
+        found.remarks.append(
+            _("Chats begin with the first token ({token}), and texts do, too.", token=one_line(begin, 40))
+            if writes
+            else _(
+                "Chats begin without the first token ({token}), and so do texts.", token=one_line(begin, 40)
+            )
+        )
+        found.flags["add_bos_token"] = writes
+
+
+def _add_remarks(found: Vocabulary, described: Any, added: Mapping[int, Any], ends: Sequence[int]) -> None:
     told = set(found.special.values())
     lost = [found.tokens[end] for end in ends if end not in told and found.tokens[end] not in KNOWN_ENDS]
     if lost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ from tui_tuner.exporting.gguf.values import list_model_values
 from tui_tuner.exporting.gguf.vocabulary import Vocabulary, read_vocabulary
 from tui_tuner.exporting.tensors import TensorReader
 
-ALIGNMENT = 32  # bytes at which tensors begin
+_HEADER, _ENTRY = 4096, 128  # bytes of what is said about the model, and about a tensor, at most
+# llama.cpp looks these up in the vocabulary of models with such a name
+_PHI3_NAME, _PHI3_TOKENS = re.compile(r"(phi)-?3", re.I), ("</s>", "<unk>", "<s>", "<|endoftext|>")
 
 Progress = Callable[[int, int], None]
 
@@ -33,6 +36,7 @@ class Draft:
     Args:
         name: The name of the model.
         config: Of the part that writes text, as transformers has it.
+        tokenizer: The loaded tokenizer that the vocabulary was read from.
         remarks: What programs made of llama.cpp do differently with some texts.
     """
 
@@ -42,15 +46,17 @@ class Draft:
     rope: Rope
     vocabulary: Vocabulary
     tensors: list[PlannedTensor]
+    tokenizer: Any
     remarks: list[str]
 
     def count_bytes(self, word: str) -> int:
         """Return how many bytes the file will have with a number format, nearly."""
-        total = sum(len(token.encode()) + 20 for token in self.vocabulary.tokens)
+        total = _HEADER + len(self.vocabulary.template.encode())
+        total += sum(len(token.encode()) + 20 for token in self.vocabulary.tokens)
         total += sum(len(merge.encode()) + 8 for merge in self.vocabulary.merges)
         for tensor in self.tensors:
             kind = choose_tensor_type(tensor.name, tensor.shape, word)
-            total += count_tensor_bytes(tensor.shape, kind) + ALIGNMENT
+            total += count_tensor_bytes(tensor.shape, kind) + _ENTRY
         return total
 
 
@@ -74,7 +80,14 @@ def draft_file(
     tensors = plan_tensors(family, text, shapes, name)
     vocabulary = read_vocabulary(tokenizer, text.vocab_size, ends, name)
     remarks = [*list_remarks(family, text), *vocabulary.remarks]
-    return Draft(name, family, text, rope, vocabulary, tensors, remarks)
+    return Draft(_settle_name(name, vocabulary), family, text, rope, vocabulary, tensors, tokenizer, remarks)
+
+
+def _settle_name(name: str, vocabulary: Vocabulary) -> str:
+    """Return the name for the file; by some names llama.cpp takes a model for Phi-3, and fails to load it."""
+    if all(token in vocabulary.tokens for token in _PHI3_TOKENS):
+        return name
+    return _PHI3_NAME.sub(r"\1 3", name)
 
 
 def write_file(

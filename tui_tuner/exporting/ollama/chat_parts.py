@@ -1,8 +1,9 @@
 """A chat template taken apart: the texts that it puts before and after each turn, found by rendering chats.
 
 Programs that do not run Jinja have a template language of their own. Most chat templates do no more than set
-fixed texts around turns, so those are found by rendering chats whose turns can be told apart. The parts are then
-put together for other chats and compared with what the template renders: a template that does more is noticed.
+fixed texts around turns, so those are found by rendering chats whose turns can be told apart. The parts are
+then put together for other chats and compared with what the template renders: a template that does more is
+noticed.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _find_turns(tokenizer: Any) -> ChatParts:
     begin, rest = _cut(render_chat(tokenizer, asked, generation=True), one)
     after_user = _cut(render_chat(tokenizer, asked), one)[1]
     ending = _strip_start(rest, after_user)
-    # the last answer may be written differently, with its thoughts: what counts is one that a question follows
+    # the last answer may be written differently, with its thoughts: what counts is one before a question
     asked_again = [*answered, {"role": "user", "content": two}]
     middle, again = _cut(_cut(render_chat(tokenizer, asked_again, generation=True), one)[1], answer)
     before_answer, follow = _strip_start(middle, after_user), _cut(again, two)[0]
@@ -106,7 +107,7 @@ def _find_turns(tokenizer: Any) -> ChatParts:
 
 
 def _find_before_user(begin: str, follow: str, after_answer: str) -> str:
-    """Return what stands before every question: before the first, and after an answer and its `after_answer`."""
+    """Return what stands before every question: the first, and those after an answer and its ending."""
     if follow.startswith(after_answer) and begin.endswith(follow[len(after_answer) :]):
         return follow[len(after_answer) :]
     # the longest text that both end with

@@ -21,7 +21,9 @@ def write_go_template(parts: ChatParts, begin: str = "") -> str:
         parts = replace(
             parts,
             start=parts.start.removeprefix(begin),
-            before_system=parts.before_system.removeprefix(begin) if parts.system == "own" else parts.before_system,
+            before_system=parts.before_system.removeprefix(begin)
+            if parts.system == "own"
+            else parts.before_system,
         )
     inside = _quote(parts.before_system) + _SYSTEM + _quote(parts.after_system)
     start = _quote(parts.start)

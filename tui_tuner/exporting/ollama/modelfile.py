@@ -1,4 +1,4 @@
-"""The Modelfile of Ollama: which file, how chats are written, where answers end, and how tokens are chosen."""
+"""The Modelfile of Ollama: which file, how chats are written, where answers end, how tokens are chosen."""
 
 from __future__ import annotations
 
