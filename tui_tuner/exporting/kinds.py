@@ -62,7 +62,7 @@ TARGETS: dict[str, TargetKind] = {
             "ollama",
             N_("Ollama"),
             N_("A Modelfile with template, stop tokens and parameters, and the GGUF file it names."),
-            "gguf.ollama_target",
+            "ollama.ollama_target",
             _GGUF_TYPES,
         ),
         TargetKind(
