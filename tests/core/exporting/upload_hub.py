@@ -81,7 +81,6 @@ class _Answers(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length) if length else self._read_chunks()
         hub.asked.append(f"{self.command} {path}")
-        print("ASKED", self.command, path)
         if path.startswith("/upload/"):
             hub.blobs[path.rpartition("/")[2]] = body
             return self._send({})
@@ -90,12 +89,14 @@ class _Answers(BaseHTTPRequestHandler):
         if path == "/api/whoami-v2":
             told = {"accessToken": {"role": hub.role, "displayName": "t"}}
             return self._send({"type": "user", "name": "anna", "orgs": [{"name": "acme"}], "auth": told})
+        if path == "/api/validate-yaml":
+            return self._send({"errors": [], "warnings": []})
         if path == "/api/repos/create":
             told = json.loads(body)
             name = f"{told.get('organization') or 'anna'}/{told['name']}"
             if name in hub.repos:
                 return self._send({"error": "exists", "url": f"{hub.url}/{name}"}, 409)
-            hub.repos[name] = {"private": told.get("private"), "files": {}}
+            hub.repos[name] = {"private": _is_private(told), "files": {}}
             return self._send({"url": f"{hub.url}/{name}", "name": name})
         if path.endswith("/info/lfs/objects/batch"):
             objects = json.loads(body)["objects"]
@@ -115,7 +116,7 @@ class _Answers(BaseHTTPRequestHandler):
             return self._send({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         if rest.startswith("preupload/"):
             files = [
-                {"path": one["path"], "uploadMode": _choose_mode(one["path"]), "shouldIgnore": False, "oid": None}
+                {"path": one["path"], "uploadMode": _choose_mode(one["path"]), "shouldIgnore": False}
                 for one in json.loads(body)["files"]
             ]  # fmt: skip
             return self._send({"files": files})
@@ -165,3 +166,7 @@ class _Answers(BaseHTTPRequestHandler):
 
 def _choose_mode(path: str) -> str:
     return "lfs" if path.endswith(".safetensors") else "regular"
+
+
+def _is_private(told: dict[str, Any]) -> bool:
+    return told.get("private") is True or told.get("visibility") == "private"
