@@ -36,6 +36,7 @@ class ExportOptions:
         device: Where parity is computed: `cpu`, `cuda:0` or `auto`.
         parity: Whether the result is loaded and compared.
         held_out: How many held-out rows a loss is measured on, where one is measured.
+        base: The base model of a whole one, for its delta.
         merge: Whether a hub gets the merged model rather than the adapter.
     """
 
@@ -49,6 +50,7 @@ class ExportOptions:
     parity: bool = True
     held_out: int = 64
     merge: bool = False
+    base: str = ""
 
 
 @dataclass

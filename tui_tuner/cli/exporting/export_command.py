@@ -21,6 +21,7 @@ from tui_tuner.text import format_bytes, format_seconds, one_line, sanitize
 
 if TYPE_CHECKING:
     from tui_tuner.exporting.exporting import ExportOutcome
+    from tui_tuner.inference.origin import Origin
 
 _EVERY = 5.0  # seconds between two lines without a terminal
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 1 << 10, "MIB": 1 << 20,
@@ -96,18 +97,31 @@ def export_result(
 
     find_target(to)
     options = ExportOptions(
-        to,
-        output,
-        quantize,
-        read_size(shard_size, "--shard-size"),
-        repo,
-        private,
-        device,
-        parity,
+        to=to,
+        output=output,
+        quantize=quantize,
+        shard_bytes=read_size(shard_size, "--shard-size"),
+        repo=repo,
+        private=private,
+        device=device,
+        parity=parity,
         merge=merge,
+        base=base,
     )
-    origin = find_named_origin(model, checkpoint, runs, base, any_base, trust_remote_code)
+    origin = _find_origin(model, checkpoint, runs, base, any_base, trust_remote_code, to)
     raise typer.Exit(_run_export(origin, options, json))
+
+
+def _find_origin(
+    model: str, checkpoint: str, runs: str, base: str, any_base: bool, trusts: bool, to: str
+) -> Origin:
+    """Find what is exported; for the delta of a whole model `--base` is what that is taken from."""
+    try:
+        return find_named_origin(model, checkpoint, runs, base, any_base, trusts)
+    except UsageError as error:
+        if to != "delta" or error.where != "--base":
+            raise
+        return find_named_origin(model, checkpoint, runs, agreed=trusts)
 
 
 def read_size(text: str, option: str) -> int:

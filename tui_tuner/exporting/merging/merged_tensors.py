@@ -79,6 +79,11 @@ class MergedTensors:
         self._results: dict[str, Tensor] = {}
         self._list_forms(source, mapped)
 
+    @property
+    def touched(self) -> set[str]:
+        """Return the names of tensors that the adapter changes."""
+        return set(self._made)
+
     def read_tensor(self, name: str) -> Tensor:
         if name in self._copied:
             return self.files.read_tensor(self._copied[name])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tui_tuner.exporting.merging.weight_files import INDEX, SINGLE
 from tui_tuner.exporting.tensors import TensorForm, TensorReader, count_bytes, name_safetensors_type
 
+_PIECE = 16 << 20  # bytes that are copied at a time
 _ALIGNED = 8  # bytes: where data begins, as the format asks
 
 
@@ -91,6 +93,13 @@ class StreamedFile:
         self._file = self._path.open("wb")
         self._file.write(len(text).to_bytes(8, "little") + text)
         return self
+
+    def write_from(self, name: str, path: Path) -> None:
+        """Write the next tensor from a file that holds its bytes alone."""
+        if self._waiting.pop(0) != name or path.stat().st_size != self._forms[name].bytes:
+            raise ValueError(f"{name} is not the next tensor of {self._path.name}, or of another size")
+        with path.open("rb") as source:
+            shutil.copyfileobj(source, self._file, _PIECE)
 
     def write_tensor(self, name: str, tensor: object) -> None:
         """Write the next tensor.

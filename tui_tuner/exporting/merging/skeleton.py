@@ -76,7 +76,11 @@ def map_file_names(model: Module, files: WeightFiles, auto_class: str) -> dict[s
 
 def _find_whole(source: Source) -> set[str]:
     """Return how the names of tensors end that the adapter brings whole, to be loaded into the base's."""
-    whole = source.stored.whole_tensors if source.stored is not None else {}
+    whole = dict(source.stored.whole_tensors) if source.stored is not None else {}
+    base = (source.read_base_config().get("text_config") or source.read_base_config()).get("vocab_size")
+    if source.stored is not None and source.stored.embedding_rows > (base or 0):
+        # Embeddings of new tokens are saved twice where they are trained, as the base's and as the adapter's
+        whole |= {name: shape for name, shape in source.stored.shapes.items() if name.endswith(EMBEDDINGS)}
     return {end for name in whole for end in EMBEDDINGS if name.endswith(end)} | {
         name.rpartition(".base_layer.")[0].rpartition(".")[2] + ".weight"
         for name in whole
@@ -90,6 +94,9 @@ def _make_ghosts(model: Module, dtypes: dict[str, str], whole: set[str]) -> None
     kinds: list[Any] = [find_torch_type(kind) for kind in dtypes.values()]
     # Of a tensor that no file holds, such as a new head: the type that most have
     usual = max(set(kinds), key=kinds.count) if kinds else torch.float32
+    names: dict[int, list[str]] = {}
+    for full, one in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(one), []).append(f".{full}")
     known: dict[int, Tensor] = {}  # a parameter that two modules share stays shared
     for prefix, module in model.named_modules():
         for name, old in list(module._parameters.items()):
@@ -98,7 +105,7 @@ def _make_ghosts(model: Module, dtypes: dict[str, str], whole: set[str]) -> None
             full = f"{prefix}.{name}" if prefix else name
             if id(old) not in known:
                 kind: Any = find_torch_type(dtypes[full]) if full in dtypes else usual
-                real = any(f".{full}".endswith(f".{end}") for end in whole)
+                real = any(own.endswith(f".{end}") for own in names[id(old)] for end in whole)
                 data = torch.zeros(old.shape, dtype=kind) if real else make_ghost(old.shape, kind)
                 known[id(old)] = torch.nn.Parameter(data, requires_grad=False)
             module._parameters[name] = known[id(old)]  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,18 +29,21 @@ class _Place(NamedTuple):
 class WeightFiles:
     """The weights of one folder.
 
+    Args:
+        paths: Its files, where they are not those that transformers would load.
+
     Mapped files would count as memory of this process, so tensors are read with `pread`.
 
     Raises:
         ModelError: a file is missing, damaged, or of a type that is unknown here.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, paths: Sequence[Path] = ()) -> None:
         self.folder = folder
         self.forms: dict[str, TensorForm] = {}
         self.shards: dict[str, str] = {}  # the file of each tensor
         self._places: dict[str, _Place] = {}
-        for path in list_weight_paths(folder):
+        for path in paths or list_weight_paths(folder):
             self._note_file(path)
 
     @property
