@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -25,6 +26,8 @@ from tui_tuner.serving.request_log import LoggedRequest
 from tui_tuner.serving.server_process import ServerProcess
 
 _GRACE = 3  # seconds that answers have to end in
+# SIGHUP too: a closed terminal shows no log
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,33 @@ def serve_plan(make_plan: Callable[[Path], ServerPlan], bound: socket.socket, op
     Raises:
         RunError: the server behind ended by itself.
     """
-    with tempfile.TemporaryDirectory(prefix="tui-tuner-") as folder:
-        plan = make_plan(Path(folder))
-        process = ServerProcess(plan.arguments, plan.upstream, plan.environment, Path(folder))
-        try:
-            return asyncio.run(_serve(plan, process, bound, options))
-        finally:
-            process.end()
+    try:
+        _stop_at_signals()
+        with tempfile.TemporaryDirectory(prefix="tui-tuner-") as folder:
+            plan = make_plan(Path(folder))
+            process = ServerProcess(plan.arguments, plan.upstream, plan.environment, Path(folder))
+            try:
+                return asyncio.run(_serve(plan, process, bound, options))
+            finally:
+                process.end()
+    except _Stopped as stopped:
+        return stopped.code
+
+
+class _Stopped(BaseException):
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def _stop_at_signals() -> None:
+    """Let signals end what comes before the event loop, which has handlers of its own."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise _Stopped(EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_TERMINATED)
+
+    for number in _SIGNALS:
+        signal.signal(number, stop)
 
 
 async def _serve(
@@ -128,10 +151,10 @@ def _listen_to_signals(stopped: asyncio.Future[int]) -> None:
         if not stopped.done():
             stopped.set_result(code)
 
-    loop.add_signal_handler(signal.SIGINT, stop, EXIT_INTERRUPTED)
-    loop.add_signal_handler(signal.SIGTERM, stop, EXIT_TERMINATED)
-    # a closed terminal reads no log
-    loop.add_signal_handler(signal.SIGHUP, stop, EXIT_TERMINATED)
+    for number in _SIGNALS:
+        loop.add_signal_handler(
+            number, stop, EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_TERMINATED
+        )
 
 
 def describe_ready(url: str, names: list[str], has_key: bool) -> str:
