@@ -35,6 +35,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "export my-run --to merged -o my-model",
         "export my-run --to gguf --quantize q8_0 -o my-gguf",
     ),
+    "serve": ("serve shoes --port 8000", "serve shoes --host 0.0.0.0 --key-file key"),
     "presets": ("presets", "presets --json"),
     "presets show": ("presets show lora-small",),
     "methods": ("methods", "methods lora"),
