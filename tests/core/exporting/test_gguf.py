@@ -62,7 +62,10 @@ def test_a_file_of_each_family_answers_and_tokenizes_as_the_model_does(tmp_path,
     expected = compute_logits(load(folder), len(tokenizer))
     found = compute_logits(load_back(drafted.family, drafted.config, path, torch.float32), len(tokenizer))
     assert (found - expected).abs().max() < 1e-4 * expected.std()
-    again = load_tokenizer_back(path, drafted.vocabulary.flags.get("add_space_prefix"))
+    again = load_tokenizer_back(
+        path, drafted.vocabulary.flags.get("add_space_prefix"), drafted.vocabulary.trims
+    )
+    assert bool(drafted.vocabulary.trims) == (kind == "phi3") == ("Phi-3" in drafted.name)
     for text in TEXTS:
         assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
     chat = [{"role": "user", "content": "Hi"}]

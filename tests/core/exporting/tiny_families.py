@@ -54,7 +54,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma",
         {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 16, "num_hidden_layers": 7},
     ),
-    "phi3": ("pieces", {"original_max_position_embeddings": 256, "sliding_window": None}),
+    "phi3": ("phi3", {"original_max_position_embeddings": 256, "sliding_window": None}),
     "gpt2": ("gpt2", {"n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 256}),
 }
 
@@ -87,6 +87,8 @@ def make_family(kind: str, folder: Path, **changed: Any) -> Path:
 
 def make_tokenizer(splitting: str) -> Any:
     """Return a small tokenizer that splits text as models of a kind do, with a chat template."""
+    if splitting == "phi3":
+        return _make_phi3()
     if splitting in ("pieces", "gemma"):
         return _make_pieces(splitting == "gemma")
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -171,6 +173,24 @@ def _make_pieces(gemma: bool) -> Any:
     )
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
     return _wrap(tokenizer, {"bos_token": "<|begin|>", "unk_token": "<unk>"})
+
+
+def _make_phi3() -> Any:
+    """Return a tokenizer that drops spaces after special tokens, as that of Phi-3 does."""
+    from tokenizers import AddedToken
+
+    tokenizer = _make_pieces(False)
+    kept = ["<s>", "<|endoftext|>"]
+    trimming = ["</s>", "<|begin|>", "<|pad|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer.add_special_tokens(
+        {
+            "additional_special_tokens": [
+                *(AddedToken(token, normalized=False, special=True) for token in kept),
+                *(AddedToken(token, normalized=False, rstrip=True, special=True) for token in trimming),
+            ]
+        }
+    )
+    return tokenizer
 
 
 def _count_pieces() -> list[str]:

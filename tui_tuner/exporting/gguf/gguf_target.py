@@ -94,6 +94,7 @@ class Gguf(Target):
                 "dtype": dtype,
                 "config": result.config,
                 "prefix": get_draft(job).vocabulary.flags.get("add_space_prefix"),
+                "trims": get_draft(job).vocabulary.trims,
             }
             found: dict[str, Any] = call_in_fresh_process(_TRANSFORMERS, given, job.cancelled)
             if find_llama() is not None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tui_tuner.errors import ModelError
 from tui_tuner.exporting.gguf.families import Family
+from tui_tuner.exporting.gguf.sentence_pieces import set_space_prefix
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -42,18 +43,25 @@ def load_back(family: Family, config: Any, path: Path, dtype: Any) -> Any:
     return model.eval()
 
 
-def load_tokenizer_back(path: Path, prefix: bool | None) -> Any:
+def load_tokenizer_back(path: Path, prefix: bool | None, trims: Sequence[str] = ()) -> Any:
     """Load the tokenizer that a file describes with transformers.
 
     Args:
         prefix: Whether the file sets a space before a text; None if its tokenizer has no such choice.
+        trims: Special tokens after which llama.cpp drops spaces, which transformers does not know.
     """
+    from tokenizers import AddedToken
     from transformers import AutoTokenizer
 
     with _teach_gemma():
         tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
     if prefix is not None:
-        _set_space_prefix(tokenizer.backend_tokenizer, prefix)
+        # transformers takes that from the family, and llama.cpp from the file
+        set_space_prefix(tokenizer.backend_tokenizer, prefix)
+    if trims:
+        tokenizer.backend_tokenizer.add_special_tokens(
+            [AddedToken(token, rstrip=True, normalized=False, special=True) for token in trims]
+        )
     return tokenizer
 
 
@@ -64,15 +72,6 @@ def list_file_ends(path: Path) -> list[int]:
     fields = GGUFReader(path).fields
     keys = [f"tokenizer.ggml.{role}_token_id" for role in ("eos", "eot", "eom")]
     return [int(fields[key].contents()) for key in keys if key in fields]
-
-
-def _set_space_prefix(backend: Any, prefix: bool) -> None:
-    """Set spaces as the file says: transformers takes that from the family, llama.cpp from the file."""
-    from tokenizers import normalizers
-
-    replace = normalizers.Replace(" ", "▁")
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), replace]) if prefix else replace
-    backend.pre_tokenizer = None
 
 
 def _settle_config(family: Family, config: Any, path: Path) -> Any:

@@ -7,6 +7,7 @@ pair of tokens that make one is listed. Files made from a SentencePiece model ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tui_tuner.exporting.gguf.pre_tokenizers import refuse_tokenizer
@@ -40,6 +41,29 @@ def read_space_prefix(described: Any, where: str) -> tuple[bool, bool]:
     if steps == [{"type": "Prepend", "prepend": _SPACE}, replaces]:
         return True, True
     raise refuse_tokenizer(where, _("it changes text first: {steps}.", steps=", ".join(kinds) or "-"))
+
+
+def choose_prefix(tokenizer: Any, samples: Sequence[str]) -> bool:
+    """Return whether these texts get their tokens by a space before each, and after special tokens."""
+    from tokenizers import Tokenizer
+
+    expected = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in samples]
+    for prefix in (True, False):
+        backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        set_space_prefix(backend, prefix)
+        if [backend.encode(text, add_special_tokens=False).ids for text in samples] == expected:
+            return prefix
+    return False
+
+
+def set_space_prefix(backend: Any, prefix: bool) -> None:
+    """Let a tokenizer set spaces as llama.cpp does: before each text between special tokens, or nowhere."""
+    from tokenizers import normalizers
+
+    replace = normalizers.Replace(" ", _SPACE)
+    before = normalizers.Sequence([normalizers.Prepend(_SPACE), replace])
+    backend.normalizer = before if prefix else replace
+    backend.pre_tokenizer = None
 
 
 def _list_steps(told: Any, members: str) -> list[Any]:

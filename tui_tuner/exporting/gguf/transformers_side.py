@@ -19,7 +19,7 @@ def answer_with_gguf(arguments: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         arguments: `file`, `follow` (the folder of the result's answers), `folder` (where answers are kept),
             `dtype`, `config` (of the result, as in config.json), `prefix` (whether the file sets a space
-            before a text; None if its tokenizer has no such choice).
+            before a text; None if its tokenizer has no such choice), `trims` (as in `gguf.vocabulary`).
     """
     from importlib.metadata import version
 
@@ -30,7 +30,7 @@ def answer_with_gguf(arguments: Mapping[str, Any]) -> dict[str, Any]:
     path, follow = Path(arguments["file"]), read_answers(Path(arguments["follow"]))
     config = read_config(dict(arguments["config"]), path.name).get_text_config()
     family = find_family(config, path.name)
-    tokenizer = load_tokenizer_back(path, arguments.get("prefix"))
+    tokenizer = load_tokenizer_back(path, arguments.get("prefix"), arguments.get("trims") or ())
     model = load_back(family, config, path, getattr(torch, arguments["dtype"]))
     # a GGUF file has no generation config: programs stop at the tokens that it names
     model.generation_config.eos_token_id = list_file_ends(path)

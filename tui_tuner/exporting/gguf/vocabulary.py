@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from tui_tuner.data.chat.template import render_chat
 from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import ModelError
 from tui_tuner.exporting.gguf.pre_tokenizers import find_splitting, refuse_tokenizer
-from tui_tuner.exporting.gguf.sentence_pieces import rank_pieces, read_space_prefix
+from tui_tuner.exporting.gguf.sentence_pieces import choose_prefix, rank_pieces, read_space_prefix
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -21,6 +22,8 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _SPACE = "▁"
 _PIECES_MODEL, _BYTES_MODEL = "llama", "gpt2"
+# llama.cpp looks these up in the vocabulary of models that are called Phi-3
+PHI3_TOKENS = {"</s>", "<unk>", "<s>", "<|endoftext|>"}
 # What llama.cpp takes for the end of an answer by its text alone
 KNOWN_ENDS = {
     *("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>"),
@@ -42,6 +45,7 @@ class Vocabulary:
         special: Name of a role (bos, eos, eot, eom, unknown, padding) -> number of its token.
         flags: `add_bos_token` and others -> whether.
         template: The chat template; empty if there is none.
+        trims: Special tokens after which spaces and line ends are dropped.
         remarks: What programs made of llama.cpp do differently with some texts.
     """
 
@@ -54,6 +58,7 @@ class Vocabulary:
     special: dict[str, int] = field(default_factory=dict)
     flags: dict[str, bool] = field(default_factory=dict)
     template: str = ""
+    trims: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -84,7 +89,7 @@ def read_vocabulary(tokenizer: Any, size: int, ends: Sequence[int], where: str) 
         )
     added = {token["id"]: token for token in described.get("added_tokens", ())}
     if described["model"].get("byte_fallback"):
-        found = _read_pieces(described, numbered, added, size, where)
+        found = _read_pieces(tokenizer, described, numbered, added, size, where)
     else:
         found = _read_byte_level(described, numbered, added, size, where)
     found.template = read_template(tokenizer)
@@ -121,7 +126,12 @@ def _read_byte_level(
 
 
 def _read_pieces(
-    described: Any, numbered: Mapping[int, str], added: Mapping[int, Any], size: int, where: str
+    tokenizer: Any,
+    described: Any,
+    numbered: Mapping[int, str],
+    added: Mapping[int, Any],
+    size: int,
+    where: str,
 ) -> Vocabulary:
     prefix, exact = read_space_prefix(described, where)
     tokens, kinds = _number_tokens(numbered, added, size)
@@ -140,10 +150,27 @@ def _read_pieces(
     found = Vocabulary(_PIECES_MODEL, "default", tokens, kinds, scores=scores)
     found.flags["add_space_prefix"] = prefix
     if not exact:
+        found.flags["add_space_prefix"] = choose_prefix(tokenizer, _list_samples(tokenizer))
         found.remarks.append(
-            _("llama.cpp sets no space before a text that begins without a special token; chats are exact.")
+            _("llama.cpp sets a space before every text, also after special tokens.")
+            if found.flags["add_space_prefix"]
+            else _("llama.cpp sets no space before a text that begins without a special token.")
         )
     return found
+
+
+def _list_samples(tokenizer: Any) -> list[str]:
+    """Return texts as the model is given them: chats where it has a template."""
+    if not read_template(tokenizer):
+        return ["Hello, it is 12 o'clock."]
+    turns = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi!"},
+        {"role": "user", "content": "What is 2 + 2?"},
+    ]
+    with contextlib.suppress(RowProblem):
+        return [render_chat(tokenizer, turns, generation=True)]
+    return ["Hello"]
 
 
 def _number_tokens(
@@ -233,6 +260,18 @@ def _settle_first_token(found: Vocabulary, tokenizer: Any) -> None:
         found.flags["add_bos_token"] = writes
 
 
+def _trims_as_phi3(found: Vocabulary, added: Mapping[int, Any]) -> bool:
+    """Return whether spaces are dropped after special tokens as llama.cpp does it, for Phi-3 alone."""
+    ends = {token["content"] for token in added.values() if token.get("rstrip")}
+    starts = {token["content"] for token in added.values() if token.get("lstrip")}
+    special = {
+        token
+        for token, kind in zip(found.tokens, found.kinds, strict=True)
+        if kind in (UNKNOWN, CONTROL, USER_DEFINED)
+    }
+    return special >= PHI3_TOKENS and not starts and ends == special - PHI3_TOKENS | {"</s>"}
+
+
 def _add_remarks(found: Vocabulary, described: Any, added: Mapping[int, Any], ends: Sequence[int]) -> None:
     told = set(found.special.values())
     lost = [found.tokens[end] for end in ends if end not in told and found.tokens[end] not in KNOWN_ENDS]
@@ -241,7 +280,9 @@ def _add_remarks(found: Vocabulary, described: Any, added: Mapping[int, Any], en
             _("GGUF has no place for these stop tokens: {tokens}.", tokens=one_line(", ".join(lost), 120))
         )
     trimming = [token["content"] for token in added.values() if token.get("lstrip") or token.get("rstrip")]
-    if trimming:
+    if _trims_as_phi3(found, added):
+        found.trims = trimming
+    elif trimming:
         found.remarks.append(
             _(
                 "llama.cpp keeps spaces beside these tokens, which the tokenizer drops: {tokens}.",

@@ -23,8 +23,7 @@ from tui_tuner.exporting.gguf.vocabulary import Vocabulary, read_vocabulary
 from tui_tuner.exporting.tensors import TensorReader
 
 _HEADER, _ENTRY = 4096, 128  # bytes of what is said about the model, and about a tensor, at most
-# llama.cpp looks these up in the vocabulary of models with such a name
-_PHI3_NAME, _PHI3_TOKENS = re.compile(r"(phi)-?3", re.I), ("</s>", "<unk>", "<s>", "<|endoftext|>")
+_PHI3_NAME = re.compile(r"(phi)-?3", re.I)
 
 Progress = Callable[[int, int], None]
 
@@ -85,9 +84,11 @@ def draft_file(
 
 def _settle_name(name: str, vocabulary: Vocabulary) -> str:
     """Return the name for the file; by some names llama.cpp takes a model for Phi-3, and fails to load it."""
-    if all(token in vocabulary.tokens for token in _PHI3_TOKENS):
-        return name
-    return _PHI3_NAME.sub(r"\1 3", name)
+    if vocabulary.trims:
+        # and by such a name it drops spaces after the special tokens of Phi-3
+        return name if _PHI3_NAME.search(name) else f"{name} (Phi-3)"
+    # transformers takes a llama of exactly this name for another architecture
+    return _PHI3_NAME.sub(r"\1 3", name) if name != "mistral" else "Mistral"
 
 
 def write_file(
