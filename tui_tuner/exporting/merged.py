@@ -36,6 +36,12 @@ class Merged(Target):
                   bits=source.config.model.quantization)
             )  # fmt: skip
 
+        if source.read_base_config().get("quantization_config"):
+            job.note(
+                _("The base model's files hold quantised weights; they are written as ordinary numbers, and "
+                  "stay as coarse as they were.")
+            )  # fmt: skip
+
     def write(self, job: ExportJob, folder: Path) -> None:
         write_whole_model(job, folder, job.options.shard_bytes)
 

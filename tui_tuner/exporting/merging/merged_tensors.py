@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from tui_tuner.exporting.merging.base_weights import open_weights
+from tui_tuner.exporting.merging.freed_memory import return_freed_memory
 from tui_tuner.exporting.merging.skeleton import build_skeleton, calm_peft, make_ghost, map_file_names
-from tui_tuner.exporting.merging.weight_files import WeightFiles
 from tui_tuner.exporting.tensors import TensorForm
 from tui_tuner.methods.peft_method import PeftMethod
 from tui_tuner.methods.stored import CONFIG
@@ -59,7 +60,7 @@ class MergedTensors:
     """
 
     def __init__(self, source: Source) -> None:
-        self.files = WeightFiles(source.weights)
+        self.files = open_weights(source)
         base = build_skeleton(source, self.files)
         self.settings, self.generation = base.config, base.generation_config
         # tensors of the base by the model's own name
@@ -212,6 +213,7 @@ class MergedTensors:
                 self._results[written] = found[own].detach().to(dtype)
         if _is_adapted(unit.module) and not _is_saved_module(unit.module):
             _empty(unit)
+        return_freed_memory()
 
     def _fill(self, unit: _Unit) -> None:
         import torch

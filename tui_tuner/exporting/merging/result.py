@@ -10,7 +10,7 @@ from typing import Any
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.errors import ModelError
-from tui_tuner.exporting.merging.weight_files import WeightFiles
+from tui_tuner.exporting.merging.base_weights import open_weights
 from tui_tuner.exporting.source import Source
 from tui_tuner.exporting.tensors import TensorReader
 from tui_tuner.inference.heads import read_model_json
@@ -95,15 +95,7 @@ def check_mergeable(source: Source) -> None:
 
 def _open_whole(source: Source) -> Result:
     config = source.read_base_config()
-    return Result(source, _open_files(source, config), _without_bits(config), _read_generation(source))
-
-
-def _open_files(source: Source, config: dict[str, Any]) -> TensorReader:
-    if not config.get("quantization_config"):
-        return WeightFiles(source.weights)
-    from tui_tuner.exporting.merging.dequantised import DequantisedFiles
-
-    return DequantisedFiles(source.weights, config)
+    return Result(source, open_weights(source), _without_bits(config), _read_generation(source))
 
 
 def _without_bits(config: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.exporting.merging.weight_files import WeightFiles
-from tui_tuner.exporting.tensors import find_torch_type
+from tui_tuner.exporting.tensors import TensorReader, find_torch_type
 from tui_tuner.methods.stored import EMBEDDINGS
 from tui_tuner.models.load_failures import ARCHITECTURE, explain_failures
 from tui_tuner.models.new_weights import map_backbone_names
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from tui_tuner.exporting.source import Source
 
 
-def build_skeleton(source: Source, files: WeightFiles) -> Module:
+def build_skeleton(source: Source, files: TensorReader) -> Module:
     """Build the base model of a source without weights, with the head that its adapter was made for.
 
     Parameters have the types that the files have, and one number of memory each; those that the adapter
@@ -37,6 +36,8 @@ def build_skeleton(source: Source, files: WeightFiles) -> Module:
         )
         for name, value in {**task.model_values(config, source.learned), **source.head}.items():
             setattr(settings, name, value)
+        # What is built here holds ordinary numbers, whatever the files hold
+        vars(settings).pop("quantization_config", None)
         rows = source.stored.embedding_rows if source.stored is not None else 0
         text = settings.get_text_config()
         if rows > (getattr(text, "vocab_size", None) or rows):
@@ -53,7 +54,7 @@ def build_skeleton(source: Source, files: WeightFiles) -> Module:
     return model  # type: ignore[no-any-return]
 
 
-def map_file_names(model: Module, files: WeightFiles, auto_class: str) -> dict[str, str]:
+def map_file_names(model: Module, files: TensorReader, auto_class: str) -> dict[str, str]:
     """Return, by the names of tensors in files, what a model calls them.
 
     Tensors that transformers puts together from several, such as the experts of a mixture, are left out.

@@ -65,6 +65,7 @@ def compare_answers(
         compare_prompt(prompt, one, other, bounds)
         for prompt, one, other in zip(result.prompts, result.answers, export.answers, strict=True)
     ]
+    effects = _measure_effect(result, export)
     report = ParityReport(
         checked=True,
         passed=True,
@@ -73,9 +74,9 @@ def compare_answers(
         prompts=compared,
         bounds={"logits_share": bounds.logits, "kl": bounds.kl},
         versions=list_versions(),
-        details={**(details or {}), **export.details},
+        details={**(details or {}), **export.details, **effects},
     )
-    problems = _list_problems(report, result, export, bounds)
+    problems = [*_list_problems(report, result, bounds), *_find_lost_adapter(effects)]
     return replace(report, passed=not problems, problems=tuple(problems))
 
 
@@ -139,7 +140,7 @@ def _is_near_tie(logits: Tensor | None, place: int, bounds: Bounds) -> bool:
     return len(best) == 2 and float(best[0] - best[1]) <= 2 * bounds.logits * _spread(logits)
 
 
-def _list_problems(report: ParityReport, result: Answers, export: Answers, bounds: Bounds) -> list[str]:
+def _list_problems(report: ParityReport, result: Answers, bounds: Bounds) -> list[str]:
     problems = []
     wrong = [place for place, one in enumerate(report.prompts) if one.token_differences]
     if wrong:
@@ -177,22 +178,29 @@ def _list_problems(report: ParityReport, result: Answers, export: Answers, bound
             _("{count} greedy answers differ where no near tie explains it ({places}).",
               count=len(parted), places=_name_places(parted))
         )  # fmt: skip
-    return [*problems, *_find_lost_adapter(result, export)]
+    return problems
 
 
-def _find_lost_adapter(result: Answers, export: Answers) -> list[str]:
-    """Say so where an export is nearer to the base model than to the result: its adapter has no effect."""
-    if not result.without:
-        return []
+def _measure_effect(result: Answers, export: Answers) -> dict[str, float]:
+    """Return how far the logits of the base model, and those of the export, are from the result's.
+
+    Empty where the base's were not computed.
+    """
     effect = missed = 0.0
     for one, base, other in zip(result.answers, result.without, export.answers, strict=False):
         if one.logits is None or other.logits is None or one.logits.shape != base.shape:
             continue
         width = min(base.shape[-1], other.logits.shape[-1])
+        if other.logits.shape[0] != base.shape[0]:
+            continue
         effect += float((one.logits[..., :width] - base[..., :width]).abs().mean())
         missed += float((one.logits[..., :width] - other.logits[..., :width]).abs().mean())
-    export.details["adapter_effect"], export.details["missed_effect"] = effect, missed
-    if effect and missed >= effect:
+    return {"adapter_effect": effect, "missed_effect": missed} if result.without else {}
+
+
+def _find_lost_adapter(effects: dict[str, float]) -> list[str]:
+    """Say so where an export is no nearer to the result than the base model is: its adapter has no effect."""
+    if effects and effects["adapter_effect"] and effects["missed_effect"] >= effects["adapter_effect"]:
         return [
             _("it is as far from the result as the base model is: the adapter has no effect in it, or its "
               "type is too coarse for what was learnt.")
