@@ -123,7 +123,7 @@ def plan_vllm(base: ServedModel, adapters: Sequence[ServedModel], trusts: bool) 
         else [sys.executable, "-m", "vllm.entrypoints.cli.main"]
     )
     command = [*map(str, program), "serve", str(base.folder), "--served-model-name", base.name]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--disable-log-requests"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
     if adapters:
         rank = max((adapter.rank for adapter in adapters), default=16)
         command += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -187,6 +188,73 @@ def test_an_adapter_of_plain_lora_is_served_beside_its_base_by_vllm(adapter, tmp
     recipe = yaml.safe_load(text)
     assert recipe["file_mounts"] == {"/model": str(found.base), "/adapters/coats": str(adapter)}
     assert "--lora-modules coats=/adapters/coats" in recipe["run"]
+
+
+VLLM = """#!{python}
+import http.server, json, os, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send(200, {{}})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        right = self.headers["authorization"] == "Bearer " + os.environ["VLLM_API_KEY"]
+        message = {{"role": "assistant", "content": body["model"]}}
+        choice = {{"index": 0, "message": message, "finish_reason": "stop"}}
+        told = {{"id": "1", "object": "chat.completion", "created": 1, "choices": [choice]}}
+        told["model"] = body["model"]
+        self.send(200 if right else 401, told)
+
+    def send(self, status, told):
+        data = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+open(os.environ["ASKED"], "w").write(" ".join(sys.argv[1:]))
+port = int(sys.argv[sys.argv.index("--port") + 1])
+http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+def test_several_adapters_of_one_base_are_served_by_vllm_under_their_names(adapter, environment, tmp_path):
+    """A program that is called as vLLM is: what it is asked, and that only the front reaches it."""
+    program = tmp_path / "bin" / "vllm"
+    program.parent.mkdir()
+    program.write_text(VLLM.format(python=sys.executable))
+    program.chmod(0o755)
+    other = tmp_path / "shoes"
+    shutil.copytree(adapter, other)
+    key = tmp_path / "key"
+    key.write_text("a-key-of-many-letters")
+    told = {
+        **environment,
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        "ASKED": str(tmp_path / "asked"),
+    }
+    process = run_serve(told, adapter, other, "--port", 0, "--key-file", key)
+    try:
+        url = wait_for_url(process)
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="a-key-of-many-letters", max_retries=0)
+        names = [one.id for one in client.models.list()]
+        assert names == ["coats", "shoes", "model"]
+        for name in names:
+            answer = client.chat.completions.create(model=name, messages=MESSAGES, n=1)
+            assert answer.choices[0].message.content == name
+        asked = (tmp_path / "asked").read_text()
+        assert f"--lora-modules coats={adapter} shoes={other}" in asked and "--enable-lora" in asked
+        with pytest.raises(openai.AuthenticationError):
+            openai.OpenAI(base_url=f"{url}/v1", api_key="wrong", max_retries=0).models.list()
+        children = list_children(process)
+        process.terminate()
+        assert process.wait(15) == 143
+        assert wait_until_gone(children)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_names_of_models_are_told_apart():

@@ -13,7 +13,7 @@ from tui_tuner.text import one_line
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PIECE = 1 << 24  # numbers that are packed at a time, as float32
+_PIECE = 1 << 22  # numbers that are packed at a time, as float32
 _LARGEST_F16 = 65504.0
 
 
