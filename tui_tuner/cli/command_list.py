@@ -20,6 +20,7 @@ from tui_tuner.cli import (
     start,
     verdict,
 )
+from tui_tuner.cli.exporting import export_command, serve_command
 from tui_tuner.cli.machine import cache
 from tui_tuner.cli.options import Runs
 from tui_tuner.cli.reference import methods_command
@@ -88,6 +89,8 @@ app.command("ask")(ask_command.ask_named_model)
 app.command("chat")(chat_command.chat_with_models)
 app.command("predict")(predict_command.predict_named_file)
 app.command("merge")(merge_command.merge_adapters)
+app.command("export")(export_command.export_result)
+app.command("serve")(serve_command.serve_results)
 app.command("doctor")(run_commands.check_machine)
 app.command("estimate")(estimate_command.estimate_run)
 app.command("lr")(range_test_command.print_range_test)

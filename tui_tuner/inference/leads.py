@@ -1,4 +1,4 @@
-"""Commands for using the model of a run: chat, ask, predict, and training it again."""
+"""Commands for using the model of a run: chat, ask, predict, export, and training it again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def list_leads(folder: RunFolder, kind: TaskKind | None) -> list[Lead]:
     else:
         question = " --question '…'" if kind.question else ""
         leads.append(Lead(_("Ask it"), f"tui-tuner ask {name} --text FILE{question}{runs}", "a"))
-    return [*leads, Lead(_("Use it"), f"tui-tuner predict {name} FILE -o OUT.jsonl{runs}", "u")]
+    leads.append(Lead(_("Use it"), f"tui-tuner predict {name} FILE -o OUT.jsonl{runs}", "u"))
+    return [*leads, Lead(_("Export it"), f"tui-tuner export {name} --to merged -o FOLDER{runs}", "e")]
 
 
 def format_leads(folder: RunFolder, kind: TaskKind | None) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.inference.heads import read_head_values, read_model_json
 from tui_tuner.inference.model_places import (
@@ -54,10 +55,12 @@ class ModelKeeper:
 
     Args:
         device: `cpu`, `cuda:0` or `auto` (a GPU if there is one).
+        changes: Fields of each config that are loaded with other values, such as `model.dtype`.
     """
 
-    def __init__(self, device: str = "auto") -> None:
+    def __init__(self, device: str = "auto", changes: Mapping[str, Any] | None = None) -> None:
         self.device = choose_load_device(device)
+        self._changes = dict(changes or {})
         self._bases: dict[str, Any] = {}
         self._taken: dict[Origin, str] = {}  # the base model of each
         self._loaded: dict[tuple[Origin, Any], LoadedModel] = {}
@@ -85,7 +88,7 @@ class ModelKeeper:
         """Raise `OutOfMemoryError` if the models to be loaded do not fit."""
         new: dict[str, tuple[Origin, RunConfig]] = {}
         for origin in origins:
-            config = build_origin_config(origin)
+            config = self._build_config(origin)
             adapter = _find_adapter(origin)
             # Full checkpoints, and adapters that change the base's tensors, need a copy of their own
             own = (
@@ -98,6 +101,10 @@ class ModelKeeper:
             if not any(base.startswith(key) for base in self._bases):
                 new[key] = (origin, config)
         check_model_room(new.values(), self.device)
+
+    def _build_config(self, origin: Origin) -> RunConfig:
+        config = build_origin_config(origin)
+        return edit_values(config, self._changes) if self._changes else config
 
     def _release_bases(self) -> None:
         """Release base models that no loaded model uses any more."""
@@ -132,9 +139,10 @@ class ModelKeeper:
                 load,
                 base=origin.base,
                 any_base=origin.any_base,
+                changes=self._changes,
             )
             return LoadedModel(origin, *found, find_task(found.config.task))
-        config = build_origin_config(origin)
+        config = self._build_config(origin)
         require_origin_consent(origin, config)
         task = find_task(config.task)
         if origin.kind == "adapter":

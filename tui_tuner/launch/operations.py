@@ -46,6 +46,10 @@ OPERATIONS: dict[str, Operation] = {
     "predict_look": Operation("tui_tuner.inference.predicting.operation:run_preview_operation"),
     # Predicts the rows of a file; its memory is freed when its process ends
     "predict": Operation("tui_tuner.inference.predicting.operation:run_predict_operation", process=ALONE),
+    # What an export would take; reads headers of weights, and builds a model without data
+    "export_look": Operation("tui_tuner.exporting.operation:run_look_operation", process="export_look"),
+    # Exports a model; its memory is freed when its process ends
+    "export": Operation("tui_tuner.exporting.operation:run_export_operation", process=ALONE),
     # Encodes the first rows; keeps the tokenizer of the last model
     "try_rows": Operation("tui_tuner.tasks.preview.trying:run_try_operation"),
     # Builds a model of any architecture without data

@@ -268,7 +268,9 @@ def _check_places(model: Module, stored: Stored, folder: Path, is_copy: Callable
     # The base model's embeddings are not part of the adapter, and peft would ask a hub about them
     wanted = {_strip_version(name) for name in get_peft_model_state_dict(model, save_embedding_layers=False)}
     given = {_strip_version(name): name for name in stored.shapes}
-    over = [name for plain, name in given.items() if plain not in wanted and not name.endswith(EMBEDDINGS)]
+    # peft saves embeddings that an adapter sits on, too; they are the base model's own
+    known = (*EMBEDDINGS, *(end.replace(".weight", ".base_layer.weight") for end in EMBEDDINGS))
+    over = [name for plain, name in given.items() if plain not in wanted and not name.endswith(known)]
     needed = {name for name in wanted if not is_copy(name)}
     check_adapter_names(over, needed - given.keys(), folder)
 

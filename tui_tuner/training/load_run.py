@@ -62,6 +62,7 @@ def load_run(
     *,
     base: str = "",
     any_base: bool = False,
+    changes: Mapping[str, Any] | None = None,
 ) -> LoadedRun:
     """Load a model that a run made, with its tokenizer and config.
 
@@ -70,8 +71,10 @@ def load_run(
         which: `best`, `last`, a checkpoint such as `step-200`, or `base`: the model it began with.
         device: `cpu`, `cuda:0`, or `auto`: a GPU if there is one.
         load: Loads the base model of an adapter instead of the task
-        (`training.model_loading.load_base_model`). base: Folder or hub id of the base model, if it has moved.
+        (`training.model_loading.load_base_model`).
+        base: Folder or hub id of the base model, if it has moved.
         any_base: Use a base model even if its weights are not those that the run began with.
+        changes: Fields of its config that are loaded with other values, such as `model.dtype`.
 
     Raises:
         RunError: the run has no such model, or it is damaged; the message names those it has.
@@ -80,6 +83,7 @@ def load_run(
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(Path(run).expanduser())
     config = read_run_config(folder, base)
+    config = edit_values(config, changes) if changes else config
     # Before anything of the model is read: a run folder from elsewhere may name any code.
     consent.require_code_consent(
         config.model,
@@ -103,7 +107,7 @@ def load_run(
         if not any_base:
             check_base(config.model, read_base_record(folder.path), one_line(folder.name))
     if place is not None:
-        model, tokenizer = _load_final(config, task, place, device, _read_learned(folder), load)
+        model, tokenizer = _load_final(config, task, place, device, read_learned(folder), load)
     elif which == BASE:
         model, tokenizer = _load_begun(config, task, folder, device, load)
     else:
@@ -144,7 +148,7 @@ def read_run_config(folder: RunFolder, base: str = "") -> ResolvedConfig:
     return edit_values(config, describe_other_base(base)) if base else config
 
 
-def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
+def read_learned(folder: RunFolder) -> Mapping[str, Any]:
     """Read what the task's encoder found out about the data; empty for a run of version 0.1."""
     path = folder.path / LEARNED
     if not path.exists():
@@ -215,7 +219,7 @@ def _load_begun(
         section = section.model_copy(update={"tokenizer": str(learned_tokenizer)})
     tokenizer = load_tokenizer(section)
     task.prepare_tokenizer(config, tokenizer)
-    return load_base_model(config, device, tokenizer, task, _read_learned(folder), load), tokenizer
+    return load_base_model(config, device, tokenizer, task, read_learned(folder), load), tokenizer
 
 
 def _load_checkpoint(

@@ -29,11 +29,11 @@ def test_what_makes_no_sense_for_a_task_is_not_offered(store: RunStore, monkeypa
     assert list_leads(writes, writes.load_config().task_kind) == []  # there is no model yet
     for folder in (writes, finds):
         folder.last_path.mkdir()
-    assert [lead.key for lead in list_leads(writes, writes.load_config().task_kind)] == ["c", "b", "u"]
-    assert [lead.key for lead in list_leads(finds, finds.load_config().task_kind)] == ["a", "u"]
+    assert [lead.key for lead in list_leads(writes, writes.load_config().task_kind)] == ["c", "b", "u", "e"]
+    assert [lead.key for lead in list_leads(finds, finds.load_config().task_kind)] == ["a", "u", "e"]
     assert format_leads(writes, writes.load_config().task_kind)[0] == "Talk to it: tui-tuner chat writes"
     assert (
-        "tui-tuner predict finds FILE -o OUT.jsonl" in format_leads(finds, finds.load_config().task_kind)[-1]
+        "tui-tuner predict finds FILE -o OUT.jsonl" in format_leads(finds, finds.load_config().task_kind)[-2]
     )
 
 

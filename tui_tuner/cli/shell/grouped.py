@@ -14,7 +14,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (N_("Train"), ("guide", "demo", "run", "edit", "presets", "methods")),
     (N_("Before a run"), ("estimate", "lr", "data", "models")),
     (N_("Watch and steer a run"), ("attach", "pause", "continue", "save", "evaluate", "stop", "resume")),
-    (N_("After a run"), ("verdict", "runs", "chat", "predict", "ask", "merge", "export")),
+    (N_("After a run"), ("verdict", "runs", "chat", "predict", "ask", "merge", "export", "serve")),
     (N_("This machine"), ("doctor", "cache", "completion")),
 )
 

@@ -31,6 +31,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "predict Qwen/Qwen3-0.6B mails.csv -o labelled.jsonl --prompt carp --labels spam,ham",
     ),
     "merge": ("merge coats shoes --weights 0.7,0.3 -o both", "merge coats shoes --how ties -o both"),
+    "export": (
+        "export my-run --to merged -o my-model",
+        "export my-run --to gguf --quantize q8_0 -o my-gguf",
+    ),
+    "serve": ("serve shoes --port 8000", "serve shoes --host 0.0.0.0 --key-file key"),
     "presets": ("presets", "presets --json"),
     "presets show": ("presets show lora-small",),
     "methods": ("methods", "methods lora"),

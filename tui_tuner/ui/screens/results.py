@@ -91,6 +91,7 @@ class ResultsScreen(Zooms, TunerScreen):
         Binding("a", "lead('a')", _("Ask")),
         Binding("b", "lead('b')", _("Compare"), show=False),
         Binding("u", "lead('u')", _("Use")),
+        Binding("e", "lead('e')", _("Export")),
         Binding("f4", "improve", _("Fix")),
         Binding("s", "lead('s')", _("Run again")),
         Binding("r", "resume", _("Resume")),
@@ -239,7 +240,7 @@ class ResultsScreen(Zooms, TunerScreen):
         return action != "lead" or parameters[0] in self._leads
 
     def action_lead(self, key: str) -> None:
-        """Open the next step of a key: chat, ask, compare, use it on a file, or run again."""
+        """Open the next step of a key: chat, ask, compare, use on a file, export, or run again."""
         from tui_tuner.ui.screens.using.next_screens import open_next_step
 
         open_next_step(self, self.folder, key)

@@ -60,7 +60,8 @@ class RunScreen(Zooms, TunerScreen):
         "Detach closes the workbench; the run continues."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        # Keys that are bound twice (p, s, c) have one active action at a time; `check_action` decides which.
+        # Keys that are bound twice (p, s, c, e) have one active action at a time; `check_action` decides
+        # which.
         Binding("p", "tell('pause')", _("Pause")),
         Binding("p", "tell('continue')", _("Continue")),
         Binding("x", "stop", _("Stop")),
@@ -78,6 +79,7 @@ class RunScreen(Zooms, TunerScreen):
         Binding("a", "tab('samples')", _("Answers")),
         Binding("c", "lead('c')", _("Chat")),
         Binding("u", "lead('u')", _("Use"), show=False),
+        Binding("e", "lead('e')", _("Export"), show=False),
         Binding("s", "lead('s')", _("Run again"), show=False),
         Binding("c", "tab('choices')", _("Values of every `auto`"), show=False),
         *Zooms.ZOOM,
@@ -330,12 +332,14 @@ class RunScreen(Zooms, TunerScreen):
         if found is None or found.is_live or self._has_failed_early or not has_saved_model(self.folder):
             return {}
         keys = {
-            key: words for key, words in list_next_keys(self.folder, found.view) if key in ("c", "u", "s")
+            key: words
+            for key, words in list_next_keys(self.folder, found.view)
+            if key in ("c", "u", "e", "s")
         }
         return {"v": _("results"), **keys}
 
     def action_lead(self, key: str) -> None:
-        """Open the next step of a key: chat, use it on a file, or run again with a change."""
+        """Open the next step of a key: chat, use it on a file, export it, or run again with a change."""
         from tui_tuner.ui.screens.using.next_screens import open_next_step
 
         open_next_step(self, self.folder, key)

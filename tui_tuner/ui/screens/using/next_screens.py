@@ -1,4 +1,4 @@
-"""The next steps of a finished run: chat, ask, compare, use its model on a file, run again."""
+"""The next steps of a finished run: chat, ask, compare, use its model on a file, export, run again."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def open_next_step(screen: TunerScreen, folder: RunFolder, key: str) -> None:
         "a": open_ask_screen,
         "b": open_chat_beside_base,
         "u": open_use_screen,
+        "e": open_export_screen,
         "s": open_settings_again,
     }[key](screen, folder)
 
@@ -76,6 +77,18 @@ def open_use_screen(screen: TunerScreen, folder: RunFolder) -> None:
         screen.tuner_app.show_notice(format_error_words(error), "error")
         return
     screen.app.push_screen(PredictScreen(origin))
+
+
+def open_export_screen(screen: TunerScreen, folder: RunFolder) -> None:
+    """Open the screen that exports a run's model, with its export if one is running."""
+    from tui_tuner.ui.screens.exporting.export_screen import ExportScreen
+
+    try:
+        origin = find_best_run_model(folder)
+    except TunerError as error:
+        screen.tuner_app.show_notice(format_error_words(error), "error")
+        return
+    screen.app.push_screen(ExportScreen(origin))
 
 
 def open_settings_again(screen: TunerScreen, folder: RunFolder) -> None:

@@ -34,6 +34,7 @@ def list_next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
         "b": _("compare with base"),
         "a": _("ask it about a text"),
         "u": _("use it on a file"),
+        "e": _("export it"),
     }
     keys = [(lead.key, words[lead.key]) for lead in list_leads(folder, find_task_kind(view.config))]
     return [*keys, ("s", _("change and rerun"))]
@@ -53,6 +54,7 @@ def list_next_steps(folder: RunFolder, view: RunView, state: str, live: bool) ->
         "b": _("talk to it and to its base model (or press b)"),
         "a": _("ask it about a text of your own (or press a)"),
         "u": _("use it on each row of a file (or press u)"),
+        "e": _("export it for other programs (or press e)"),
     }
     leads = list_leads(folder, find_task_kind(view.config))
     steps = [NextStep(said[lead.key], lead.command) for lead in leads]
