@@ -132,7 +132,7 @@ class VocabularyGrown(EventBody):
     after: float | None = None
     held_before: float | None = None  # the same in held-out rows, which no word was learned from
     held_after: float | None = None
-    samples: Sequence[Any] = field(default_factory=list)  # the first new tokens, with the space before them
+    samples: Sequence[Any] = field(default_factory=list)  # the longest new tokens, without spaces around them
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,8 +89,10 @@ def report_growth(context: RunContext, config: RunConfig, prepared: PreparedRows
     if growth is None or config.model.new_tokens is None or context.checkpoint is not None:
         return
     found = measure_growth(load_tokenizer(config.model), prepared.tokenizer, prepared)
-    # The longest: those of byte-pair encoding begin with the steps that lead to them.
-    shown = sorted((token.text for token in growth.tokens), key=len, reverse=True)[:SHOWN]
+    # The longest: those of byte-pair encoding begin with the steps that lead to them. Once with and without
+    # a space before it.
+    words = {token.text.strip() for token in growth.tokens} - {""}
+    shown = sorted(words, key=lambda word: (-len(word), word))[:SHOWN]
     grown = VocabularyGrown(len(growth.tokens), growth.rows, **found, samples=shown)
     context.reporter.emit(grown)
     context.reporter.report_log(format_vocabulary_event(grown) + ".")
