@@ -29,6 +29,7 @@ from tui_tuner.verdicts.run_history import gather_journal_history
 _LARGEST = 1 << 20  # bytes of a card that is read
 _OURS = "tui-tuner"  # a tag of cards that this program wrote
 _BASE_RELATIONS = {"adapter": "adapter", "gguf": "quantized", "ollama": "quantized"}
+_LIBRARIES = {"gguf": "gguf", "ollama": "gguf", "onnx": "onnx"}
 
 
 def write_export_card(job: ExportJob, target: Target, folder: Path, report: ParityReport) -> None:
@@ -85,8 +86,8 @@ def _format_head(job: ExportJob, head: dict[str, Any], licence: str) -> str:
     source, to = job.source, job.options.to
     merged = to != "adapter" and not (to == "hub" and source.adapter is not None and not job.options.merge)
     values = {name: value for name, value in head.items() if name not in ("library_name", "license")}
-    if to in ("gguf", "ollama"):
-        values = {"library_name": "gguf", **values}
+    if to in _LIBRARIES:
+        values = {"library_name": _LIBRARIES[to], **values}
     else:
         values = {"library_name": "transformers" if merged else head.get("library_name", "peft"), **values}
     # A folder's name would be taken for a hub id, and might link to an unrelated model

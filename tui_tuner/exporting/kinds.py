@@ -66,6 +66,12 @@ TARGETS: dict[str, TargetKind] = {
             _GGUF_TYPES,
         ),
         TargetKind(
+            "onnx",
+            N_("ONNX file"),
+            N_("One graph for ONNX Runtime: classifiers, taggers, question answering, encoders."),
+            "onnx.onnx_target",
+        ),
+        TargetKind(
             "adapter",
             N_("Adapter"),
             N_("A small folder that peft and vLLM put onto the base model; several can share one."),

@@ -37,7 +37,7 @@ def export_result(
     ] = "",
     to: Annotated[
         str,
-        typer.Option("--to", help=N_("merged, gguf, ollama, adapter, delta or hub."), metavar="TARGET"),
+        typer.Option("--to", help=N_("merged, gguf, ollama, onnx, adapter, delta or hub."), metavar="TARGET"),
     ] = "",
     output: Annotated[str, typer.Option("--output", "-o", help=N_("The new folder."), metavar="FOLDER")] = "",
     quantize: Annotated[

@@ -38,7 +38,8 @@ class MemoryTensors:
         tied = base.config.tie_word_embeddings
         source.task.finish_model(base, source.learned)
         model: Any = merge(put_adapter(base, source.adapter))
-        self.settings, self.generation = model.config, model.generation_config
+        # Encoders have none: they never write
+        self.settings, self.generation = model.config, getattr(model, "generation_config", None)
         self.class_name = type(model).__name__
         self.untied = bool(tied) and not model.config.tie_word_embeddings
         state = revert_weight_conversion(model, dict(model.state_dict()))

@@ -50,7 +50,7 @@ class MergedTensors:
     Attributes:
         forms: Name and form of each tensor, under the names that the base model's files have.
         settings: The config of the merged model (transformers').
-        generation: Its generation config.
+        generation: Its generation config; None for a model that never writes.
         class_name: The class of transformers that loads it.
         untied: Whether embeddings and head, which the base model shares, differ now.
 
@@ -62,7 +62,8 @@ class MergedTensors:
     def __init__(self, source: Source) -> None:
         self.files = open_weights(source)
         base = build_skeleton(source, self.files)
-        self.settings, self.generation = base.config, base.generation_config
+        # Encoders have none: they never write
+        self.settings, self.generation = base.config, getattr(base, "generation_config", None)
         # tensors of the base by the model's own name
         mapped = map_file_names(base, self.files, source.task.auto_class)
         self._sources = {own: name for name, own in mapped.items()}

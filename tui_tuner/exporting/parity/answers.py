@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TOLD, LOGITS = "answers.json", "logits.safetensors"
 NEW_TOKENS = 32
+HEADS = ("logits", "start_logits", "end_logits")  # outputs of heads, as transformers names them
 _MOST_NUMBERS = 1 << 22  # of a prompt's logits where a head gives some for each token
 
 
@@ -163,19 +164,22 @@ def score_answer(
 
 def _read_head(model: Any, tokenizer: Any, prompt: Prompt, device: Any) -> Tensor:
     """Return what the head of a model that does not write gives for a text, as a matrix."""
-    import torch
+    found = model(**tokenize_for_head(tokenizer, prompt).to(device))
+    parts = [found[name] for name in HEADS if getattr(found, name, None) is not None]
+    return flatten_head(parts or [found[0]])
 
+
+def tokenize_for_head(tokenizer: Any, prompt: Prompt) -> Any:
+    """Return the inputs of one prompt for a model that does not write, a batch of one."""
     pair = (prompt.second,) if prompt.second else ()
     most = min(int(tokenizer.model_max_length), 512)
-    given = tokenizer(prompt.text, *pair, return_tensors="pt", truncation=True, max_length=most).to(device)
-    found = model(**given)
-    parts = [
-        found[name]
-        for name in ("logits", "start_logits", "end_logits")
-        if getattr(found, name, None) is not None
-    ]
-    if not parts:
-        parts = [found[0]]
+    return tokenizer(prompt.text, *pair, return_tensors="pt", truncation=True, max_length=most)
+
+
+def flatten_head(parts: Sequence[Tensor]) -> Tensor:
+    """Return the outputs of a head for a batch of one, [1, ...] each, below each other as a matrix."""
+    import torch
+
     flat = torch.cat(
         [one[0].reshape(-1, one.shape[-1]) if one.dim() > 2 else one.reshape(1, -1) for one in parts]
     )
@@ -212,7 +216,18 @@ def list_versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in ("torch", "transformers", "peft", "safetensors", "gguf", "llama-cpp-python", "vllm"):
+    for name in (
+        "torch",
+        "transformers",
+        "peft",
+        "safetensors",
+        "gguf",
+        "llama-cpp-python",
+        "onnx",
+        "onnxscript",
+        "onnxruntime",
+        "vllm",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -24,10 +24,17 @@ class Bounds:
         and
             lowest logit.
         kl: The mean divergence, in nats.
+        least: The shortest such distance that is counted with: two classes that are nearly alike are no finer
+            measure of rounding than others.
     """
 
     logits: float
     kl: float
+    least: float = 1e-6
+
+    def allow_difference(self, logits: Tensor) -> float:
+        """Return how far logits may be from a prompt's own."""
+        return self.logits * max(float(logits.max() - logits.min()), self.least)
 
 
 # Rounding a weight to a type moves it by up to half of its last digit: 2^-24, 2^-11 or 2^-8 of its size, or
@@ -122,10 +129,6 @@ def measure_logits(one: Tensor, other: Tensor) -> tuple[float, float, float]:
     return float((one - other).abs().max()), float(same), max(0.0, float(kl))
 
 
-def _spread(logits: Tensor) -> float:
-    return max(float(logits.max() - logits.min()), 1e-6)
-
-
 def _find_parting(one: Sequence[int], other: Sequence[int]) -> int:
     for place, (a, b) in enumerate(zip(one, other, strict=False)):
         if a != b:
@@ -137,7 +140,7 @@ def _is_near_tie(logits: Tensor | None, place: int, bounds: Bounds) -> bool:
     if logits is None or place >= logits.shape[0]:
         return False
     best = logits[place].topk(min(2, logits.shape[-1])).values
-    return len(best) == 2 and float(best[0] - best[1]) <= 2 * bounds.logits * _spread(logits)
+    return len(best) == 2 and float(best[0] - best[1]) <= 2 * bounds.allow_difference(logits)
 
 
 def _list_problems(report: ParityReport, result: Answers, bounds: Bounds) -> list[str]:
@@ -153,7 +156,7 @@ def _list_problems(report: ParityReport, result: Answers, bounds: Bounds) -> lis
         )  # fmt: skip
     far = []
     for place, (one, compared) in enumerate(zip(result.answers, report.prompts, strict=True)):
-        if one.logits is not None and not compared.difference <= bounds.logits * _spread(one.logits):
+        if one.logits is not None and not compared.difference <= bounds.allow_difference(one.logits):
             far.append(place)
     if far:
         problems.append(
