@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tui_tuner.errors import ModelError
-from tui_tuner.exporting.deltas.applying import apply_delta
+from tui_tuner.exporting.deltas.applying import apply_delta, find_base_folder
 from tui_tuner.exporting.deltas.making import FILES, can_add, make_delta
 from tui_tuner.exporting.merged import SMALL_FILES, get_result, name_stored_type
 from tui_tuner.exporting.merging.result import check_mergeable
@@ -112,7 +112,7 @@ def _open_base(job: ExportJob) -> WeightFiles:
     if source.adapter is not None:
         folder = source.weights
     elif job.options.base:
-        folder, names = _find_folder(job.options.base), {"name": job.options.base, "revision": ""}
+        folder, names = find_base_folder(job.options.base), {"name": job.options.base, "revision": ""}
     elif source.origin.kind == "run" and source.config.model.architecture is None:
         found = find_model_sources(source.config.model)[0]
         names = {"name": source.config.model.name, "revision": found.revision or ""}
@@ -127,23 +127,6 @@ def _open_base(job: ExportJob) -> WeightFiles:
     job.facts["_base_names"] = names
     files = job.facts["_base_files"] = WeightFiles(folder)
     return files
-
-
-def _find_folder(base: str) -> Path:
-    folder = Path(base).expanduser()
-    if folder.is_dir():
-        return folder
-    from tui_tuner.models.hub.hf_store import find_cached_snapshot
-
-    name, _at, revision = base.partition("@")
-    found = find_cached_snapshot(name, revision or None)
-    if found is None:
-        raise ModelError(
-            _("is no folder, and no model of a hub that is on this machine."),
-            where=one_line(base, 300),
-            hint=_("Fetch it with `tui-tuner models fetch`, or name its folder."),
-        )
-    return found
 
 
 def _refuse_base(job: ExportJob) -> ModelError:

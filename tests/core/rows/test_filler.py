@@ -220,7 +220,7 @@ def test_the_check_before_the_first_step_sees_filled_rows(
     model, rows = load(tiny_model), SomeRows(LENGTHS, 300)
     wanted = replace(FILLED, packing=packing, segments=packing)
     checker = ways.checker(model, rows, [1, 3, 0, 2])
-    checker.limit = 64
+    checker.laying = RowLayout(limit=64)
     micro = checker.lay_micro_batch(checker.rows, wanted)
     assert micro.input_ids.shape[-1] == (128 if packing else 40 + 8)
     assert ways.find_fastest_way(checker, wanted).way == wanted

@@ -19,6 +19,7 @@ from tui_tuner.runs.store import RunStore
 from tui_tuner.ui.app import TunerApp
 from tui_tuner.ui.screens.exporting import export_jobs
 from tui_tuner.ui.screens.exporting.export_screen import ExportScreen, TargetsLooked
+from tui_tuner.ui.screens.using.helper_jobs import JobState
 
 LOOK = {"bytes": 3 << 20, "notes": ["It stays small."], "problem": ""}
 NOT = {"bytes": 0, "notes": [], "problem": "stands on other adapters."}
@@ -69,7 +70,7 @@ async def test_an_export_that_goes_on_is_found_again_and_a_failed_one_says_why(
     class Played(export_jobs.RunningExport):
         def __init__(self, values: dict[str, Any]) -> None:
             self.values = values
-            self.standing = export_jobs.ExportState(told=told)
+            self.standing = JobState(told=told)
 
     values = {
         "model": origin_of(folder).list_origin_values(),
@@ -86,9 +87,7 @@ async def test_an_export_that_goes_on_is_found_again_and_a_failed_one_says_why(
         assert screen.query_one("#targets", OptionList).highlighted == list(TARGETS).index("gguf")
         assert screen.query_one("#quantize", Input).value == "q8_0"
         await until(pilot, lambda: "x Stop" in text(pilot).splitlines()[-1])
-        job.standing = export_jobs.ExportState(
-            error="/x/y.failed-parity: the export does not answer [bold]", on=False
-        )
+        job.standing = JobState(error="/x/y.failed-parity: the export does not answer [bold]", on=False)
         await until(pilot, lambda: "the export does not answer [bold]" in text(pilot))
         report = {
             "checked": True, "program": "transformers 5", "token_differences": 0, "greedy_equal_answers": 1,
@@ -96,7 +95,7 @@ async def test_an_export_that_goes_on_is_found_again_and_a_failed_one_says_why(
             "prompts": [{"text": "why [red]", "greedy_equal": True}, {"text": "how", "greedy_equal": False}],
         }  # fmt: skip
         found = {"folder": "/x/y", "bytes": 4 << 20, "seconds": 3.0, "parity": report}
-        job.standing = export_jobs.ExportState(found=found, on=False, notes=("a note",))
+        job.standing = JobState(found=found, on=False, notes=("a note",))
         await until(pilot, lambda: "1 of 2 greedy answers equal" in text(pilot))
         assert "✓ why [red]" in text(pilot) and "✗ how" in text(pilot) and "4.0 MiB in" in text(pilot)
         await pilot.press("y")

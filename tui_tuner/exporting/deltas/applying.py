@@ -51,7 +51,7 @@ def apply_delta(
     room.check_output(output)
     place = Path(delta).expanduser()
     told = read_delta(place)
-    files = WeightFiles(_find_base(base))
+    files = WeightFiles(find_base_folder(base))
     parts = _open_parts(place, told)
 
     def check() -> None:
@@ -165,7 +165,12 @@ def _open_parts(place: Path, told: Mapping[str, Any]) -> dict[str, tuple[WeightF
     return found
 
 
-def _find_base(base: str) -> Path:
+def find_base_folder(base: str) -> Path:
+    """Return the folder of a base model, given as a folder or as a model of a hub that is on this machine.
+
+    Raises:
+        ModelError: it is neither.
+    """
     path = Path(base).expanduser()
     if path.is_dir():
         return path

@@ -18,9 +18,9 @@ from tui_tuner.exporting.kinds import TARGETS
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.predicting.job import Job
 from tui_tuner.inference.predicting.look import preview_prediction_job
-from tui_tuner.ui.screens.exporting.export_jobs import ExportState
 from tui_tuner.ui.screens.exporting.export_screen import ExportScreen, TargetsLooked
 from tui_tuner.ui.screens.exporting.export_words import describe_export, render_outcome
+from tui_tuner.ui.screens.using.helper_jobs import JobState
 from tui_tuner.ui.screens.using.predict_screen import FirstRowsRead, PredictScreen
 from tui_tuner.ui.widgets.judged.fitted_text import Fitted
 
@@ -72,9 +72,9 @@ async def export_of_a_run(stage: Stage) -> Shown:
         await shows(pilot, "Looking at what it would take")
         screen.post_message(TargetsLooked(looks))
         await shows(pilot, "9.0 MiB")
-        screen._show_status(*describe_export(ExportState(found=found, on=False)))
+        screen._show_status(*describe_export(JobState(found=found, on=False)))
         screen.query_one("#outcome", Fitted).show_drawn(
-            partial(render_outcome, ExportState(found=found, on=False))
+            partial(render_outcome, JobState(found=found, on=False))
         )
         await shows(pilot, "8 of 8 greedy answers equal")
         yield pilot

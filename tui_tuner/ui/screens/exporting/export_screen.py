@@ -30,6 +30,7 @@ from tui_tuner.ui.screens.exporting.export_words import (
     render_target_row,
 )
 from tui_tuner.ui.screens.screen_base import TunerScreen
+from tui_tuner.ui.screens.using.helper_jobs import JobState
 from tui_tuner.ui.widgets.judged.fitted_text import Fitted
 
 _LOOK_SECONDS = 0.3  # between two polls of an export
@@ -76,7 +77,7 @@ class ExportScreen(TunerScreen):
         self.origin = origin
         self._looks: dict[str, Any] = {}
         self._job: export_jobs.RunningExport | None = None
-        self._shown: export_jobs.ExportState | None = None
+        self._shown: JobState | None = None
         self._request: Any = None
         self._typed = False  # whether the folder is the user's own
 
@@ -256,7 +257,7 @@ class ExportScreen(TunerScreen):
     def action_stop(self) -> None:
         """Stop the export; nothing is left of it."""
         if self._job is not None:
-            self._job.stop_export()
+            self._job.stop_job()
             self.refresh_bindings()
 
     def action_copy(self) -> None:

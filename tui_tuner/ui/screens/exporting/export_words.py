@@ -12,7 +12,7 @@ from tui_tuner.exporting.kinds import TargetKind
 from tui_tuner.locales import _
 from tui_tuner.text import format_bytes, format_seconds, one_line
 from tui_tuner.ui.screen_words import fit_screen_column, make_safe_line
-from tui_tuner.ui.screens.exporting.export_jobs import ExportState
+from tui_tuner.ui.screens.using.helper_jobs import JobState
 
 _LABEL, _SIZE = 16, 10  # cells
 
@@ -41,7 +41,7 @@ def describe_target(kind: TargetKind, look: Mapping[str, Any] | None) -> tuple[s
     return " ".join([_(kind.purpose), *notes]), "$dim"
 
 
-def describe_export(standing: ExportState) -> tuple[str, str]:
+def describe_export(standing: JobState) -> tuple[str, str]:
     """Return the state of an export as a sentence, and the colour for it."""
     if standing.error:
         return standing.error, "$error"
@@ -59,7 +59,7 @@ def describe_export(standing: ExportState) -> tuple[str, str]:
     return _("{doing}: {done} of {total}", doing=doing, done=said(done), total=said(total)), "$primary"
 
 
-def _describe_end(standing: ExportState) -> tuple[str, str]:
+def _describe_end(standing: JobState) -> tuple[str, str]:
     found = standing.found
     if found is None:
         return _("Stopped; nothing is left of it. Press ^r to start again."), "$warning"
@@ -68,7 +68,7 @@ def _describe_end(standing: ExportState) -> tuple[str, str]:
     return _("✓ {size} in {time}: {place}", size=size, time=took, place=one_line(place, 300)), "$success"
 
 
-def render_outcome(standing: ExportState, width: int) -> Content:
+def render_outcome(standing: JobState, width: int) -> Content:
     """Return what the comparison found, prompt by prompt, and the notes."""
     lines = [make_safe_line(note, 400).stylize("$dim") for note in standing.notes]
     report = (standing.found or {}).get("parity") or {}

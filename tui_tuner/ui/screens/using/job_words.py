@@ -14,7 +14,7 @@ from tui_tuner.runs.pace import format_metric_figure
 from tui_tuner.text import format_seconds, one_line
 from tui_tuner.ui.screen_words import make_safe_line
 from tui_tuner.ui.screens.using.load_progress import describe_fetch_progress, describe_loading
-from tui_tuner.ui.screens.using.prediction_jobs import JobState
+from tui_tuner.ui.screens.using.prediction_jobs import PredictionState
 
 _ASKED_LINES = 3  # lines of a row's prompt that are shown
 
@@ -60,7 +60,7 @@ def _format_plain(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def describe_job(standing: JobState, out: str) -> tuple[str, str]:
+def describe_job(standing: PredictionState, out: str) -> tuple[str, str]:
     """Return the state of a job as a sentence, and the colour for it."""
     if standing.error:
         return standing.error, "$error"
@@ -98,7 +98,7 @@ def _describe_speed(told: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def _describe_end(standing: JobState, out: str) -> tuple[str, str]:
+def _describe_end(standing: PredictionState, out: str) -> tuple[str, str]:
     found = standing.found
     if found is None:
         return _("Stopped. Press ^r to continue."), "$warning"

@@ -78,7 +78,7 @@ class PredictScreen(TunerScreen):
         self._look: dict[str, Any] | None = None
         self._turn = 0
         self._job: prediction_jobs.PredictionJob | None = None
-        self._shown: prediction_jobs.JobState | None = None
+        self._shown: prediction_jobs.PredictionState | None = None
 
     def build_crumb(self) -> Content:
         return Content.assemble(
