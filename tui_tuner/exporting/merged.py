@@ -10,7 +10,7 @@ from tui_tuner.exporting.merging.weight_files import WeightFiles
 from tui_tuner.exporting.parity.proving import prove_with_transformers
 from tui_tuner.exporting.parity.report import ParityReport
 from tui_tuner.exporting.target import ExportJob, Target
-from tui_tuner.exporting.tensors import count_bytes
+from tui_tuner.exporting.tensors import TensorReader, count_bytes
 from tui_tuner.locales import _
 
 SMALL_FILES = 32 << 20  # bytes of a tokenizer, configs and a card
@@ -81,8 +81,8 @@ def write_whole_model(job: ExportJob, folder: Path, shard_bytes: int) -> None:
     result.write_small_files(folder)
 
 
-def name_stored_type(files: WeightFiles) -> str:
-    """Return the coarsest type of weights in a folder, as a key of the bounds of parity."""
+def name_stored_type(files: TensorReader) -> str:
+    """Return the coarsest type of weights, as a key of the bounds of parity."""
     kinds = {_TYPES.get(form.dtype, "float32") for form in files.forms.values()}
     return next((kind for kind in ("bfloat16", "float16") if kind in kinds), "float32")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.errors import ModelError, UsageError
-from tui_tuner.exporting.merged import SMALL_FILES, get_result, write_whole_model
+from tui_tuner.exporting.merged import SMALL_FILES, get_result, name_stored_type, write_whole_model
 from tui_tuner.exporting.merged import TARGET as MERGED
 from tui_tuner.exporting.onnx.loading_lines import describe_onnx_loading
 from tui_tuner.exporting.onnx.runtime_side import FILE
@@ -80,8 +80,9 @@ class Onnx(Target):
 
     def prove(self, job: ExportJob, folder: Path) -> ParityReport:
         dtype = choose_dtype(job, _count_numbers(job))
-        # Both sides compute with the same float32 weights, unless the result has no room for them
-        bounds = replace(BOUNDS[dtype], least=1.0)
+        # A merge rounds to the type of the base's files; float32 takes in what is merged as it is
+        stored = name_stored_type(get_result(job).tensors) if _needs_merging(job.source) else "float32"
+        bounds = replace(max((BOUNDS[stored], BOUNDS[dtype]), key=lambda one: one.logits), least=1.0)
         told: list[int] = []
 
         def ask(answers: Path, mine: Path) -> dict[str, Any]:
