@@ -63,7 +63,8 @@ def read_model_task(folder: Path) -> str:
 
 def _may_write(name: str) -> bool:
     """Return whether a transformers class may generate text, judging by its name."""
-    return not name.endswith("EncoderModel") and not _is_bare_encoder(name)
+    other = ("EncoderModel", "ForMultipleChoice", "ForNextSentencePrediction", "ForPreTraining")
+    return not name.endswith(other) and not _is_bare_encoder(name)
 
 
 def _may_rewrite(name: str) -> bool:

@@ -174,6 +174,7 @@ def test_a_head_of_another_maker_is_asked(tmp_path: Path) -> None:
     from transformers import (
         BertConfig,
         BertForMaskedLM,
+        BertForMultipleChoice,
         BertForSequenceClassification,
         PreTrainedTokenizerFast,
     )
@@ -201,8 +202,11 @@ def test_a_head_of_another_maker_is_asked(tmp_path: Path) -> None:
     assert len(ask_loaded_model(load_asked_model(origin, "cpu"), "a good b " * 40).scores) == 3
     masked = tmp_path / "masked"
     BertForMaskedLM(config).save_pretrained(masked)
-    with pytest.raises(ModelError, match="BertForMaskedLM"):
-        find_origin(str(masked), RunStore(tmp_path / "none"))
+    assert find_origin(str(masked), RunStore(tmp_path / "none")).task == "masked_lm"
+    unknown = tmp_path / "unknown"
+    BertForMultipleChoice(config).save_pretrained(unknown)
+    with pytest.raises(ModelError, match="BertForMultipleChoice"):
+        find_origin(str(unknown), RunStore(tmp_path / "none"))
 
 
 def test_code_of_a_model_runs_only_where_one_has_agreed(

@@ -167,7 +167,7 @@ def test_a_result_is_asked_and_not_talked_with(trained: dict[str, Trained]) -> N
     for task, text in (("seq2seq", "A bell is missing ."), ("masked_lm", "It is [MASK] today .")):
         run = trained[task]
         kind = run.folder.load_config().task_kind
-        assert [lead.key for lead in list_leads(run.folder, kind)] == ["a", "u"]
+        assert [lead.key for lead in list_leads(run.folder, kind)] == ["a", "u", "e"]
         origin = find_origin(str(run.folder.path), RunStore(run.folder.path.parent))
         with pytest.raises(UsageError, match=f"is for task {task}"):
             check_models_write([origin])

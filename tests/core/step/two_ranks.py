@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import Recorder
+from tui_tuner.compute.forward import Rows
 from tui_tuner.config.load import load_config
 from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.store import RunStore
@@ -25,9 +26,9 @@ def main(folder: Path) -> int:
     shares: list[int] = []
     inner = Engine._accumulate_gradients
 
-    def accumulate(engine: Engine, rows: list[int], batch: list[int], weight: float) -> object:
+    def accumulate(engine: Engine, data: Rows, rows: list[int], batch: list[int], weight: float) -> object:
         shares.append(len(rows))
-        return inner(engine, rows, batch, weight)
+        return inner(engine, data, rows, batch, weight)
 
     Engine._accumulate_gradients = accumulate  # type: ignore[method-assign,assignment]
     outcome = run_training(config, run, sink, CommandReceiver(run.control_path), ranks=ranks)

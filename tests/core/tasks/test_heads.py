@@ -74,6 +74,8 @@ IDS = torch.tensor([[7, 20, 33, 5, 41, 12, 9, 50]])
 class NoTokenizer:
     """Saves nothing: these models are asked by ids."""
 
+    name_or_path = ""
+
     def save_pretrained(self, folder: str) -> None:
         return
 

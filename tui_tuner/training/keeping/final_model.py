@@ -33,7 +33,8 @@ def write_final_model(
     def fill(folder: Path) -> None:
         find_model_method(model).save_model(model, folder)
         tokenizer.save_pretrained(str(folder))
-        if is_adapter_model(model):
+        # A tokenizer that was not read from a folder has no record.
+        if is_adapter_model(model) and tokenizer.name_or_path:
             # A whole model has its new rows; the base model of an adapter gets them when it is loaded.
             copy_record(Path(tokenizer.name_or_path), folder)
         # Last: a stamp records the sizes of files, and a card replaces the one that peft has written.
