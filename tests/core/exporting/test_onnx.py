@@ -155,6 +155,12 @@ def test_other_choices_are_counted_unless_a_near_tie_explains_them() -> None:
     assert count_other_choices(result, result, BOUNDS["float32"]) == (3, 0, 0)
 
 
+def test_a_number_is_compared_by_its_size() -> None:
+    bounds = BOUNDS["float32"]
+    assert bounds.allow_difference(torch.tensor([[-50000.0]])) == pytest.approx(5.0)
+    assert bounds.allow_difference(torch.tensor([[1.0, 3.0]])) == pytest.approx(2e-4)
+
+
 @pytest.mark.parametrize("kind", [one for one in TASKS.values() if not one.writes])
 @pytest.mark.parametrize("problem", ["", "multi_label_classification", "regression"])
 def test_the_lines_of_a_card_are_python(kind: Any, problem: str) -> None:

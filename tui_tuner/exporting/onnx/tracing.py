@@ -14,6 +14,7 @@ from typing import Any
 from tui_tuner.errors import ModelError
 from tui_tuner.exporting.onnx.runtime_side import FILE, open_session, run_session
 from tui_tuner.exporting.parity.answers import HEADS
+from tui_tuner.exporting.parity.compare import measure_range
 from tui_tuner.exporting.parity.prompts import NEUTRAL
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -188,5 +189,5 @@ def _compare_batches(model: Any, session: Any, makes: _BatchMaker) -> Iterator[d
             if name not in HEADS[:1] or found.dim() > 2:
                 found, expected = found[kept], expected[kept]
             difference = max(difference, float((found - expected).abs().max()))
-            spread = max(spread, float(expected.max() - expected.min()))
+            spread = max(spread, measure_range(expected))
         yield {"rows": rows, "length": length, "difference": difference, "range": spread}

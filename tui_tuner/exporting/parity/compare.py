@@ -34,7 +34,13 @@ class Bounds:
 
     def allow_difference(self, logits: Tensor) -> float:
         """Return how far logits may be from a prompt's own."""
-        return self.logits * max(float(logits.max() - logits.min()), self.least)
+        return self.logits * max(measure_range(logits), self.least)
+
+
+def measure_range(logits: Tensor) -> float:
+    """Return the distance between the highest and the lowest logit; of a single number its size."""
+    # A regression gives one number for each text, whose distance from itself says nothing
+    return float(logits.abs().max() if logits.shape[-1] == 1 else logits.max() - logits.min())
 
 
 # Rounding a weight to a type moves it by up to half of its last digit: 2^-24, 2^-11 or 2^-8 of its size, or
