@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.exporting.merging.base_weights import open_weights
 from tui_tuner.exporting.merging.freed_memory import return_freed_memory
+from tui_tuner.exporting.merging.in_memory import find_own_tokenizer
 from tui_tuner.exporting.merging.skeleton import build_skeleton, calm_peft, make_ghost, map_file_names
 from tui_tuner.exporting.tensors import TensorForm
 from tui_tuner.methods.peft_method import PeftMethod
 from tui_tuner.methods.stored import CONFIG
+from tui_tuner.models.growing.growth import read_growth
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,6 +62,9 @@ class MergedTensors:
     """
 
     def __init__(self, source: Source) -> None:
+        # Rows of new tokens begin as means of others, which loading the model makes
+        if read_growth(find_own_tokenizer(source)) is not None:
+            raise NotStreamable(source.name)
         self.files = open_weights(source)
         base = build_skeleton(source, self.files)
         # Encoders have none: they never write

@@ -16,6 +16,7 @@ from tui_tuner.exporting.tensors import TensorReader
 from tui_tuner.inference.heads import read_model_json
 from tui_tuner.locales import _
 from tui_tuner.methods.stored import CONFIG
+from tui_tuner.models.growing.growth import RECORD as GROWTH_RECORD
 from tui_tuner.text import one_line
 from tui_tuner.training.base_model import RECORD
 
@@ -56,6 +57,8 @@ class Result:
         if self.generation:
             _write_json(folder / "generation_config.json", self.generation)
         write_tokenizer(self.source, folder)
+        # Its rows are in the weights: a model that is given them again would forget what they learned
+        (folder / GROWTH_RECORD).unlink(missing_ok=True)
         if self.config.get(_OWN_CODE):
             for path in self.source.weights.glob("*.py"):
                 shutil.copyfile(path, folder / path.name)

@@ -137,9 +137,11 @@ def _answer_one(
     made = model.generate(
         input_ids=given,
         attention_mask=torch.ones_like(given),
-        generation_config=_choose_greedy(stops, tokenizer),
+        generation_config=_choose_greedy(model, stops, tokenizer),
     )
-    greedy = [int(one) for one in made[0, len(ids) :]]
+    # A decoder of its own begins with one token, instead of the prompt
+    rewrites = bool(model.config.is_encoder_decoder)
+    greedy = [int(one) for one in made[0, 1 if rewrites else len(ids) :]]
     base, answer = (ids, greedy) if other is None else (other.ids, other.greedy)
     return PromptAnswer(
         ids,
@@ -155,11 +157,24 @@ def score_answer(
     """Return [answer, vocabulary] float32: the logits that each token of an answer is chosen by."""
     import torch
 
+    if model.config.is_encoder_decoder:
+        return _score_rewriting(model, ids, answer, device)
     given = torch.tensor([[*ids, *answer]], device=device)
     logits = model(input_ids=given, attention_mask=torch.ones_like(given), use_cache=False).logits[
         0, virtual:
     ]
     return logits[len(ids) - 1 : len(ids) - 1 + max(1, len(answer))].float().cpu()
+
+
+def _score_rewriting(model: Any, source: Sequence[int], answer: Sequence[int], device: Any) -> Tensor:
+    import torch
+
+    start = _list_decoder_tokens(model)["decoder_start_token_id"]
+    given = torch.tensor([list(source)], device=device)
+    read = torch.tensor([[start, *answer]], device=device)
+    mask = torch.ones_like(given)
+    logits = model(input_ids=given, attention_mask=mask, decoder_input_ids=read, use_cache=False).logits[0]
+    return logits[: max(1, len(answer))].float().cpu()
 
 
 def _read_head(model: Any, tokenizer: Any, prompt: Prompt, device: Any) -> Tensor:
@@ -198,7 +213,19 @@ def list_stop_tokens(model: Any, tokenizer: Any) -> list[int]:
     return [known] if isinstance(known, int) else list(known or [])
 
 
-def _choose_greedy(stops: Sequence[int], tokenizer: Any) -> Any:
+def _list_decoder_tokens(model: Any) -> dict[str, Any]:
+    """Return the tokens that the decoder of an encoder-decoder begins with; empty for other models."""
+    if not model.config.is_encoder_decoder:
+        return {}
+    generation = model.generation_config
+    starts = (generation.decoder_start_token_id, getattr(model.config, "decoder_start_token_id", None))
+    return {
+        "decoder_start_token_id": next((one for one in starts if one is not None), generation.bos_token_id),
+        "forced_bos_token_id": generation.forced_bos_token_id,
+    }
+
+
+def _choose_greedy(model: Any, stops: Sequence[int], tokenizer: Any) -> Any:
     from transformers import GenerationConfig
 
     pad = tokenizer.pad_token_id
@@ -207,7 +234,7 @@ def _choose_greedy(stops: Sequence[int], tokenizer: Any) -> Any:
         do_sample=False, num_beams=1, temperature=1.0, top_p=1.0, top_k=0, repetition_penalty=1.0,
         no_repeat_ngram_size=0, min_new_tokens=0, max_new_tokens=NEW_TOKENS, max_length=None,
         eos_token_id=list(stops) or None, pad_token_id=pad if pad is not None else (stops[0] if stops else 0),
-        use_cache=True,
+        use_cache=True, **_list_decoder_tokens(model),
     )  # fmt: skip
 
 
