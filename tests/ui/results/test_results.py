@@ -198,6 +198,6 @@ async def test_a_path_or_command_is_sent_to_the_clipboard_whole(
         assert "Sent to the terminal" in next(iter(pilot.app._notifications)).message
         await pilot.press("y", "down", "down", "enter")
         await until(pilot, lambda: pilot.app.clipboard == "tui-tuner chat copied")
-        await pilot.press("y", *["down"] * 5, "enter")
+        await pilot.press("y", *["down"] * 6, "enter")
         await until(pilot, lambda: pilot.app.clipboard.startswith("tui-tuner run"))
         assert "runs/copied/config.yaml" in pilot.app.clipboard and "\n" not in pilot.app.clipboard
