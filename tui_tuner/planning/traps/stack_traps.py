@@ -18,8 +18,7 @@ def find_suiting_task(facts: ModelFacts, task: str) -> str:
     """Return the task that suits a model if this one does not, by its stacks of layers; empty if it does."""
     kind = TASKS[task]
     if facts.source is not None:
-        # A task that hides tokens refuses every model without a head for them by itself.
-        return "" if kind.encoder_decoder or kind.hides else _REWRITING
+        return "" if kind.encoder_decoder else _REWRITING
     # An architecture that nobody has measured may have two stacks all the same.
     if not kind.encoder_decoder or not facts.verified:
         return ""
@@ -61,6 +60,24 @@ def check_stacks(config: RunConfig) -> None:
     # Loading reports what is wrong with the model.
     except (TunerError, ImportError, OSError):
         return
+    field = "model.name" if config.model.architecture is None else "model.architecture"
+    kind = config.task_kind
+    if facts.encoder and facts.verified and kind.writes and not kind.encoder_decoder:
+        raise ModelError(
+            _(
+                "{model_type} is an encoder and cannot generate text.",
+                model_type=one_line(facts.model_type, 60),
+            ),
+            where=one_line(config.model.name),
+            hint=build_hint(
+                N_(
+                    "Take a model that generates text, such as llama or qwen2, or train this one with "
+                    "{command}.",
+                    command=write_setting({"task": "classification"}),
+                )
+            ),
+            field=field,
+        )
     better = find_suiting_task(facts, config.task)
     if better:
         command = write_setting({"task": better})
@@ -78,5 +95,5 @@ def check_stacks(config: RunConfig) -> None:
             describe_stacks(facts),
             where=one_line(config.model.name),
             hint=hint,
-            field="model.name" if config.model.architecture is None else "model.architecture",
+            field=field,
         )
