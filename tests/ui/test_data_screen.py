@@ -128,8 +128,8 @@ def test_the_parts_of_a_character_stand_together() -> None:
 
     class Part:
         def __init__(self, id: int, trained: bool) -> None:
-            self.id, self.text, self.trained, self.special = id, f"<{id}>", trained, False
-            self.piece, self.weight = 0, 1.0
+            self.id, self.shown, self.trained, self.special = id, f"<{id}>", trained, False
+            self.piece, self.weight, self.wanted = 0, 1.0, ""
 
     parts = [Part(byte, True) for byte in "a颜b".encode()]
     whole = list(datalook._whole_characters(parts, Bytes()))
