@@ -83,6 +83,7 @@ def test_nothing_else_makes_a_model() -> None:
         ("training/tracing/step.py", "getattr(transformers, auto_class)"),
         ("exporting/merging/skeleton.py", "getattr(transformers, task.auto_class)"),
         ("exporting/gguf/reading_back.py", "AutoModelForCausalLM"),
+        ("exporting/onnx/tracing.py", "kind"),
         ("exporting/parity/transformers_side.py", "kind"),
         ("exporting/parity/transformers_side.py", "PeftModel"),
     }

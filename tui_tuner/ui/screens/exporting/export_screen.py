@@ -62,7 +62,7 @@ class ExportScreen(TunerScreen):
         Binding("y", "copy", _("Copy the path")),
     ]
     DEFAULT_CSS = """
-    ExportScreen #targets { height: 6; margin: 1 1 0 1; border: none; padding: 0; overflow-x: hidden; }
+    ExportScreen #targets { height: 7; margin: 1 1 0 1; border: none; padding: 0; overflow-x: hidden; }
     ExportScreen #targets { text-wrap: nowrap; text-overflow: ellipsis; }
     ExportScreen #fields { height: auto; padding: 1 1 0 1; }
     ExportScreen .field { height: 1; }
