@@ -18,6 +18,7 @@ from tui_tuner.exporting.merging.weight_files import WeightFiles
 from tui_tuner.exporting.target import SHARD_BYTES, ExportCancelled
 from tui_tuner.exporting.tensors import TensorForm
 from tui_tuner.locales import _
+from tui_tuner.models.tiny import find_tiny_folder
 from tui_tuner.text import one_line
 from tui_tuner.training.keeping.checkpoints import is_disk_full
 
@@ -174,6 +175,9 @@ def find_base_folder(base: str) -> Path:
     path = Path(base).expanduser()
     if path.is_dir():
         return path
+    own = find_tiny_folder(base)
+    if own is not None:
+        return own
     from tui_tuner.models.hub.hf_store import find_cached_snapshot
 
     name, _at, revision = base.partition("@")
